@@ -1,0 +1,1 @@
+"""Train, compare and apply multi-label image classifiers when labels are incomplete."""
