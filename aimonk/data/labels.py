@@ -1,0 +1,196 @@
+"""Label files with holes: every row names an image and gives each attribute 1, 0 or NA."""
+
+import csv
+import logging
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+log = logging.getLogger(__name__)
+
+PRESENT, ABSENT, UNKNOWN = 1, 0, -1
+# an empty field, which only commas and tabs can make, is unknown as well
+TOKENS = {"1": PRESENT, "0": ABSENT} | dict.fromkeys(["NA", "Na", "nA", "na", ""], UNKNOWN)
+IMAGE_SUFFIXES = frozenset(".jpg .jpeg .jfif .png .webp .bmp .gif .tif .tiff .mpo".split())
+MAX_TOLD = 10
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """Which image has which attribute, as far as anybody knows.
+
+    Attributes:
+        names: Image paths relative to the images folder, N of them, each once.
+        attributes: Attribute names, A of them.
+        labels: 1 present, 0 absent, [N, A] float32; 0 where unknown.
+        mask: True where the label is known, [N, A].
+    """
+
+    names: list[str]
+    attributes: list[str]
+    labels: np.ndarray = field(repr=False)
+    mask: np.ndarray = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def take(self, rows: np.ndarray) -> "LabelTable":
+        """The same table with these rows only; rows are indices, [M]."""
+        return LabelTable([self.names[i] for i in rows], self.attributes, self.labels[rows], self.mask[rows])
+
+    def counts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Present, absent and unknown entries of each attribute, [A] each."""
+        known = self.mask.sum(axis=0)
+        present = (self.labels * self.mask).sum(axis=0).astype(int)
+        return present, known - present, len(self) - known
+
+
+def tell(mistakes: Sequence[str]) -> str:
+    """The first ten of a list of mistakes, and how many more there are."""
+    told = "\n".join(mistakes[:MAX_TOLD])
+    more = len(mistakes) - MAX_TOLD
+    return told if more <= 0 else f"{told}\nand {more} more"
+
+
+def read_labels(path: Path, attributes: Sequence[str] | None = None) -> LabelTable:
+    """Read a label file: `image_0.jpg 1 NA 0 1`, separated by white space, tabs or commas.
+
+    A first row without any 1, 0 or NA is a header that names the attributes.
+
+    Args:
+        attributes: Names in place of the header's, or of Attr1, Attr2, ... where there is no header.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file has mistakes; the message tells the first ten with their lines.
+    """
+    rows = _rows(path)
+    if not rows:
+        raise ValueError(f"{path.absolute()}: no rows; expected lines such as 'image_0.jpg 1 NA 0 1'")
+    split = _separator(rows)
+    first, mistakes = split(rows[0][1]), []
+    header = _is_header(first)
+    if len(first) < 2:
+        raise ValueError(f"{path} line {rows[0][0]}: expected an image and its labels, got {rows[0][1]!r}")
+    names = _attribute_names(path, rows[0][0], first[1:] if header else None, len(first) - 1, attributes)
+    body = rows[1:] if header else rows
+    if not body:
+        raise ValueError(f"{path.absolute()}: a header and no rows below it")
+
+    images: dict[str, tuple[int, int]] = {}  # name -> row in the table, line in the file
+    values: list[list[int]] = []
+    repeated: list[str] = []
+    for line, text in body:
+        fields = split(text)
+        row = [TOKENS.get(token) for token in fields[1:]]
+        problem = _find_mistake(fields, row, names)
+        if problem is not None:
+            mistakes.append(f"{path} line {line}: {problem}")
+            continue
+        name = posixpath.normpath(fields[0])
+        if name not in images:
+            images[name] = (len(values), line)
+            values.append(row)
+        elif values[images[name][0]] == row:
+            repeated.append(f"{name!r} (lines {images[name][1]} and {line})")
+        else:
+            mistakes.append(f"{path} line {line}: {name!r} has other labels here than on line {images[name][1]}")
+    if mistakes:
+        raise ValueError(tell(mistakes))
+    if repeated:
+        log.warning("%s: the same row stands twice for %d images: %s", path, len(repeated), listed(repeated))
+    table = np.array(values, dtype=np.int8)
+    return LabelTable(list(images), names, (table == PRESENT).astype(np.float32), table != UNKNOWN)
+
+
+def warn_about_values(table: LabelTable) -> None:
+    """Warn of each attribute that is never known, or known with one value only, and say what follows."""
+    for name, present, absent in zip(table.attributes, *table.counts()[:2], strict=True):
+        if present == 0 and absent == 0:
+            log.warning("attribute %r is NA in every row: it is not trained and has no score", name)
+        elif absent == 0:
+            log.warning("attribute %r is never 0: the model learns to answer 'always present'", name)
+        elif present == 0:
+            log.warning("attribute %r is never 1: the model learns to answer 'never present'", name)
+
+
+def _rows(path: Path) -> list[tuple[int, str]]:
+    """Line number and text of every line that is neither blank nor a comment."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no label file at {path.absolute()}")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(f"{path} line {line}: not UTF-8 text; save the file as UTF-8") from None
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return [(i, s) for i, s in enumerate(lines, start=1) if (t := s.strip()) and not t.startswith("#")]
+
+
+def _split_commas(text: str) -> list[str]:
+    if '"' not in text:
+        return [part.strip() for part in text.split(",")]
+    try:
+        return [part.strip() for part in next(csv.reader([text], strict=True, skipinitialspace=True))]
+    except csv.Error:
+        return [part.strip() for part in text.split(",")]
+
+
+def _split_tabs(text: str) -> list[str]:
+    return [part.strip() for part in text.split("\t")]
+
+
+def _separator(rows: list[tuple[int, str]]):
+    """Choose the way to split a line: the first one that makes labels of the first or second row."""
+    candidates = [f for f, mark in ((_split_commas, ","), (_split_tabs, "\t")) if mark in rows[0][1]]
+    for _, text in rows[:2]:
+        for split in [*candidates, str.split]:
+            tokens = split(text)[1:]
+            if tokens and all(token in TOKENS for token in tokens):
+                return split
+    return candidates[0] if candidates else str.split
+
+
+def _is_header(fields: list[str]) -> bool:
+    no_labels = all(token not in TOKENS or token == "" for token in fields[1:])
+    return no_labels and posixpath.splitext(fields[0])[1].lower() not in IMAGE_SUFFIXES
+
+
+def _attribute_names(
+    path: Path, line: int, header: list[str] | None, count: int, given: Sequence[str] | None
+) -> list[str]:
+    names = header if header is not None else [f"Attr{i + 1}" for i in range(count)]
+    if given:
+        if len(given) != count:
+            raise ValueError(f"data.attributes names {len(given)} attributes; {path} has {count} columns of labels")
+        names = [str(name) for name in given]
+    for name in names:
+        if not name:
+            raise ValueError(f"{path} line {line}: the header leaves an attribute without a name")
+        if names.count(name) > 1:
+            raise ValueError(f"{path} line {line}: two attributes are called {name!r}")
+    return list(names)
+
+
+def _find_mistake(fields: list[str], row: list[int | None], attributes: list[str]) -> str | None:
+    """What is wrong with a row of the file, or None."""
+    if len(row) != len(attributes):
+        return f"expected an image and {len(attributes)} labels, got {len(fields)} fields"
+    if None in row:
+        column = row.index(None)
+        return f"expected 1, 0 or NA for {attributes[column]!r}, got {fields[column + 1][:40]!r}"
+    name = fields[0]
+    if not name or "\0" in name:
+        return f"expected the name of an image, got {name!r}"
+    if posixpath.isabs(name) or ".." in name.replace("\\", "/").split("/") or name[1:3] == ":\\":
+        return f"{name[:80]!r} leaves the images folder; expected a path inside it"
+    return None
+
+
+def listed(items: Sequence[str], count: int = MAX_TOLD) -> str:
+    """The first few of a list in one line, and how many more there are."""
+    told = ", ".join(items[:count])
+    return told if len(items) <= count else f"{told} and {len(items) - count} more"
