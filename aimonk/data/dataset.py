@@ -1,0 +1,140 @@
+"""A label file and an images folder brought together: what can be used, and what is wrong with the rest."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from aimonk.data.images import RESIZES, decode_all, find_images, fingerprints, list_images, open_pixels
+from aimonk.data.labels import LabelTable, listed, read_labels, warn_about_values
+from aimonk.data.store import RowStore, StoredRows
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class ImageSet:
+    """The labelled images that can be read.
+
+    Attributes:
+        table: Their labels, N rows.
+        paths: Their files, N.
+        stored: Their pixels, where the store holds them.
+        keys: What the pixels of each depend on, N.
+        missing: Names of rows without an image.
+        unreadable: Name -> reason, of rows whose image cannot be read.
+        unlisted: Names of images without a row.
+    """
+
+    table: LabelTable
+    paths: list[Path]
+    stored: StoredRows | None = field(repr=False)
+    keys: list[str] = field(repr=False)
+    missing: list[str]
+    unreadable: dict[str, str]
+    unlisted: list[str]
+    _rows: np.ndarray = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def pixels(self) -> "np.ndarray | StoredSubset | list[Path]":
+        """Decoded images [N, size, size, 3], or the files where these are not stored."""
+        if self.stored is None:
+            return self.paths
+        whole = len(self._rows) == len(self.stored.array)
+        return self.stored.array if whole else StoredSubset(self.stored.array, self._rows)
+
+
+class StoredSubset:
+    """Some rows of a stored array, fetched when asked for."""
+
+    def __init__(self, array: np.ndarray, rows: np.ndarray):
+        self.array = array
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index) -> np.ndarray:
+        return self.array[self.rows[index]]
+
+
+def open_images(
+    images: Path,
+    labels: Path,
+    attributes: Sequence[str] | None,
+    missing: str,
+    unreadable: str,
+    follow_links: bool,
+    image_size: int,
+    resize: str,
+    store: RowStore | None,
+    watch: Callable,
+) -> ImageSet:
+    """Read the labels and see to it that every image can be decoded.
+
+    Args:
+        missing: `skip` or `error`: what to do with rows whose image does not exist.
+        unreadable: `skip` or `error`: what to do with images that cannot be read.
+        store: Where decoded images are kept; None decodes them now to check them, and again when they are needed.
+        watch: Wraps a sequence to show progress; called with (iterable, total, title).
+
+    Raises:
+        FileNotFoundError: The label file, the folder, or an image is not there.
+        ValueError: Mistakes in the labels, unreadable images, or nothing left.
+    """
+    _check_choice("data.resize", resize, RESIZES)
+    _check_choice("data.missing", missing, ("skip", "error"))
+    _check_choice("data.unreadable", unreadable, ("skip", "error"))
+    if not 8 <= image_size <= 4096:
+        raise ValueError(f"data.image_size is {image_size}; expected 8 to 4096 pixels")
+    table = read_labels(labels, attributes)
+    there = find_images(images, table.names, follow_links)
+    unlisted = sorted(set(list_images(images)) - set(table.names))
+    absent = [name for name, ok in zip(table.names, there, strict=True) if not ok]
+    if absent and (missing == "error" or len(absent) == len(table)):
+        raise FileNotFoundError(
+            f"{len(absent)} of {len(table)} rows of {labels.absolute()} have no image in {images.absolute()}: "
+            f"{listed(absent)}" + ("; data.missing=skip leaves them out" if len(absent) < len(table) else "")
+        )
+    if absent:
+        log.warning("%d rows have no image and are skipped: %s", len(absent), listed(absent))
+    if unlisted:
+        log.info("%d images have no row in %s", len(unlisted), labels)
+    table = table.take(np.flatnonzero(there))
+    paths = [images / name for name in table.names]
+
+    def show(results, total):
+        return watch(results, total, "images")
+
+    stored = open_pixels(store, paths, image_size, resize, show) if store is not None else None
+    if stored is not None:
+        log.info("%d images: %d decoded, %d reused", len(paths), stored.computed, len(paths) - stored.computed)
+        errors = stored.errors
+    else:
+        if store is not None:
+            log.info("decoded images are not stored: more than data.store_limit_gb, or than the disk has")
+        rows = np.arange(len(paths))
+        errors = {i: v for i, v in decode_all(paths, image_size, resize, rows, show) if isinstance(v, str)}
+    bad = {table.names[i]: errors[i] for i in sorted(errors)}
+    if bad:
+        told = f"{len(bad)} images cannot be read: {listed([f'{name} ({why})' for name, why in bad.items()])}"
+        if unreadable == "error":
+            raise ValueError(f"{told}; data.unreadable=skip leaves them out")
+        if len(bad) == len(table):
+            raise ValueError(told)
+        log.warning("%s; they are skipped", told)
+    rows = np.array([i for i in range(len(table)) if i not in errors], dtype=np.int64)
+    table = table.take(rows)
+    warn_about_values(table)
+    paths = [paths[i] for i in rows]
+    return ImageSet(table, paths, stored, fingerprints(paths), absent, bad, unlisted, rows)
+
+
+def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}; expected {', '.join(allowed)}")
