@@ -1,0 +1,71 @@
+"""From uint8 images to logits: normalisation, the backbone's stages and one linear layer."""
+
+import torch
+from torch import Tensor, nn
+
+from aimonk.models.backbones import Backbone
+
+
+class Normalise(nn.Module):
+    """uint8 images to floats with the mean and deviation that the backbone was trained with.
+
+    Args:
+        mean: Per channel, of images in 0..1.
+        std: Per channel, likewise.
+    """
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]):
+        super().__init__()
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", 255 * torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"images should be [B, 3, H, W]. Got {list(images.shape)}")
+        if images.dtype != torch.uint8:
+            raise ValueError(f"images should be uint8, 0 to 255. Got {images.dtype}")
+        return (images - self.mean) / self.std
+
+
+class Classifier(nn.Module):
+    """A backbone and a linear layer that gives one logit per attribute.
+
+    The network can be cut anywhere between stages: `prefix(cut)` and then `suffix(cut)` is the whole.
+
+    Args:
+        attributes: How many logits.
+    """
+
+    def __init__(self, backbone: Backbone, attributes: int):
+        super().__init__()
+        self.normalise = Normalise(backbone.mean, backbone.std)
+        self.stages = nn.ModuleDict(backbone.stages)
+        self.head = nn.Linear(backbone.features, attributes)
+        self.frozen_stages = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [B, A] of uint8 RGB images [B, 3, H, W]."""
+        return self.suffix(0)(images)
+
+    def prefix(self, cut: int) -> nn.Sequential:
+        """Normalisation and the first `cut` stages: uint8 images to features."""
+        return nn.Sequential(self.normalise, *list(self.stages.values())[:cut])
+
+    def suffix(self, cut: int) -> nn.Sequential:
+        """What follows the prefix: its features to logits. With `cut` 0, uint8 images to logits."""
+        front = [self.normalise] if cut == 0 else []
+        return nn.Sequential(*front, *list(self.stages.values())[cut:], self.head)
+
+    def freeze(self, cut: int) -> None:
+        """Freeze the first `cut` stages, BatchNorm statistics included, and thaw all that follows."""
+        self.frozen_stages = cut
+        for i, stage in enumerate(self.stages.values()):
+            stage.requires_grad_(i >= cut)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Classifier":
+        super().train(mode)
+        # a BatchNorm in train mode would go on changing its statistics however frozen its weights are
+        for stage in list(self.stages.values())[: self.frozen_stages]:
+            stage.eval()
+        return self
