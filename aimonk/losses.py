@@ -1,0 +1,140 @@
+"""Losses for labels with holes: entries that nobody knows take no part.
+
+Each is a module called as `loss(logits [B, A], labels [B, A], mask [B, A])`, where mask is True for known entries.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid, softplus
+
+
+class MaskedLoss(nn.Module):
+    """Binary cross-entropy, averaged over the known entries; what the other losses change is `entries`."""
+
+    def forward(self, logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        """Mean loss of the known entries.
+
+        Args:
+            logits: Raw scores, [B, A].
+            labels: 0 or 1, [B, A]; ignored where mask is False, where even NaN does no harm.
+            mask: True where the label is known, [B, A].
+
+        Returns:
+            Scalar; 0, and still differentiable, when nothing in the batch is known.
+        """
+        # NaN * 0 is NaN, so the holes are filled before any formula; float32 because half precision overflows
+        labels = torch.where(mask, labels, 0).float()
+        logits = logits.float()
+        entries = torch.where(mask, self.entries(logits, labels), 0)
+        return entries.sum() / mask.sum().clamp(min=1)
+
+    def entries(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Loss of each entry, [B, A]."""
+        return softplus(logits) - labels * logits
+
+
+class PosWeightLoss(MaskedLoss):
+    """Binary cross-entropy in which a positive of an attribute weighs as much as `pos_weight` negatives.
+
+    Args:
+        pos_weight: One weight per attribute, [A]; see `count_pos_weight`.
+    """
+
+    def __init__(self, pos_weight: Tensor):
+        super().__init__()
+        self.register_buffer("pos_weight", pos_weight)
+
+    @classmethod
+    def of_labels(cls, labels: Tensor, mask: Tensor, max_weight: float | None) -> "PosWeightLoss":
+        """With the weights that balance these labels; see `count_pos_weight`.
+
+        Args:
+            labels: 0 or 1, of the training images, [N, A].
+            mask: True where known, [N, A].
+        """
+        present = (mask & (labels > 0.5)).sum(dim=0)
+        absent = (mask & (labels <= 0.5)).sum(dim=0)
+        return cls(count_pos_weight(present, absent, max_weight))
+
+    def entries(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return self.pos_weight * labels * softplus(-logits) + (1 - labels) * softplus(logits)
+
+
+class FocalLoss(MaskedLoss):
+    """Cross-entropy that fades where the model is already right (Lin et al. 2017).
+
+    Args:
+        gamma: How fast it fades; 0 gives plain cross-entropy.
+        alpha: Weight of positives, negatives weigh 1 - alpha; None weighs both 1. The usual .25 presumes rare
+            positives and is the wrong way round for common attributes.
+    """
+
+    def __init__(self, gamma: float, alpha: float | None):
+        super().__init__()
+        if gamma < 0:
+            raise ValueError(f"loss.gamma is {gamma}; expected 0 or more")
+        if alpha is not None and not 0 <= alpha <= 1:
+            raise ValueError(f"loss.alpha is {alpha}; expected null or 0 to 1")
+        self.gamma = gamma
+        self.alpha = alpha
+
+    def entries(self, logits: Tensor, labels: Tensor) -> Tensor:
+        signed = torch.where(labels > 0.5, logits, -logits)  # p_t = sigmoid(signed)
+        # (1 - p_t)^gamma by way of its logarithm, whose gradient stays finite where p_t rounds to 1
+        loss = torch.exp(self.gamma * logsigmoid(-signed)) * softplus(-signed)
+        if self.alpha is None:
+            return loss
+        return loss * torch.where(labels > 0.5, self.alpha, 1 - self.alpha)
+
+
+class AsymmetricLoss(MaskedLoss):
+    """Focal loss with separate focusing for positives and negatives, and a margin (Ridnik et al. 2021).
+
+    The authors sum over the batch; here the known entries are averaged, so their learning rates do not carry over.
+
+    Args:
+        gamma_neg: Focusing of negatives.
+        gamma_pos: Focusing of positives.
+        clip: Probability below which a negative costs nothing.
+    """
+
+    def __init__(self, gamma_neg: float, gamma_pos: float, clip: float):
+        super().__init__()
+        if min(gamma_neg, gamma_pos) < 0:
+            raise ValueError(f"loss.gamma_neg and gamma_pos are {gamma_neg}, {gamma_pos}; expected 0 or more")
+        if not 0 <= clip < 1:
+            raise ValueError(f"loss.clip is {clip}; expected 0 to below 1")
+        self.gamma_neg = gamma_neg
+        self.gamma_pos = gamma_pos
+        self.clip = clip
+
+    def entries(self, logits: Tensor, labels: Tensor) -> Tensor:
+        positive = torch.exp(self.gamma_pos * logsigmoid(-logits)) * softplus(-logits)
+        if self.clip == 0:
+            negative = torch.exp(self.gamma_neg * logsigmoid(logits)) * softplus(logits)
+        else:
+            # 1 - p_m = min(sigmoid(-z) + clip, 1): never 0, so its logarithm is safe
+            # the floor keeps the gradient of a power below 1 finite; there log(kept) is 0 anyway
+            above = torch.clamp(torch.sigmoid(logits) - self.clip, min=1e-8)
+            kept = torch.clamp(torch.sigmoid(-logits) + self.clip, max=1)
+            negative = -above.pow(self.gamma_neg) * torch.log(kept)
+        return torch.where(labels > 0.5, positive, negative)
+
+
+def count_pos_weight(present: Tensor, absent: Tensor, max_weight: float | None) -> Tensor:
+    """Negatives per positive of each attribute, among known entries.
+
+    Args:
+        present: Known positives, [A].
+        absent: Known negatives, [A].
+        max_weight: Largest weight given; None sets no limit.
+
+    Returns:
+        Weights, [A]; 1 for an attribute without known positives or without known negatives, where there is
+        nothing to balance.
+    """
+    if max_weight is not None and max_weight <= 0:
+        raise ValueError(f"loss.max_weight is {max_weight}; expected null or above 0")
+    both = (present > 0) & (absent > 0)
+    weight = torch.where(both, absent / present.clamp(min=1), 1.0).float()
+    return weight if max_weight is None else weight.clamp(max=max_weight)
