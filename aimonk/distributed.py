@@ -1,0 +1,66 @@
+"""Several processes that train one model, started by torchrun; one process otherwise."""
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def rank() -> int:
+    """This process's number; 0 is the one that writes."""
+    return int(os.environ.get("RANK", 0))
+
+
+def world() -> int:
+    """How many processes there are."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def local_rank() -> int:
+    """This process's number on its machine, which is its GPU's."""
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def start(device: torch.device) -> None:
+    """Join the other processes: NCCL between CUDA devices, gloo otherwise. Nothing happens without torchrun."""
+    if world() > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def stop() -> None:
+    """Leave the other processes."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def share(value: Any) -> Any:
+    """Rank 0's value, on every rank."""
+    if world() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def add(values: Tensor) -> Tensor:
+    """The sum over all ranks."""
+    if world() > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def my_part(count: int) -> np.ndarray:
+    """This rank's share of 0..count-1; together the shares are everything once, in order."""
+    return np.array_split(np.arange(count), world())[rank()]
+
+
+def join(part: Tensor) -> Tensor:
+    """The rows of all ranks' parts, in the order of ranks; on the CPU."""
+    if world() == 1:
+        return part.cpu()
+    parts: list[Any] = [None] * world()
+    dist.all_gather_object(parts, part.cpu())
+    return torch.cat(parts)

@@ -1,0 +1,33 @@
+"""Requests to end a run early, answered between two iterations."""
+
+import signal
+from types import FrameType
+
+
+class Interrupt:
+    """Within the block, Ctrl-C and SIGTERM are noted instead of ending the process; a second Ctrl-C ends it.
+
+    Attributes:
+        signal: The one that came; None as long as none did.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> "Interrupt":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def requested(self) -> bool:
+        return self.signal is not None
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal == signal.SIGINT == number:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number)

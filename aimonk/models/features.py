@@ -1,0 +1,108 @@
+"""What a frozen prefix makes of each image and view, computed once and stored."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aimonk.data.store import Row, RowStore, StoredRows
+from aimonk.models.classifier import Classifier
+
+# part of every store key: raise it when the same weights and pixels would give other features
+CODE_VERSION = "1"
+BATCH = 32
+
+log = logging.getLogger(__name__)
+
+
+class StoredFeatures:
+    """Inputs of the suffix, from an array of every row in every view, [views * N, ...].
+
+    Maps lie in the array as [H, W, C] and come out as [B, C, H, W] in channels_last layout.
+    """
+
+    def __init__(self, array: np.ndarray, rows: int):
+        self.array = array
+        self.rows = rows
+
+    def __call__(self, rows: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
+        features = torch.from_numpy(self.array[(views * self.rows + rows).numpy()])
+        if features.ndim == 4:
+            features = features.permute(0, 3, 1, 2)
+        return features, torch.ones(len(rows), dtype=torch.bool)
+
+
+@dataclass
+class FeatureSource:
+    """Where the features of a data set come from.
+
+    Attributes:
+        fetch: Rows and views to uint8 images [B, 3, H, W].
+        keys: What the pixels of each row depend on, N texts.
+        views: How many views the augmentation has.
+        view_key: What views other than 0 depend on.
+        store: Where features are kept.
+        dtype: Storage type: float16, float32, or auto for float16 maps and float32 vectors.
+        watch: Wraps a sequence to show progress; called with (iterable, total, title).
+    """
+
+    fetch: Callable
+    keys: Sequence[str]
+    views: int
+    view_key: str
+    store: RowStore
+    dtype: str
+    watch: Callable
+    held: list[StoredRows] = field(default_factory=list, repr=False)  # marks them as in use
+
+    def at(self, classifier: Classifier, cut: int, engine: Callable, device: torch.device) -> StoredFeatures | None:
+        """The prefix's output for every row and view; None when it does not fit into the store.
+
+        Args:
+            cut: How many stages the prefix has.
+            engine: Turns the prefix and an example batch into something that computes it fast.
+        """
+        prefix = classifier.prefix(cut).eval()
+        example = self.fetch(torch.zeros(2, dtype=torch.int64), torch.zeros(2, dtype=torch.int64))[0]
+        with torch.inference_mode():
+            shape = _layout(prefix(example[:1].to(device))).shape[1:]
+        dtype = self.dtype if self.dtype != "auto" else ("float32" if len(shape) == 1 else "float16")
+        n = len(self.keys)
+        keys = [f"{key}\0{v and f'{self.view_key} {v}'}" for v in range(self.views) for key in self.keys]
+
+        def compute(missing: np.ndarray) -> Iterator[Row]:
+            run = engine(prefix, example)
+            blocks = [missing[i : i + BATCH] for i in range(0, len(missing), BATCH)]
+            for block in self.watch(blocks, len(blocks), "features"):
+                rows, views = torch.from_numpy(block % n), torch.from_numpy(block // n)
+                with torch.inference_mode():
+                    images = self.fetch(rows, views)[0].to(device, non_blocking=True)
+                    features = _layout(run(images)).float().cpu().numpy()
+                yield from zip(block.tolist(), features, strict=True)
+
+        family = f"features {CODE_VERSION} {cut} {weights_digest(prefix)}"
+        found = self.store.rows(family, keys, tuple(shape), dtype, compute)
+        what = f"features behind {cut} frozen stages, {n} images x {self.views} views of {tuple(shape)}"
+        if found is None:
+            log.info("%s: not stored, they would take more than features.limit_gb or than the disk has", what)
+            return None
+        log.info("%s: %d computed, %d reused", what, found.computed, len(keys) - found.computed)
+        self.held.append(found)
+        return StoredFeatures(found.array, n)
+
+
+def _layout(features: Tensor) -> Tensor:
+    return features.permute(0, 2, 3, 1).contiguous() if features.ndim == 4 else features
+
+
+def weights_digest(module: torch.nn.Module) -> str:
+    """A fingerprint of a module's structure, weights and buffers."""
+    digest = hashlib.sha256(repr(module).encode())
+    for name, value in module.state_dict().items():
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:24]
