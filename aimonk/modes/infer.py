@@ -1,0 +1,221 @@
+"""`mode=infer`: which attributes do new images have?"""
+
+import csv
+import glob
+import io
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from aimonk.checkpoint import ModelInfo, load_model, newest_run, write_text
+from aimonk.data.images import decode, list_images
+from aimonk.models.classifier import Classifier
+from aimonk.models.engine import fast_inference
+from aimonk.progress import show_progress
+from aimonk.training import pick_device
+
+log = logging.getLogger(__name__)
+
+FORMATS = ("auto", "text", "csv", "json")
+ALLOWED = ("mode", "image", "checkpoint", "format", "output", "threshold", "device", "batch_size")
+
+
+@dataclass
+class Answer:
+    """What the model says of one image.
+
+    Attributes:
+        present: Attributes whose probability reaches their threshold.
+        probs: Of every attribute.
+    """
+
+    image: str
+    present: list[str]
+    probs: dict[str, float]
+
+
+def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
+    """Print or write which attributes the images have.
+
+    Raises:
+        FileNotFoundError: No such image or checkpoint.
+        ValueError: An image that cannot be read (told when the others are done), or settings that make no sense.
+    """
+    check_overrides(overrides)
+    if cfg.format not in FORMATS:
+        raise ValueError(f"format is {cfg.format!r}; expected {', '.join(FORMATS)}")
+    if cfg.batch_size < 1:
+        raise ValueError(f"batch_size is {cfg.batch_size}; expected 1 or more")
+    paths = find_paths(str(cfg.image))
+    source = Path(cfg.checkpoint) if cfg.checkpoint is not None else newest_run(Path("outputs"))
+    classifier, info = load_model(source)
+    thresholds = read_thresholds(cfg.threshold, info)
+    log.info("checkpoint: %s (epoch %d, %s)", source, info.epoch, info.chosen_by)
+
+    probs, unreadable = predict_files(classifier, info, paths, cfg.batch_size, pick_device(cfg.device))
+    answers = []
+    for path, row in probs:
+        present = [a for a, p, t in zip(info.attributes, row, thresholds, strict=True) if p >= t]
+        answers.append(Answer(str(path), present, dict(zip(info.attributes, row.tolist(), strict=True))))
+    show(answers, info, str(source), cfg.format, cfg.output)
+    if unreadable:
+        raise ValueError(f"{unreadable} of {len(paths)} images could not be read")
+
+
+def check_overrides(overrides: list[str]) -> None:
+    """See to it that nothing on the command line pretends to change what comes from the checkpoint.
+
+    Raises:
+        ValueError: Something does.
+    """
+    for override in overrides:
+        key = override.split("=", 1)[0].lstrip("+~")
+        if key not in ALLOWED:
+            raise ValueError(f"{override}: with mode=infer everything but {', '.join(ALLOWED)} comes from the checkpoint")
+
+
+def find_paths(image: str) -> list[Path]:
+    """The files that `image=` means: a file, the images of a folder, or what a pattern matches.
+
+    Raises:
+        FileNotFoundError: There are none.
+    """
+    path = Path(image)
+    if path.is_dir():
+        found = [path / name for name in list_images(path)]
+    elif os.path.lexists(path):
+        found = [path]
+    else:
+        found = sorted(p for p in map(Path, glob.glob(image, recursive=True)) if not p.is_dir())
+    if not found:
+        raise FileNotFoundError(f"no image at {path.absolute()}")
+    return found
+
+
+def read_thresholds(threshold: float | None, info: ModelInfo) -> list[float]:
+    """The checkpoint's thresholds, or the one given for all attributes.
+
+    Raises:
+        ValueError: Not a probability.
+    """
+    if threshold is None:
+        return info.thresholds
+    if isinstance(threshold, str) or not 0 <= threshold <= 1:
+        raise ValueError(f"threshold is {threshold!r}; expected a probability, or null for the checkpoint's own")
+    return [float(threshold)] * len(info.attributes)
+
+
+def predict_files(
+    classifier: Classifier, info: ModelInfo, paths: list[Path], batch_size: int, device: torch.device
+) -> tuple[list[tuple[Path, np.ndarray]], int]:
+    """Calibrated probabilities [A] of every file that can be read, and how many cannot."""
+    classifier = classifier.to(device, memory_format=torch.channels_last).eval()
+    scale, bias = torch.tensor(info.scale), torch.tensor(info.bias)
+    probs: list[tuple[Path, np.ndarray]] = []
+    network, bad = None, 0
+    with show_progress("images", len(paths)) as bar, torch.inference_mode():
+        for batch in decode_batches(paths, info.image_size, info.resize, batch_size):
+            for path, problem in batch:
+                if isinstance(problem, str):
+                    log.error("%s: %s", path, problem)
+                    bad += 1
+            good = [(path, pixels) for path, pixels in batch if not isinstance(pixels, str)]
+            if good:
+                images = torch.from_numpy(np.stack([pixels for _, pixels in good])).permute(0, 3, 1, 2)
+                if network is None:
+                    # making a network fast takes a while, which a handful of images would not repay
+                    fast = device.type == "cpu" and len(paths) >= 4 * batch_size
+                    network = fast_inference(classifier.suffix(0), images) if fast else classifier
+                logits = network(images.to(device)).float().cpu()
+                rows = torch.sigmoid((scale * logits + bias).double()).numpy()
+                probs += [(path, row) for (path, _), row in zip(good, rows, strict=True)]
+            bar.advance(len(batch))
+    return probs, bad
+
+
+def decode_batches(
+    paths: list[Path], size: int, resize: str, batch_size: int
+) -> Iterator[list[tuple[Path, np.ndarray | str]]]:
+    """Batches of files with their pixels [size, size, 3], or the reason why there are none."""
+
+    def one(path: Path) -> tuple[Path, np.ndarray | str]:
+        try:
+            return path, decode(path, size, resize)
+        except ValueError as error:
+            return path, str(error)
+
+    blocks = [paths[i : i + batch_size] for i in range(0, len(paths), batch_size)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # the next block is decoded while the network works on this one
+        ahead = [pool.submit(one, path) for path in blocks[0]]
+        for block in [*blocks[1:], []]:
+            following = [pool.submit(one, path) for path in block]
+            yield [job.result() for job in ahead]
+            ahead = following
+
+
+def show(answers: list[Answer], info: ModelInfo, checkpoint: str, style: str, output: str | None) -> None:
+    """Write the answers to the terminal or a file, in the style asked for."""
+    if style == "auto" and output is not None:
+        style = {".csv": "csv", ".json": "json"}.get(Path(output).suffix.lower(), "text")
+    if style == "auto" and sys.stdout.isatty():
+        return print_table(answers, info)
+    text = {"csv": to_csv, "json": to_json}.get(style, to_text)(answers, info, checkpoint)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        write_text(Path(output), text)
+        log.info("%d images in %s", len(answers), output)
+
+
+def to_text(answers: list[Answer], info: ModelInfo, checkpoint: str) -> str:
+    """A line per image: what is present, then every probability."""
+    lines = []
+    for answer in answers:
+        probs = ", ".join(f"{name} {p:.3f}" for name, p in answer.probs.items())
+        lines.append(f"{answer.image}: {', '.join(answer.present) or 'nothing'} ({probs})\n")
+    return "".join(lines)
+
+
+def to_json(answers: list[Answer], info: ModelInfo, checkpoint: str) -> str:
+    """The checkpoint, and of each image what is present and every probability."""
+    images = [{"image": a.image, "present": a.present, "probabilities": a.probs} for a in answers]
+    return json.dumps({"checkpoint": checkpoint, "images": images}, indent=2, ensure_ascii=False) + "\n"
+
+
+def to_csv(answers: list[Answer], info: ModelInfo, checkpoint: str) -> str:
+    """A row per image: its name, what is present, every probability."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "present", *info.attributes])
+    for answer in answers:
+        writer.writerow([answer.image, ";".join(answer.present), *(f"{p:.6f}" for p in answer.probs.values())])
+    return text.getvalue()
+
+
+def print_table(answers: list[Answer], info: ModelInfo) -> None:
+    """A table for people: one image downwards, several across."""
+    console = Console()
+    if len(answers) == 1:
+        table = Table("attribute", "probability", "present", title=Text(answers[0].image))
+        for name, p in answers[0].probs.items():
+            present = name in answers[0].present
+            table.add_row(Text(name, style="bold" if present else "dim"), f"{p:.3f}", "yes" if present else "no")
+    else:
+        table = Table("image", "present", *map(Text, info.attributes))
+        for answer in answers:
+            probs = [f"{p:.3f}" for p in answer.probs.values()]
+            table.add_row(Text(answer.image), Text(", ".join(answer.present) or "-", style="bold"), *probs)
+    console.print(table)
