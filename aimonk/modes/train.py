@@ -1,40 +1,32 @@
 """`mode=train`: from a config to a run folder with weights, curve, scores and predictions."""
 
-import csv
-import io
 import logging
-import os
-from functools import cache, partial
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from omegaconf import DictConfig, OmegaConf
 
-from aimonk import distributed, metrics, plots
-from aimonk.build import build, cache_folder, open_data
-from aimonk.checkpoint import (
-    LAST_FILE,
-    MODEL_FILE,
-    STATUS_FILE,
-    ModelInfo,
-    save_model,
-    write_json,
-    write_text,
-)
-from aimonk.data.augmentation import FixedViews
+from aimonk import distributed, plots
+from aimonk.build import open_data
+from aimonk.calibration import Calibration
+from aimonk.checkpoint import LAST_FILE, MODEL_FILE, STATUS_FILE, ModelInfo, save_model, write_json, write_text
 from aimonk.data.dataset import ImageSet
-from aimonk.data.loading import Pixels
-from aimonk.data.splits import stratified_split
-from aimonk.data.store import RowStore
+from aimonk.data.duplicates import duplicate_groups, group_images
+from aimonk.data.labels import listed
+from aimonk.data.splits import SPLITS, assigned_split, stratified_folds, stratified_split
+from aimonk.evaluation import Judgement, Operating, choose_operating, judge, judge_choice, verdict
 from aimonk.interrupt import Interrupt
-from aimonk.models.classifier import Classifier
-from aimonk.models.engine import fast_inference
-from aimonk.models.features import FeatureSource
-from aimonk.progress import watch
-from aimonk.training import Phase, Progress, Settings, Task, averaged, fit, pick_device, predict, trained_state
+from aimonk.modes.assembly import build_task, check_components
+from aimonk.results import format_losses, format_predictions, format_splits
+from aimonk.tables import format_scores
+from aimonk.thresholds import parse_rule
+from aimonk.training import Phase, Progress, Task, averaged, fit, pick_device, predict, trained_state
 
 log = logging.getLogger(__name__)
+
+Parts = dict[str, np.ndarray]  # "train", "val", "test" -> rows of the label table
 
 
 def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
@@ -45,199 +37,171 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         FileNotFoundError: Data or weights that are not there.
         FloatingPointError: The loss is not a number any more.
     """
+    check_components(cfg)
+    distributed.start(pick_device(cfg.device))
     out_dir = distributed.share(out_dir)
-    writes = distributed.rank() == 0
-    if writes:
-        write_text(out_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-        write_json(out_dir / STATUS_FILE, {"state": "running"})
-    progress = Progress()
+    write_text(out_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    write_json(out_dir / STATUS_FILE, {"state": "running"})
     try:
         with Interrupt() as interrupt:
-            task, images = set_up(cfg)
-            fit(task, progress, interrupt.requested, save=lambda: None)
-            finish(task, images, progress, cfg, out_dir)
+            images = open_data(cfg)
+            groups = find_groups(images, cfg.data.duplicate_distance)
+            train = cross_validate if cfg.data.folds else train_split
+            train(cfg, images, groups, out_dir, interrupt.requested)
     except BaseException as error:
-        if writes:
-            state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            write_json(out_dir / STATUS_FILE, {"state": state, "reason": f"{error}" or type(error).__name__})
+        state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        write_json(out_dir / STATUS_FILE, {"state": state, "reason": f"{error}" or type(error).__name__})
         raise
     finally:
         distributed.stop()
-    if writes:
-        state = "finished" if interrupt.signal is None else "interrupted"
-        write_json(out_dir / STATUS_FILE, {"state": state})
-        log.info("%s: %s", state, out_dir)
+    state = "finished" if interrupt.signal is None else "interrupted"
+    write_json(out_dir / STATUS_FILE, {"state": state})
+    log.info("%s: %s", state, out_dir)
 
 
-def set_up(cfg: DictConfig) -> tuple[Task, ImageSet]:
-    """Build every component; what is cheap and may be misspelt first, what takes time last."""
-    device = pick_device(cfg.device)
-    distributed.start(device)
-    settings = read_settings(cfg)
-    policy, loss, sampler = build(cfg.freeze), build(cfg.loss), build(cfg.sampler)
-    augmentation, optimizer, scheduler = build(cfg.augmentation), build(cfg.optimizer), build(cfg.scheduler)
-    if cfg.features.views is not None and augmentation.views is None:
-        augmentation = FixedViews(augmentation, cfg.features.views)
-    torch.manual_seed(cfg.seed)
-
-    images = open_data(cfg)
-    table = images.table
-    train_rows, val_rows = split_rows(images, cfg.data.val_fraction, cfg.seed)
-    torch.manual_seed(cfg.seed)  # the same new head whatever was drawn before
-    backbone = build(cfg.backbone)
-    classifier = Classifier(backbone, len(table.attributes)).to(device, memory_format=torch.channels_last)
-    cuts = policy.cuts(cfg.epochs, len(classifier.stages))
-    train_labels = torch.from_numpy(table.labels[train_rows]), torch.from_numpy(table.mask[train_rows])
-    if isinstance(loss, partial):  # it depends on the training labels
-        loss = loss(*train_labels)
-    parameters = optimizer(classifier, min(cuts))
-    batches = -(-len(train_rows) // (cfg.batch_size * distributed.world() * cfg.accumulate))
-    task = Task(
-        classifier=classifier,
-        policy=policy,
-        criterion=loss.to(device),
-        optimizer=parameters,
-        scheduler=scheduler(parameters, batches * cfg.epochs),
-        fetch=open_inputs(cfg, images, augmentation, classifier, device),
-        labels=table.labels,
-        mask=table.mask,
-        train_rows=train_rows,
-        val_rows=val_rows,
-        weights=sampler(table.labels[train_rows], table.mask[train_rows]),
-        views=augmentation.views,
-        slow_fetch=augmentation.views is None or images.stored is None,
-        device=device,
-        settings=settings,
-    )
-    log.info(
-        "%d images train, %d validate; %s on %s", len(train_rows), len(val_rows), cfg.backbone.name, device
-    )
-    return task, images
+def find_groups(images: ImageSet, distance: float | None) -> np.ndarray | None:
+    """Group number of each image, [N]; images of one group show the same photograph."""
+    if distance is None or isinstance(images.pixels, list):
+        return None
+    groups = group_images(images.pixels, distance)
+    same = duplicate_groups(groups, images.table.names)
+    if same:
+        told = listed([" = ".join(group) for group in same])
+        log.info("%d photographs stand more than once, and are kept on one side: %s", len(same), told)
+    return groups
 
 
-def read_settings(cfg: DictConfig) -> Settings:
-    """The loop's settings, checked.
+def train_split(
+    cfg: DictConfig, images: ImageSet, groups: np.ndarray | None, out_dir: Path, stop: Callable[[], bool]
+) -> None:
+    """Train on one part of the images, choose on another, and score."""
+    parts = split_parts(cfg, images, groups)
+    write_text(out_dir / "splits.csv", format_splits(images.table.names, parts))
+    outcome = train_once(cfg, images, parts, out_dir, stop)
+    operating = choose(cfg, images, parts["val"], outcome.logits.get("val"))
+    judged = judge_parts(cfg, images, groups, parts, outcome.logits, operating)
+    write_models(cfg, images, outcome, operating, out_dir)
+    report = outcome.report | {name: judgement.scores for name, judgement in judged.items()}
+    write_json(out_dir / "metrics.json", report)
+    held_out = {name: parts[name] for name in judged}
+    write_text(out_dir / "predictions.csv", format_predictions(images.table, held_out, judged))
+    conclude({name: judgement.scores for name, judgement in judged.items()})
+
+
+def cross_validate(
+    cfg: DictConfig, images: ImageSet, groups: np.ndarray | None, out_dir: Path, stop: Callable[[], bool]
+) -> None:
+    """Train a model per fold, score every image by the model that did not see it, then train one on all images."""
+    table, folds = images.table, cfg.data.folds
+    rows = np.arange(len(table))
+    pooled, spread = np.zeros((cfg.data.repeats, *table.labels.shape)), []
+    for repeat in range(cfg.data.repeats):
+        fold_of = stratified_folds(table.labels, table.mask, folds, groups, cfg.seed + repeat)
+        for fold in range(folds):
+            if stop():
+                raise KeyboardInterrupt("cross-validation was interrupted: its folds so far are kept")
+            name = f"fold_{fold + 1}" if cfg.data.repeats == 1 else f"repeat_{repeat + 1}_fold_{fold + 1}"
+            log.info("%s", name)
+            parts = {"train": rows[fold_of != fold], "val": rows[fold_of == fold], "test": rows[:0]}
+            (out_dir / name).mkdir(parents=True, exist_ok=True)
+            write_text(out_dir / name / "splits.csv", format_splits(table.names, parts))
+            outcome = train_once(cfg, images, parts, out_dir / name, stop)
+            operating = choose(cfg, images, parts["val"], outcome.logits["val"])
+            judged = judge_parts(cfg, images, groups, parts, outcome.logits, operating)
+            write_models(cfg, images, outcome, operating, out_dir / name)
+            write_json(out_dir / name / "metrics.json", outcome.report | {"val": judged["val"].scores})
+            pooled[repeat, parts["val"]] = outcome.logits["val"]
+            spread.append({key: judged["val"].scores[key] for key in ("mean_ap", "mean_auroc", "f1_macro")})
+    logits = pooled.mean(axis=0)
+    everything = {"train": rows, "val": rows[:0], "test": rows[:0]}
+    log.info("all images: the model that is kept")
+    outcome = train_once(cfg, images, everything, out_dir, stop)
+    operating = choose(cfg, images, rows, logits)
+    judged = judge_parts(cfg, images, groups, everything | {"val": rows}, {"val": logits}, operating)
+    write_models(cfg, images, outcome, operating, out_dir)
+    report = outcome.report | {"val": judged["val"].scores, "folds": spread}
+    for key in spread[0]:
+        values = [fold[key] for fold in spread if fold[key] is not None]
+        report[f"{key}_spread"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    write_json(out_dir / "metrics.json", report)
+    write_text(out_dir / "predictions.csv", format_predictions(table, {"val": rows}, judged))
+    conclude({"val": judged["val"].scores})
+
+
+def split_parts(cfg: DictConfig, images: ImageSet, groups: np.ndarray | None) -> Parts:
+    """Rows that train, validate and test.
 
     Raises:
-        ValueError: A setting that makes no sense.
+        ValueError: Fractions that make no sense, or too few images for them.
     """
-    for key in ("epochs", "batch_size", "accumulate"):
-        if cfg[key] < 1:
-            raise ValueError(f"{key} is {cfg[key]}; expected 1 or more")
-    if cfg.monitor not in ("mean_ap", "loss"):
-        raise ValueError(f"monitor is {cfg.monitor!r}; expected mean_ap or loss")
-    if cfg.ema is not None and not 0 < cfg.ema < 1:
-        raise ValueError(f"ema is {cfg.ema}; expected null or a decay between 0 and 1")
-    if not 0 <= cfg.data.val_fraction < 1:
-        raise ValueError(f"data.val_fraction is {cfg.data.val_fraction}; expected 0 to below 1")
-    workers = min(8, os.cpu_count() or 1) if cfg.workers == "auto" else int(cfg.workers)
-    keys = [f for f in Settings.__dataclass_fields__ if f != "workers"]
-    return Settings(**{key: cfg[key] for key in keys}, workers=workers)
+    table, data = images.table, cfg.data
+    if data.splits is not None:
+        rows = assigned_split(Path(data.splits), table.names, groups)
+    else:
+        for key in ("val_fraction", "test_fraction"):
+            if not 0 <= data[key] < 1:
+                raise ValueError(f"data.{key} is {data[key]}; expected 0 to below 1")
+        fractions = (1 - data.val_fraction - data.test_fraction, data.val_fraction, data.test_fraction)
+        if fractions[0] <= 0:
+            raise ValueError("data.val_fraction and data.test_fraction leave no images to train on")
+        rows = stratified_split(table.labels, table.mask, fractions, groups, cfg.seed)
+        for name, fraction, part in zip(SPLITS, fractions, rows, strict=True):
+            if fraction and not len(part):
+                raise ValueError(f"{len(table)} images are too few: none is left for {name} ({fraction:g})")
+    parts = dict(zip(SPLITS, rows, strict=True))
+    if not len(parts["train"]):
+        raise ValueError(f"{data.splits}: no image is assigned to train")
+    return parts
 
 
-def split_rows(images: ImageSet, val_fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and rows to hold out."""
-    table = images.table
-    fractions = (1 - val_fraction, val_fraction)
-    train, val = stratified_split(table.labels, table.mask, fractions, groups=None, seed=seed)
-    if not len(train) or (val_fraction and not len(val)):
-        raise ValueError(f"{len(table)} images are too few to hold out {val_fraction:g} of them")
-    return train, val
+@dataclass
+class Outcome:
+    """A trained model.
+
+    Attributes:
+        logits: Of the parts that were held out, by name.
+        whole: All weights; `kept` and `last` replace those that train.
+        report: What metrics.json says beside the scores.
+    """
+
+    task: Task
+    logits: dict[str, np.ndarray]
+    whole: dict
+    kept: dict
+    last: dict
+    report: dict
 
 
-def open_inputs(cfg: DictConfig, images: ImageSet, augmentation, classifier: Classifier, device: torch.device):
-    """A function from the number of frozen stages to what gives the inputs, and whether these are features."""
-    pixels = Pixels(images.pixels, augmentation, cfg.data.image_size, cfg.data.resize)
-    choice = cfg.features.enabled
-    if choice not in ("auto", True, False):
-        raise ValueError(f"features.enabled is {choice!r}; expected auto, true or false")
-    source = FeatureSource(
-        fetch=pixels,
-        keys=[f"{cfg.data.image_size} {cfg.data.resize} {key}" for key in images.keys],
-        views=augmentation.views or 1,
-        view_key=repr(OmegaConf.to_container(cfg.augmentation, resolve=True)),
-        store=RowStore(cache_folder(cfg) / "features", round(cfg.features.limit_gb * 1e9)),
-        dtype=cfg.features.dtype,
-        watch=watch,
-    )
-    engine = fast_inference if device.type == "cpu" else (lambda prefix, example: prefix)
-
-    @cache
-    def open_at(cut: int):
-        why = None
-        if cut == 0:
-            why = "nothing is frozen"
-        elif augmentation.views is None:
-            why = "the augmentation has no end of views; features.views=8 would fix some"
-        elif choice is False:
-            why = "features.enabled=false"
-        stored = source.at(classifier, cut, engine, device) if why is None else None
-        if stored is None and choice is True:
-            raise ValueError(f"features.enabled=true, but {why or 'the features do not fit into the store'}")
-        if why is not None:
-            log.info("features are not stored: %s", why)
-        return (pixels, False) if stored is None else (stored, True)
-
-    return open_at
-
-
-def finish(task: Task, images: ImageSet, progress: Progress, cfg: DictConfig, out_dir: Path) -> None:
-    """Write everything that a finished run leaves behind."""
-    table, count = images.table, len(images.table.attributes)
-    cut = task.policy.cut(min(progress.epoch, task.settings.epochs), len(task.classifier.stages))
-    phase = Phase(task, cut)
+def train_once(
+    cfg: DictConfig, images: ImageSet, parts: Parts, out_dir: Path, stop: Callable[[], bool]
+) -> Outcome:
+    """Train one model, write its curve, and leave it with the weights that are kept."""
+    task = build_task(cfg, images, parts["train"], parts["val"])
+    sizes = ", ".join(f"{len(rows)} {name}" for name, rows in parts.items() if len(rows))
+    log.info("images: %s; %s on %s", sizes, cfg.backbone.name, task.device)
+    progress = Progress()
+    fit(task, progress, stop, save=lambda: None)
     with averaged(task):
-        last_state = trained_state(task)
-        whole = task.classifier.state_dict()
+        last, whole = trained_state(task), task.classifier.state_dict()
     best = progress.best or {"epoch": progress.epoch, "iteration": len(progress.losses)}
-    chosen_by = why_chosen(task, progress)
-
-    def write(name: str, state: dict, epoch: int, why: str) -> None:
-        info = ModelInfo(
-            library=cfg.backbone.library,
-            backbone=cfg.backbone.name,
-            attributes=table.attributes,
-            thresholds=[float(cfg.threshold)] * count,
-            scale=[1.0] * count,
-            bias=[0.0] * count,
-            image_size=cfg.data.image_size,
-            resize=cfg.data.resize,
-            epoch=epoch,
-            chosen_by=why,
-        )
-        contiguous = {key: value.detach().cpu().contiguous() for key, value in {**whole, **state}.items()}
-        save_model(out_dir / name, info, contiguous)
-
-    # the scores are those of the weights that are kept
-    task.classifier.load_state_dict({**whole, **(progress.best_state or last_state)})
-    logits = predict(task, phase, task.val_rows) if len(task.val_rows) else None
-    if distributed.rank() != 0:
-        return
-    write(MODEL_FILE, progress.best_state or last_state, best["epoch"], chosen_by)
-    write(LAST_FILE, last_state, progress.history[-1]["epoch"] if progress.history else 1, "the last epoch")
+    kept = progress.best_state or last
+    task.classifier.load_state_dict({**whole, **kept})
+    cut = task.policy.cut(min(progress.epoch, cfg.epochs), len(task.classifier.stages))
+    phase = Phase(task, cut)
+    logits = {
+        name: predict(task, phase, parts[name]).double().numpy() for name in ("val", "test") if len(parts[name])
+    }
+    write_text(out_dir / "loss.csv", format_losses(progress.losses))
+    chosen = best["iteration"] if len(parts["val"]) else None
+    plots.plot_loss(out_dir / "loss_curve.png", progress.losses, progress.history, chosen)
     report = {
         "epoch": best["epoch"],
-        "chosen_by": chosen_by,
+        "chosen_by": why_chosen(task, progress),
         "iterations": len(progress.losses),
         "images_per_second": progress.images / max(progress.seconds, 1e-9),
         "epochs": progress.history,
     }
-    if logits is not None:
-        probs = torch.sigmoid(logits.double()).numpy()
-        thresholds = np.full(count, float(cfg.threshold))
-        labels, mask = table.labels[task.val_rows], table.mask[task.val_rows]
-        report["val"] = metrics.score(labels, mask, probs, thresholds, table.attributes)
-        write_text(
-            out_dir / "predictions.csv",
-            format_csv(["image", *table.attributes], [table.names[i] for i in task.val_rows], probs),
-        )
-    write_json(out_dir / "metrics.json", report)
-    write_text(
-        out_dir / "loss.csv",
-        "iteration_number,training_loss\n" + "".join(f"{i},{v!r}\n" for i, v in enumerate(progress.losses, 1)),
-    )
-    chosen = best["iteration"] if logits is not None else None
-    plots.plot_loss(out_dir / "loss_curve.png", progress.losses, progress.history, chosen)
+    return Outcome(task, logits, whole, kept, last, report)
 
 
 def why_chosen(task: Task, progress: Progress) -> str:
@@ -251,10 +215,77 @@ def why_chosen(task: Task, progress: Progress) -> str:
     return f"the best validation {name}" + ("" if value is None else f", {value:.4f}")
 
 
-def format_csv(header: list[str], names: list[str], values: np.ndarray) -> str:
-    """A table of one image per row and one number per attribute."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([name, *(f"{v:.6f}" for v in row)] for name, row in zip(names, values, strict=True))
-    return text.getvalue()
+def choose(cfg: DictConfig, images: ImageSet, rows: np.ndarray, logits: np.ndarray | None) -> Operating:
+    """Thresholds and calibration from held-out images; without any, a fixed threshold."""
+    table, rule = images.table, parse_rule(cfg.threshold)
+    if logits is not None:
+        return choose_operating(table.labels[rows], table.mask[rows], logits, cfg.threshold, cfg.calibrate)
+    if rule.kind != "fixed" or cfg.calibrate is not None:
+        log.warning("no images are held out to choose thresholds or a calibration on: .5 and none are used")
+    count = len(table.attributes)
+    fixed = rule.value if rule.kind == "fixed" else 0.5
+    return Operating(Calibration.identity(count), np.full(count, fixed))
+
+
+def judge_parts(
+    cfg: DictConfig,
+    images: ImageSet,
+    groups: np.ndarray | None,
+    parts: Parts,
+    logits: dict[str, np.ndarray],
+    operating: Operating,
+) -> dict[str, Judgement]:
+    """Scores of the parts that were held out; thresholds were chosen on "val"."""
+    table, judged = images.table, {}
+    for name, values in logits.items():
+        rows = parts[name]
+        arguments = (table.labels[rows], table.mask[rows], values, table.attributes)
+        arguments += (None if groups is None else groups[rows], operating)
+        if name == "val":
+            judged[name] = judge_choice(*arguments, cfg.threshold, cfg.calibrate, cfg.seed)
+        else:
+            judged[name] = judge(*arguments, cfg.seed)
+    return judged
+
+
+def write_models(
+    cfg: DictConfig, images: ImageSet, outcome: Outcome, operating: Operating, out_dir: Path
+) -> None:
+    """Write the weights that are kept and those of the last epoch."""
+    history = outcome.report["epochs"]
+    files = [
+        (MODEL_FILE, outcome.kept, outcome.report["epoch"], outcome.report["chosen_by"]),
+        (LAST_FILE, outcome.last, history[-1]["epoch"] if history else 1, "the last epoch"),
+    ]
+    for name, state, epoch, why in files:
+        info = ModelInfo(
+            library=cfg.backbone.library,
+            backbone=cfg.backbone.name,
+            attributes=images.table.attributes,
+            thresholds=operating.thresholds.tolist(),
+            scale=operating.calibration.scale.tolist(),
+            bias=operating.calibration.bias.tolist(),
+            image_size=cfg.data.image_size,
+            resize=cfg.data.resize,
+            epoch=epoch,
+            chosen_by=why,
+        )
+        whole = {key: value.detach().cpu().contiguous() for key, value in {**outcome.whole, **state}.items()}
+        save_model(out_dir / name, info, whole)
+
+
+def conclude(scores: dict[str, dict]) -> None:
+    """Log the scores, and in one sentence how the model stands against chance."""
+    for name, title in (("val", "validation images"), ("test", "test images")):
+        if name in scores:
+            log.info("\n%s\n", format_scores(scores[name], title))
+    last = scores.get("test", scores.get("val"))
+    if last is None:
+        log.info(
+            "nothing was held out, so nothing is known of how the model does on new images: data.val_fraction=0.2 "
+            "would tell, and mode=audit whether the labels can be learned at all"
+        )
+        return
+    log.info("verdict: %s", verdict(last))
+    if not last["beats_chance"]:
+        log.warning("the scores do not beat chance: mode=audit tells whether these labels can be learned at all")
