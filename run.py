@@ -2,17 +2,21 @@
 
 import importlib
 import logging
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
-from aimonk.overrides import quote_paths
+from aimonk.overrides import continue_run, quote_paths
 
 log = logging.getLogger("aimonk")
+failed_jobs: list[str] = []
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -22,17 +26,33 @@ def main(cfg: DictConfig) -> None:
     try:
         mode = importlib.import_module(f"aimonk.modes.{cfg.mode}")
         mode.run(cfg, Path(hydra_cfg.runtime.output_dir).absolute(), list(hydra_cfg.overrides.task))
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+    except (ValueError, OSError, FloatingPointError, OmegaConfBaseException) as error:
         log.debug("run failed", exc_info=True)
-        log.error("%s", error)
-        if hydra_cfg.mode == RunMode.MULTIRUN:
-            raise  # the sweep goes on with its other jobs and ends with an error
-        sys.exit(1)
+        log.error("%s", f"{error}".split("\n    full_key:")[0])
+        if hydra_cfg.mode == RunMode.RUN:
+            sys.exit(1)
+        failed_jobs.append(hydra_cfg.job.id)  # the sweep goes on with its other jobs
     except Exception:
         log.exception("run failed")
         raise
 
 
-if __name__ == "__main__":
-    sys.argv[1:] = quote_paths(sys.argv[1:])
+def start(arguments: list[str]) -> None:
+    """Compose the config from command-line arguments and call the mode for each job."""
+    try:
+        sys.argv[1:] = quote_paths(continue_run(arguments))
+    except FileNotFoundError as error:
+        sys.exit(str(error))
     main()
+    if failed_jobs:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    if os.environ.get("RANK", "0") == "0":
+        start(sys.argv[1:])
+    else:
+        # of the processes that torchrun starts, the first one leaves the folder and tells what happens
+        with tempfile.TemporaryDirectory() as folder:
+            silent = "hydra.job_logging.handlers.console.level=ERROR"
+            start([*sys.argv[1:], f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}", silent])

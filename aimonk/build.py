@@ -1,12 +1,14 @@
 """From config nodes to objects: the only file that calls hydra.utils.instantiate."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import platformdirs
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
 
 from aimonk.data.dataset import ImageSet, open_images
 from aimonk.data.store import RowStore
@@ -19,9 +21,9 @@ def build(node: DictConfig) -> Any:
     """Build what the node's `_target_` names; a node with `_partial_: true` becomes a function.
 
     Raises:
-        ValueError: The target, or one further inside, does not start with an allowed prefix.
+        ValueError: The target, or one further inside, is not of an allowed module, or a value is of the wrong type.
     """
-    _check_targets(OmegaConf.to_container(node, resolve=True))
+    _check_node(OmegaConf.to_container(node, resolve=True, throw_on_missing=True), node._get_full_key(None))
     try:
         return instantiate(node, _convert_="all")
     except InstantiationException as error:
@@ -31,14 +33,72 @@ def build(node: DictConfig) -> Any:
         raise ValueError(str(error).replace("\n", " ")) from error
 
 
-def _check_targets(node: Any) -> None:
-    if isinstance(node, dict | DictConfig):
-        target = node.get("_target_", ALLOWED[0])
-        if not isinstance(target, str) or not target.startswith(ALLOWED):
-            raise ValueError(f"_target_ {target!r} is not allowed; expected one that starts with {ALLOWED}")
-    if isinstance(node, dict | list | DictConfig | ListConfig):
-        for child in node.values() if isinstance(node, dict | DictConfig) else node:
-            _check_targets(child)
+def check_types(function: Callable, arguments: dict[str, Any], where: str) -> None:
+    """Compare plain values with the annotations of what they are meant for.
+
+    Args:
+        where: Their place in the config, such as `optimizer`; may be empty.
+
+    Raises:
+        ValueError: One is of another type.
+    """
+    hints = get_type_hints(function.__init__ if isinstance(function, type) else function)
+    for key, value in arguments.items():
+        if key in hints and not _fits(value, hints[key]):
+            name = f"{where}.{key}" if where else key
+            raise ValueError(f"{name} is {value!r}; expected {' or '.join(_spell(hints[key]))}")
+
+
+def _check_node(node: Any, where: str) -> None:
+    if isinstance(node, dict):
+        if "_target_" in node:
+            target = _locate(node["_target_"])
+            if target.__module__.startswith("aimonk."):
+                check_types(target, node, where)
+        node = node.values()
+    elif not isinstance(node, list):
+        return
+    for child in node:
+        _check_node(child, where)
+
+
+def _locate(target: Any) -> Any:
+    """What a target names, if it lies in an allowed module and was defined in one."""
+    refusal = f"_target_ {target!r} is not allowed; expected one that starts with {', '.join(ALLOWED)}"
+    if not isinstance(target, str) or not target.startswith(ALLOWED):
+        raise ValueError(refusal)
+    try:
+        found = get_object(target)
+    except (ImportError, AttributeError, ValueError) as error:
+        reason = f"{error}".strip().splitlines()[-1]
+        raise ValueError(f"_target_ {target!r} is not there ({reason})") from error
+    # torchvision.os.system starts with an allowed name as well
+    if not f"{getattr(found, '__module__', None)}".startswith(ALLOWED):
+        raise ValueError(f"{refusal} and is defined there")
+    return found
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, option) for option in get_args(hint))
+    if hint is NoneType:
+        return value is None
+    if hint in (int, float):
+        return isinstance(value, int | hint) and not isinstance(value, bool)
+    if hint in (bool, str):
+        return isinstance(value, hint)
+    if get_origin(hint) in (Sequence, list, tuple):
+        return isinstance(value, list) and all(_fits(item, get_args(hint)[0]) for item in value)
+    return True  # not a type that a config has
+
+
+def _spell(hint: Any) -> list[str]:
+    if get_origin(hint) in (Union, UnionType):
+        return [name for option in get_args(hint) for name in _spell(option)]
+    if get_origin(hint) in (Sequence, list, tuple):
+        return [f"a list (each {_spell(get_args(hint)[0])[0]})"]
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}
+    return [names.get(hint, str(hint))]
 
 
 def cache_folder(cfg: DictConfig) -> Path:
@@ -46,22 +106,30 @@ def cache_folder(cfg: DictConfig) -> Path:
     return Path(cfg.cache_dir or platformdirs.user_cache_dir("aimonk", appauthor=False)).absolute()
 
 
+def label_paths(cfg: DictConfig) -> tuple[Path, Path]:
+    """The images folder and the label file that `data=` describes; draws the demo where it is asked for."""
+    data = cfg.data
+    if data.draw is None:
+        return Path(data.images), Path(data.labels)
+    folder = build(data.draw)(cache_folder(cfg) / f"demo_{data.draw.images}_{data.draw.seed}")
+    return folder / "images", folder / "labels.txt"
+
+
 def open_data(cfg: DictConfig) -> ImageSet:
-    """The labelled images that `data=` describes; draws the demo where it is asked for.
+    """The labelled images that `data=` describes.
 
     Raises:
         FileNotFoundError: The label file, the folder, or an image is not there.
         ValueError: Mistakes in the labels or the settings, unreadable images, or nothing left.
     """
-    data, cache = cfg.data, cache_folder(cfg)
-    images, labels = data.images, data.labels
-    if data.draw is not None:
-        folder = build(data.draw)(cache / f"demo_{data.draw.images}_{data.draw.seed}")
-        images, labels = folder / "images", folder / "labels.txt"
-    store = RowStore(cache / "images", round(data.store_limit_gb * 1e9)) if data.store else None
+    data = cfg.data
+    images, labels = label_paths(cfg)
+    check_types(open_images, OmegaConf.to_container(data, resolve=True), "data")
+    limit = round(data.store_limit_gb * 1e9)
+    store = RowStore(cache_folder(cfg) / "images", limit) if data.store else None
     return open_images(
-        Path(images),
-        Path(labels),
+        images,
+        labels,
         data.attributes,
         data.missing,
         data.unreadable,

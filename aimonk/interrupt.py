@@ -24,8 +24,8 @@ class Interrupt:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def requested(self) -> bool:
-        return self.signal is not None
+    def requested(self) -> signal.Signals | None:
+        return self.signal
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal == signal.SIGINT == number:

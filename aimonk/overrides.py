@@ -1,9 +1,15 @@
-"""Command-line arguments made safe for Hydra's grammar."""
+"""Command-line arguments made ready for Hydra."""
 
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+MULTIRUN = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 # keys whose value is a path; Hydra would read commas, brackets, quotes or letters outside ASCII in it as grammar
 PATHS = re.compile(
     r"^\+{0,2}(image|checkpoint|output|predictions|resume|cache_dir|backbone\.weights"
@@ -15,10 +21,36 @@ PATHS = re.compile(
 def quote_paths(arguments: Sequence[str]) -> list[str]:
     """Quote the values of arguments that name paths, unless they are quoted already.
 
-    A path that exists is always taken as it is. One that does not is quoted where Hydra could not read it anyway.
+    A path that exists is always taken as it is, and so are the members of a sweep that all exist. What does not
+    exist is quoted too, but for a sweep that Hydra can read.
     """
-    sweep = any(argument in ("-m", "--multirun") for argument in arguments)
+    sweep = any(argument in MULTIRUN for argument in arguments)
     return [_quote(argument, sweep) for argument in arguments]
+
+
+def continue_run(arguments: Sequence[str]) -> list[str]:
+    """Put before the arguments those that the run named by `resume=` was started with, and its own folder.
+
+    With -m, `resume=` names the folder of a sweep.
+
+    Raises:
+        FileNotFoundError: There is no such run.
+    """
+    folder = next((Path(a[len("resume=") :].strip("'\"")) for a in arguments if a.startswith("resume=")), None)
+    if folder is None or str(folder) == "null":
+        return list(arguments)
+    sweep = any(argument in MULTIRUN for argument in arguments)
+    record = folder / ("multirun.yaml" if sweep else ".hydra/hydra.yaml")
+    if not record.is_file():
+        what = "sweep" if sweep else "run"
+        raise FileNotFoundError(f"no {what} to go on with at {folder.absolute()}: it has no {record.name}")
+    overrides = OmegaConf.load(record).hydra.overrides
+    own = [a for a in overrides.hydra if not a.startswith(("hydra.mode=", "hydra.run.dir=", "hydra.sweep.dir="))]
+    given = {argument.split("=", 1)[0] for argument in arguments}
+    before = [a for a in [*own, *overrides.task] if a.split("=", 1)[0] not in given | {"resume"}]
+    place = f"hydra.sweep.dir={folder}" if sweep else f"hydra.run.dir={folder}"
+    # the record of how the run began stays as it is
+    return [*before, place, *([] if sweep else ["hydra.output_subdir=null"]), *arguments]
 
 
 def _quote(argument: str, sweep: bool) -> str:
@@ -27,15 +59,27 @@ def _quote(argument: str, sweep: bool) -> str:
         return argument
     value = match[2]
     key = argument[: -len(value)]
-    if os.path.lexists(value):
-        return f"{key}'{_escape(value, literal=True)}'"
+    paths = value.split(",") if sweep and not os.path.lexists(value) else [value]
+    if all(os.path.lexists(path) for path in paths):
+        return key + ",".join(f"'{_escape(path, literal=True)}'" for path in paths)
     quoted = value[0] in "'\"" and value[-1] == value[0] and len(value) > 1
-    if quoted or sweep or value == "null":
+    # Hydra's own keys cannot be swept, and hold interpolations such as ${now:%H-%M}
+    own = key.startswith("hydra.")
+    if quoted or value == "null" or (sweep and not own and _is_readable(argument)):
         return argument
-    return f"{key}'{_escape(value, literal=not key.startswith('hydra.'))}'"
+    return f"{key}'{_escape(value, literal=not own)}'"
+
+
+def _is_readable(argument: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return False
+    return True
 
 
 def _escape(value: str, literal: bool) -> str:
-    value = re.sub(r"(\\*)'", lambda m: m[1] * 2 + "\\'", value)
-    value = re.sub(r"(\\+)$", lambda m: m[1] * 2, value)  # a backslash before the closing quote
-    return value.replace("${", "\\${") if literal else value
+    """Double the backslashes that precede what is escaped: `${` for OmegaConf, quotes and the end for Hydra."""
+    if literal:
+        value = re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + "\\${", value)
+    return re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + (m[2] and "\\'"), value)

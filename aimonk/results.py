@@ -17,6 +17,11 @@ def guard(text: str) -> str:
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
+def unguard(text: str) -> str:
+    """What `guard` was given."""
+    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
+
+
 def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A CSV file; texts are guarded against spreadsheets."""
     text = io.StringIO()

@@ -178,12 +178,12 @@ class Phase:
             return self.module(inputs)
 
 
-def fit(task: Task, progress: Progress, stop: Callable[[], bool], save: Callable[[], None]) -> None:
+def fit(task: Task, progress: Progress, stop: Callable[[], object], save: Callable[[], None]) -> None:
     """Train until the last epoch, an early stop or a request to stop; continues where `progress` stands.
 
     Args:
         progress: Updated as training goes on.
-        stop: Asked after each iteration whether to end here.
+        stop: Asked after each iteration whether to end here; true for yes.
         save: Called at the end of each epoch, and every `checkpoint_every` iterations.
 
     Raises:
@@ -205,6 +205,7 @@ def fit(task: Task, progress: Progress, stop: Callable[[], bool], save: Callable
         )
         train_one_epoch(task, phase, batches, progress, stop, save)
         if progress.batches < len(batches):
+            save()
             return
         progress.history.append(_record(task, phase, progress, batches))
         progress.epoch, progress.batches = epoch + 1, 0
@@ -220,7 +221,7 @@ def train_one_epoch(
     phase: Phase,
     batches: list[Batch],
     progress: Progress,
-    stop: Callable[[], bool],
+    stop: Callable[[], object],
     save: Callable[[], None],
 ) -> None:
     """Train on the batches that `progress` has not seen yet.
@@ -297,12 +298,16 @@ def _step(task: Task, phase: Phase) -> None:
 def _check_finite(values: list[float], progress: Progress, optimizer: Optimizer) -> None:
     for i, value in enumerate(values):
         if not math.isfinite(value):
-            iteration = len(progress.losses) - len(values) + i + 1
-            lr = max(group["lr"] for group in optimizer.param_groups)
-            raise FloatingPointError(
-                f"the loss is {value} at iteration {iteration} (epoch {progress.epoch}, learning rate {lr:.3g}); try a "
-                f"lower optimizer.lr, clip_norm=1, loss.max_weight=10 with loss=pos_weight, or amp=false"
-            )
+            del progress.losses[len(progress.losses) - len(values) + i + 1 :]
+            raise _diverged("the loss", progress, optimizer)
+
+
+def _diverged(what: str, progress: Progress, optimizer: Optimizer) -> FloatingPointError:
+    lr = max(group["lr"] for group in optimizer.param_groups)
+    return FloatingPointError(
+        f"{what} is not a finite number at iteration {len(progress.losses)} (epoch {progress.epoch}, learning rate "
+        f"{lr:.3g}); try a lower optimizer.lr, clip_norm=1, loss.max_weight=10 with loss=pos_weight, or amp=false"
+    )
 
 
 @torch.inference_mode()
@@ -354,6 +359,8 @@ def _record(task: Task, phase: Phase, progress: Progress, batches: list[Batch]) 
         labels, mask = task.labels[task.val_rows], task.mask[task.val_rows]
         with averaged(task):
             logits = predict(task, phase, task.val_rows)
+        if not torch.isfinite(logits).all():
+            raise _diverged("a logit of the validation images", progress, task.optimizer)
         moved = [torch.as_tensor(a).to(task.device) for a in (logits, labels, mask)]
         probs = torch.sigmoid(logits.double()).numpy()
         record["val_loss"] = task.criterion(*moved).item()

@@ -55,6 +55,9 @@ class StoredSubset:
     def __init__(self, array: np.ndarray, rows: np.ndarray):
         self.array = array
         self.rows = rows
+        self.dtype = array.dtype
+        self.shape = (len(rows), *array.shape[1:])
+        self.ndim = array.ndim
 
     def __len__(self) -> int:
         return len(self.rows)

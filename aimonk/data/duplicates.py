@@ -7,9 +7,14 @@ was.
 """
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+
+from aimonk.data.labels import listed
+
+log = logging.getLogger(__name__)
 
 SIDE = 16  # of the thumbnails
 DIRECTIONS = 12  # principal components that narrow the search down
@@ -52,6 +57,26 @@ def group_images(pixels: np.ndarray, distance: float | None = 5.0) -> np.ndarray
     if len(first) < len(thumbs):
         thumbs = thumbs[first]
     return _number(_join_near(thumbs, distance)[which])
+
+
+def find_groups(pixels: np.ndarray, names: Sequence[str], distance: float | None) -> np.ndarray | None:
+    """Group the images and log what was found.
+
+    Args:
+        pixels: As for `group_images`, or a list of files, which are not compared.
+        distance: As for `group_images`; None looks for no groups.
+
+    Returns:
+        Group numbers, [N], or None where nothing was looked for.
+    """
+    if distance is None or isinstance(pixels, list):
+        return None
+    groups = group_images(pixels, distance)
+    same = duplicate_groups(groups, names)
+    if same:
+        told = listed([" = ".join(group) for group in same])
+        log.info("%d photographs stand more than once, and are kept on one side: %s", len(same), told)
+    return groups
 
 
 def duplicate_groups(groups: np.ndarray, names: Sequence[str]) -> list[list[str]]:

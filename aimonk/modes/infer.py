@@ -1,8 +1,6 @@
 """`mode=infer`: which attributes do new images have?"""
 
-import csv
 import glob
-import io
 import json
 import logging
 import os
@@ -21,9 +19,10 @@ from rich.text import Text
 
 from aimonk.checkpoint import ModelInfo, load_model, newest_run, write_text
 from aimonk.data.images import decode, list_images
+from aimonk.inference import Predictor
 from aimonk.models.classifier import Classifier
-from aimonk.models.engine import fast_inference
 from aimonk.progress import show_progress
+from aimonk.results import format_table, guard
 from aimonk.training import pick_device
 
 log = logging.getLogger(__name__)
@@ -121,11 +120,11 @@ def predict_files(
     classifier: Classifier, info: ModelInfo, paths: list[Path], batch_size: int, device: torch.device
 ) -> tuple[list[tuple[Path, np.ndarray]], int]:
     """Calibrated probabilities [A] of every file that can be read, and how many cannot."""
-    classifier = classifier.to(device, memory_format=torch.channels_last).eval()
+    predictor = Predictor(classifier, device, len(paths))
     scale, bias = torch.tensor(info.scale), torch.tensor(info.bias)
     probs: list[tuple[Path, np.ndarray]] = []
-    network, bad = None, 0
-    with show_progress("images", len(paths)) as bar, torch.inference_mode():
+    bad = 0
+    with show_progress("images", len(paths)) as bar:
         for batch in decode_batches(paths, info.image_size, info.resize, batch_size):
             for path, problem in batch:
                 if isinstance(problem, str):
@@ -134,12 +133,7 @@ def predict_files(
             good = [(path, pixels) for path, pixels in batch if not isinstance(pixels, str)]
             if good:
                 images = torch.from_numpy(np.stack([pixels for _, pixels in good])).permute(0, 3, 1, 2)
-                if network is None:
-                    # making a network fast takes a while, which a handful of images would not repay
-                    fast = device.type == "cpu" and len(paths) >= 4 * batch_size
-                    network = fast_inference(classifier.suffix(0), images) if fast else classifier
-                logits = network(images.to(device)).float().cpu()
-                rows = torch.sigmoid((scale * logits + bias).double()).numpy()
+                rows = torch.sigmoid((scale * predictor(images) + bias).double()).numpy()
                 probs += [(path, row) for (path, _), row in zip(good, rows, strict=True)]
             bar.advance(len(batch))
     return probs, bad
@@ -197,12 +191,10 @@ def to_json(answers: list[Answer], info: ModelInfo, checkpoint: str) -> str:
 
 def to_csv(answers: list[Answer], info: ModelInfo, checkpoint: str) -> str:
     """A row per image: its name, what is present, every probability."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "present", *info.attributes])
-    for answer in answers:
-        writer.writerow([answer.image, ";".join(answer.present), *(f"{p:.6f}" for p in answer.probs.values())])
-    return text.getvalue()
+    rows = (
+        [a.image, guard(";".join(a.present)), *(f"{p:.6f}" for p in a.probs.values())] for a in answers
+    )
+    return format_table(["image", "present", *info.attributes], rows)
 
 
 def print_table(answers: list[Answer], info: ModelInfo) -> None:

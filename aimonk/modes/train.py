@@ -1,30 +1,55 @@
 """`mode=train`: from a config to a run folder with weights, curve, scores and predictions."""
 
+import contextlib
+import json
 import logging
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from aimonk import distributed, plots
 from aimonk.build import open_data
 from aimonk.calibration import Calibration
-from aimonk.checkpoint import LAST_FILE, MODEL_FILE, STATUS_FILE, ModelInfo, save_model, write_json, write_text
+from aimonk.checkpoint import (
+    LAST_FILE,
+    MODEL_FILE,
+    STATUS_FILE,
+    ModelInfo,
+    load_tensors,
+    replacing,
+    save_model,
+    write_json,
+    write_text,
+)
 from aimonk.data.dataset import ImageSet
-from aimonk.data.duplicates import duplicate_groups, group_images
-from aimonk.data.labels import listed
+from aimonk.data.duplicates import find_groups
 from aimonk.data.splits import SPLITS, assigned_split, stratified_folds, stratified_split
 from aimonk.evaluation import Judgement, Operating, choose_operating, judge, judge_choice, verdict
 from aimonk.interrupt import Interrupt
 from aimonk.modes.assembly import build_task, check_components
+from aimonk.resume import (
+    DATA_FILE,
+    STATE_FILE,
+    compare_configs,
+    compare_labels,
+    load_state,
+    save_labels,
+    saver,
+)
 from aimonk.results import format_losses, format_predictions, format_splits
 from aimonk.tables import format_scores
 from aimonk.thresholds import parse_rule
 from aimonk.training import Phase, Progress, Task, averaged, fit, pick_device, predict, trained_state
 
 log = logging.getLogger(__name__)
+
+OUTCOME_FILE = "outcome.pth"  # of a fold: what a cross-validation that goes on needs of it
+TERMINATED = 128 + signal.SIGTERM  # exit status, as of a process that the signal ended
 
 Parts = dict[str, np.ndarray]  # "train", "val", "test" -> rows of the label table
 
@@ -37,42 +62,80 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         FileNotFoundError: Data or weights that are not there.
         FloatingPointError: The loss is not a number any more.
     """
+    if cfg.resume is not None and is_finished(out_dir):
+        log.info("finished already: %s", out_dir)
+        return
     check_components(cfg)
     distributed.start(pick_device(cfg.device))
     out_dir = distributed.share(out_dir)
+    if cfg.resume is not None:
+        check_config(cfg, out_dir)
     write_text(out_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_json(out_dir / STATUS_FILE, {"state": "running"})
     try:
         with Interrupt() as interrupt:
             images = open_data(cfg)
-            groups = find_groups(images, cfg.data.duplicate_distance)
+            check_labels(cfg, images, out_dir)
+            groups = find_groups(images.pixels, images.table.names, cfg.data.duplicate_distance)
             train = cross_validate if cfg.data.folds else train_split
             train(cfg, images, groups, out_dir, interrupt.requested)
     except BaseException as error:
-        state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        write_json(out_dir / STATUS_FILE, {"state": state, "reason": f"{error}" or type(error).__name__})
+        state = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
+        with contextlib.suppress(OSError):  # the disk may be what failed
+            write_json(out_dir / STATUS_FILE, {"state": state, "reason": f"{error}" or type(error).__name__})
         raise
     finally:
         distributed.stop()
     state = "finished" if interrupt.signal is None else "interrupted"
     write_json(out_dir / STATUS_FILE, {"state": state})
+    if state == "finished":
+        for leftover in out_dir.rglob(STATE_FILE):
+            leftover.unlink()
     log.info("%s: %s", state, out_dir)
 
 
-def find_groups(images: ImageSet, distance: float | None) -> np.ndarray | None:
-    """Group number of each image, [N]; images of one group show the same photograph."""
-    if distance is None or isinstance(images.pixels, list):
-        return None
-    groups = group_images(images.pixels, distance)
-    same = duplicate_groups(groups, images.table.names)
-    if same:
-        told = listed([" = ".join(group) for group in same])
-        log.info("%d photographs stand more than once, and are kept on one side: %s", len(same), told)
-    return groups
+def is_finished(out_dir: Path) -> bool:
+    """Whether the folder holds a run that has come to its end."""
+    status = out_dir / STATUS_FILE
+    return status.is_file() and json.loads(status.read_text())["state"] == "finished"
+
+
+def check_config(cfg: DictConfig, out_dir: Path) -> None:
+    """See to it that a run goes on as it began.
+
+    Raises:
+        ValueError: Settings differ, and resume_force is not set.
+    """
+    begun = out_dir / "config.yaml"
+    if not begun.is_file():
+        return  # a job of a sweep that had not begun
+    now = OmegaConf.to_container(cfg, resolve=True)
+    _refuse(cfg, compare_configs(OmegaConf.to_container(OmegaConf.load(begun)), now))
+
+
+def check_labels(cfg: DictConfig, images: ImageSet, out_dir: Path) -> None:
+    """Keep the labels beside a new run, and compare them when it goes on.
+
+    Raises:
+        ValueError: They differ, and resume_force is not set.
+    """
+    kept = out_dir / DATA_FILE
+    if cfg.resume is not None and kept.is_file():
+        _refuse(cfg, compare_labels(kept, images.table))
+    save_labels(kept, images.table)
+
+
+def _refuse(cfg: DictConfig, differences: list[str]) -> None:
+    if differences and not cfg.resume_force:
+        raise ValueError(
+            f"the run began otherwise: {'; '.join(differences)} (resume_force=true goes on all the same)"
+        )
+    if differences:
+        log.warning("going on although the run began otherwise: %s", "; ".join(differences))
 
 
 def train_split(
-    cfg: DictConfig, images: ImageSet, groups: np.ndarray | None, out_dir: Path, stop: Callable[[], bool]
+    cfg: DictConfig, images: ImageSet, groups: np.ndarray | None, out_dir: Path, stop: Callable[[], signal.Signals | None]
 ) -> None:
     """Train on one part of the images, choose on another, and score."""
     parts = split_parts(cfg, images, groups)
@@ -89,7 +152,7 @@ def train_split(
 
 
 def cross_validate(
-    cfg: DictConfig, images: ImageSet, groups: np.ndarray | None, out_dir: Path, stop: Callable[[], bool]
+    cfg: DictConfig, images: ImageSet, groups: np.ndarray | None, out_dir: Path, stop: Callable[[], signal.Signals | None]
 ) -> None:
     """Train a model per fold, score every image by the model that did not see it, then train one on all images."""
     table, folds = images.table, cfg.data.folds
@@ -102,6 +165,12 @@ def cross_validate(
                 raise KeyboardInterrupt("cross-validation was interrupted: its folds so far are kept")
             name = f"fold_{fold + 1}" if cfg.data.repeats == 1 else f"repeat_{repeat + 1}_fold_{fold + 1}"
             log.info("%s", name)
+            done = out_dir / name / OUTCOME_FILE
+            if cfg.resume is not None and done.is_file():
+                outcome = load_tensors(done)
+                pooled[repeat, fold_of == fold] = outcome["logits"].numpy()
+                spread.append(outcome["scores"])
+                continue
             parts = {"train": rows[fold_of != fold], "val": rows[fold_of == fold], "test": rows[:0]}
             (out_dir / name).mkdir(parents=True, exist_ok=True)
             write_text(out_dir / name / "splits.csv", format_splits(table.names, parts))
@@ -112,6 +181,8 @@ def cross_validate(
             write_json(out_dir / name / "metrics.json", outcome.report | {"val": judged["val"].scores})
             pooled[repeat, parts["val"]] = outcome.logits["val"]
             spread.append({key: judged["val"].scores[key] for key in ("mean_ap", "mean_auroc", "f1_macro")})
+            with replacing(done) as file:
+                torch.save({"logits": torch.from_numpy(outcome.logits["val"]), "scores": spread[-1]}, file)
     logits = pooled.mean(axis=0)
     everything = {"train": rows, "val": rows[:0], "test": rows[:0]}
     log.info("all images: the model that is kept")
@@ -173,14 +244,19 @@ class Outcome:
 
 
 def train_once(
-    cfg: DictConfig, images: ImageSet, parts: Parts, out_dir: Path, stop: Callable[[], bool]
+    cfg: DictConfig, images: ImageSet, parts: Parts, out_dir: Path, stop: Callable[[], signal.Signals | None]
 ) -> Outcome:
     """Train one model, write its curve, and leave it with the weights that are kept."""
     task = build_task(cfg, images, parts["train"], parts["val"])
     sizes = ", ".join(f"{len(rows)} {name}" for name, rows in parts.items() if len(rows))
     log.info("images: %s; %s on %s", sizes, cfg.backbone.name, task.device)
-    progress = Progress()
-    fit(task, progress, stop, save=lambda: None)
+    state = out_dir / STATE_FILE
+    progress = load_state(state, task) if cfg.resume is not None and state.is_file() else Progress()
+    if progress.losses:
+        log.info("going on in epoch %d after iteration %d", progress.epoch, len(progress.losses))
+    fit(task, progress, stop, saver(state, task, progress, distributed.rank() == 0))
+    if stop() == signal.SIGTERM:
+        raise SystemExit(TERMINATED)  # there may be no time for more than the state, which is saved
     with averaged(task):
         last, whole = trained_state(task), task.classifier.state_dict()
     best = progress.best or {"epoch": progress.epoch, "iteration": len(progress.losses)}

@@ -1,0 +1,122 @@
+"""Which attributes go together, and whether being unknown depends on the other attributes."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def associate(labels: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> list[dict]:
+    """Measures for every pair of attributes how far they go together, on the jointly known entries.
+
+    Rows count as independent, so pass one row per photograph.
+
+    Args:
+        labels: 0 or 1, [N, A]; ignored where mask is False.
+        mask: True where the label is known, [N, A].
+        names: One per attribute.
+
+    Returns:
+        One dictionary per pair, ready for JSON, strongest first: `attributes`, `known` (jointly), `both`, `phi`
+        (-1..1, 0 = independent), `p_value` (Fisher's exact test), `p_adjusted` (Holm, over the pairs) and
+        `interval` (95 % for phi). The last four are None where one of the two is constant.
+    """
+    known, positive = _indicators(labels, mask, names)
+    negative = known & ~positive
+    tables = _count(positive, negative, positive, negative)
+    pairs = [(a, b) for a in range(len(names)) for b in range(a + 1, len(names))]
+    rows = [{"attributes": [names[a], names[b]], **_describe(tables[:, :, a, b])} for a, b in pairs]
+    return _rank(rows)
+
+
+def associate_unknown(labels: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> list[dict]:
+    """Tests for every attribute whether its being NA depends on another attribute's value or NA.
+
+    Where it does, the known entries are no random sample, and scores on them need not hold for the others.
+
+    Args:
+        labels: 0 or 1, [N, A]; ignored where mask is False.
+        mask: True where the label is known, [N, A].
+        names: One per attribute.
+
+    Returns:
+        One dictionary per test, ready for JSON, strongest first: `attribute` (whose NA is tested), `given` (the other
+        attribute), `on` ("value", on the rows where that one is known, or "unknown", on all rows), `known` (rows used),
+        `both` (rows with NA and with the value 1, or both NA), `phi`, `p_value`, `p_adjusted` (Holm, over all
+        tests) and `interval` as in `associate`.
+    """
+    known, positive = _indicators(labels, mask, names)
+    by_value = _count(~known, known, positive, known & ~positive)
+    by_unknown = _count(~known, known, ~known, known)
+    rows = []
+    for a, name in enumerate(names):
+        for b, given in enumerate(names):
+            if a != b:
+                row = {"attribute": name, "given": given}
+                rows.append({**row, "on": "value", **_describe(by_value[:, :, a, b])})
+            if a < b:  # symmetric: once per pair
+                rows.append({**row, "on": "unknown", **_describe(by_unknown[:, :, a, b])})
+    return _rank(rows)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Corrects p-values for their number (Holm 1979); None stays None and does not count."""
+    adjusted: list[float | None] = [None] * len(p_values)
+    tested = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    running = 0.0
+    for rank, (p, i) in enumerate(tested):
+        running = max(running, min(1.0, p * (len(tested) - rank)))
+        adjusted[i] = running
+    return adjusted
+
+
+def fisher_exact(table: np.ndarray) -> float:
+    """Two-sided p-value of Fisher's exact test on a 2x2 table of counts."""
+    (a, b), (c, d) = np.asarray(table, dtype=np.int64)
+    row, column, total = a + b, a + c, a + b + c + d
+    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, total + 1)))])
+    x = np.arange(max(0, row + column - total), min(row, column) + 1)
+    log_p = -log_factorial[[x, row - x, column - x, total - row - column + x]].sum(0)
+    # the margins are the same for every x: the sum over x normalises
+    p = np.exp(log_p - log_p.max())
+    return float(min(1.0, p[p <= p[a - x[0]] * (1 + 1e-7)].sum() / p.sum()))
+
+
+def _indicators(labels: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    labels, known = np.asarray(labels), np.asarray(mask, dtype=bool)
+    if labels.ndim != 2 or labels.shape != known.shape or labels.shape[1] != len(names):
+        raise ValueError(
+            f"labels and mask must be [N, {len(names)}], one column per name; got {labels.shape} and {known.shape}"
+        )
+    return known, known & (labels == 1)
+
+
+def _count(x1: np.ndarray, x0: np.ndarray, y1: np.ndarray, y0: np.ndarray) -> np.ndarray:
+    """2x2 tables of all columns of x against all columns of y, [2, 2, A, A]; the first index is x = 1, then 0."""
+    # float64 counts exactly up to 2**53 and goes through BLAS, which integers do not
+    xs, ys = (x1.astype(np.float64), x0.astype(np.float64)), (y1.astype(np.float64), y0.astype(np.float64))
+    return np.array([[x.T @ y for y in ys] for x in xs]).round().astype(np.int64)
+
+
+def _describe(table: np.ndarray) -> dict:
+    row = {"known": int(table.sum()), "both": int(table[0, 0])}
+    margins = np.concatenate([table.sum(0), table.sum(1)]).astype(np.float64)
+    if not margins.all():
+        return {**row, "phi": None, "p_value": None, "interval": None}
+    phi = float(table[0, 0] * float(table[1, 1]) - table[0, 1] * float(table[1, 0])) / math.sqrt(margins.prod())
+    return {**row, "phi": phi, "p_value": fisher_exact(table), "interval": _interval(phi, row["known"])}
+
+
+def _interval(phi: float, known: int) -> list[float] | None:
+    """95 % for a correlation, by Fisher's z transform; None below four rows."""
+    if known < 4:
+        return None
+    z = math.atanh(max(-1 + 1e-12, min(1 - 1e-12, phi)))
+    half = 1.96 / math.sqrt(known - 3)
+    return [math.tanh(z - half), math.tanh(z + half)]
+
+
+def _rank(rows: list[dict]) -> list[dict]:
+    for row, adjusted in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
+        row["p_adjusted"] = adjusted
+    return sorted(rows, key=lambda row: -abs(row["phi"] or 0.0))

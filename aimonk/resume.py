@@ -1,0 +1,117 @@
+"""What an interrupted run needs to go on as if nothing had happened."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from aimonk.checkpoint import load_tensors, replacing
+from aimonk.data.labels import LabelTable, listed
+from aimonk.training import Progress, Task, trained_state
+
+STATE_FILE = "state.pth"
+DATA_FILE = "labels.pth"
+# what may differ between a run and its continuation: where things lie and how they are computed, not what
+FREE = ("resume", "resume_force", "cache_dir", "workers", "data.store_limit_gb", "features.limit_gb")
+
+
+def save_state(path: Path, task: Task, progress: Progress) -> None:
+    """Write all that training depends on. Randomness is a function of seed and iteration and needs no place."""
+    state = {
+        "epoch": progress.epoch,
+        "batches": progress.batches,
+        "losses": torch.tensor(progress.losses, dtype=torch.float64),
+        "known": torch.tensor(progress.known, dtype=torch.int64),
+        "history": progress.history,
+        "best": progress.best,
+        "best_state": progress.best_state,
+        "seconds": progress.seconds,
+        "images": progress.images,
+        "model": trained_state(task),
+        "optimizer": task.optimizer.state_dict(),
+        "scheduler": task.scheduler.state_dict(),
+        "scaler": task.scaler.state_dict(),
+        "average": None if task.average is None else task.average.state_dict(),
+    }
+    with replacing(path) as file:
+        torch.save(state, file)
+
+
+def load_state(path: Path, task: Task) -> Progress:
+    """Bring a freshly built task to where a run stood.
+
+    Raises:
+        ValueError: The file is not of a run with this task.
+    """
+    state = load_tensors(path)
+    try:
+        wrong = task.classifier.load_state_dict(state["model"], strict=False)
+        if wrong.unexpected_keys or set(state["model"]) != set(trained_state(task)):
+            raise KeyError("weights of another network")
+        task.optimizer.load_state_dict(state["optimizer"])
+        task.scheduler.load_state_dict(state["scheduler"])
+        task.scaler.load_state_dict(state["scaler"])
+        if task.average is not None:
+            task.average.load_state_dict(state["average"])
+        return Progress(
+            epoch=state["epoch"],
+            batches=state["batches"],
+            losses=state["losses"].tolist(),
+            known=state["known"].tolist(),
+            history=state["history"],
+            best=state["best"],
+            best_state=state["best_state"],
+            seconds=state["seconds"],
+            images=state["images"],
+        )
+    except (KeyError, TypeError, RuntimeError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else repr(error)
+        raise ValueError(f"{path} is not the state of such a run ({reason})") from None
+
+
+def save_labels(path: Path, table: LabelTable) -> None:
+    """Write what the run was trained on, to be compared when it goes on."""
+    values = torch.from_numpy(np.where(table.mask, table.labels, -1).astype(np.int8))
+    with replacing(path) as file:
+        torch.save({"names": table.names, "attributes": table.attributes, "labels": values}, file)
+
+
+def compare_labels(path: Path, table: LabelTable) -> list[str]:
+    """How the labels differ from those that the run began with."""
+    before = load_tensors(path)
+    if before["attributes"] != table.attributes:
+        return [f"attributes: {listed(before['attributes'])} then, {listed(table.attributes)} now"]
+    differences = []
+    for what, names in (
+        ("gone", sorted(set(before["names"]) - set(table.names))),
+        ("new", sorted(set(table.names) - set(before["names"]))),
+    ):
+        if names:
+            differences.append(f"{len(names)} images are {what}: {listed(names)}")
+    if differences or before["names"] != table.names:
+        return differences or ["the images stand in another order"]
+    now = np.where(table.mask, table.labels, -1).astype(np.int8)
+    changed = np.argwhere(before["labels"].numpy() != now)
+    if len(changed):
+        told = [f"{table.names[i]} {table.attributes[a]}" for i, a in changed]
+        differences.append(f"{len(changed)} labels: {listed(told)}")
+    return differences
+
+
+def compare_configs(before: Any, now: Any, prefix: str = "") -> list[str]:
+    """Settings that differ, as `loss.gamma: 2.0 then, 1.0 now`; those in FREE may."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return [] if before == now else [f"{prefix}: {before!r} then, {now!r} now"]
+    differences = []
+    for key in [*before, *(key for key in now if key not in before)]:
+        name = f"{prefix}.{key}" if prefix else key
+        if name not in FREE:
+            differences += compare_configs(before.get(key), now.get(key), name)
+    return differences
+
+
+def saver(path: Path, task: Task, progress: Progress, writes: bool) -> Callable[[], None]:
+    """A function that saves the state of this run; does nothing on ranks that do not write."""
+    return lambda: save_state(path, task, progress) if writes else None

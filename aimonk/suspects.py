@@ -1,0 +1,83 @@
+"""Which labels look wrong, and what the unknown ones probably are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Entry(NamedTuple):
+    """One entry of the label table."""
+
+    row: int
+    attribute: int
+    label: int | None  # None where unknown
+    probability: float  # of 1, by models that did not see the image
+
+
+def probability_wrong(probabilities: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Probability that the label is wrong as the out-of-fold models see it, [N, A]; NaN where it is unknown.
+
+    Args:
+        probabilities: Of 1, from models that did not see the image, [N, A].
+        labels: 0 or 1, [N, A]; ignored where mask is False.
+        mask: True where the label is known, [N, A].
+    """
+    return np.where(mask, np.where(labels == 1, 1 - probabilities, probabilities), np.nan)
+
+
+def suspects(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    mask: np.ndarray,
+    evidence: Sequence[bool],
+    confident: bool = True,
+) -> list[Entry]:
+    """Known entries that their out-of-fold probability contradicts, the strongest contradiction first.
+
+    Args:
+        probabilities: Of 1, from models that did not see the image, [N, A].
+        labels: 0 or 1, [N, A]; ignored where mask is False.
+        mask: True where the label is known, [N, A].
+        evidence: Attributes that the images explain; the others yield no suspects, whatever their probabilities.
+        confident: Only entries that confident learning (Northcutt et al. 2021, "Confident learning: estimating
+            uncertainty in dataset labels") counts as mislabelled; otherwise every known entry.
+    """
+    wrong = probability_wrong(probabilities, labels, mask)
+    chosen = mask & np.isfinite(wrong) & np.asarray(evidence, dtype=bool)
+    if confident:
+        chosen &= off_diagonal(probabilities, labels, mask)
+    rows, columns = np.nonzero(chosen)
+    order = np.argsort(-wrong[rows, columns], kind="stable")
+    return [
+        Entry(int(n), int(a), int(labels[n, a]), float(probabilities[n, a]))
+        for n, a in zip(rows[order], columns[order], strict=True)
+    ]
+
+
+def unknowns(probabilities: np.ndarray, mask: np.ndarray, evidence: Sequence[bool]) -> list[Entry]:
+    """Unknown entries of the attributes with evidence, the most probably positive first."""
+    rows, columns = np.nonzero(~mask & np.isfinite(probabilities) & np.asarray(evidence, dtype=bool))
+    order = np.argsort(-probabilities[rows, columns], kind="stable")
+    return [
+        Entry(int(n), int(a), None, float(probabilities[n, a]))
+        for n, a in zip(rows[order], columns[order], strict=True)
+    ]
+
+
+def off_diagonal(probabilities: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Where confident learning counts the given label as wrong, [N, A].
+
+    The other class must reach its threshold, which is the mean probability it has among its own labels, and where
+    both classes reach theirs, be the more probable one.
+    """
+    positive, negative = mask & (labels == 1), mask & (labels == 0)
+    shown = np.where(mask, probabilities, 0.0)
+    threshold_1 = shown.sum(0, where=positive) / np.maximum(positive.sum(0), 1)  # [A]
+    threshold_0 = (1 - shown).sum(0, where=negative) / np.maximum(negative.sum(0), 1)
+    is_1, is_0 = probabilities >= threshold_1, 1 - probabilities >= threshold_0
+    looks_1 = is_1 & (~is_0 | (probabilities > 0.5))
+    looks_0 = is_0 & (~is_1 | (probabilities < 0.5))
+    return (negative & looks_1) | (positive & looks_0)
