@@ -23,7 +23,7 @@ def build(node: DictConfig) -> Any:
     Raises:
         ValueError: The target, or one further inside, is not of an allowed module, or a value is of the wrong type.
     """
-    _check_node(OmegaConf.to_container(node, resolve=True, throw_on_missing=True), node._get_full_key(None))
+    _check_node(OmegaConf.to_container(node, resolve=True), node._get_full_key(None))
     try:
         return instantiate(node, _convert_="all")
     except InstantiationException as error:
@@ -50,16 +50,14 @@ def check_types(function: Callable, arguments: dict[str, Any], where: str) -> No
 
 
 def _check_node(node: Any, where: str) -> None:
-    if isinstance(node, dict):
-        if "_target_" in node:
-            target = _locate(node["_target_"])
-            if target.__module__.startswith("aimonk."):
-                check_types(target, node, where)
-        node = node.values()
-    elif not isinstance(node, list):
+    if not isinstance(node, dict | list):
         return
-    for child in node:
+    for child in node.values() if isinstance(node, dict) else node:
         _check_node(child, where)
+    if isinstance(node, dict) and "_target_" in node:
+        target = _locate(node["_target_"])
+        if target.__module__.startswith("aimonk."):
+            check_types(target, node, where)
 
 
 def _locate(target: Any) -> Any:

@@ -1,10 +1,14 @@
 """Pictures that a run leaves in its folder."""
 
+import io
+import warnings
 from pathlib import Path
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from aimonk.checkpoint import replacing
 
 TITLE, X_LABEL, Y_LABEL = "Aimonk_multilabel_problem", "iteration_number", "training_loss"
 
@@ -45,3 +49,15 @@ def smooth(values: np.ndarray) -> np.ndarray:
     i = np.arange(len(values))
     reach = np.minimum(half, np.minimum(i, len(values) - 1 - i))
     return (sums[i + reach + 1] - sums[i - reach]) / (2 * reach + 1)
+
+
+def save(figure: Figure, path: Path) -> bytes:
+    """Write a figure as PNG; what was written is the answer too."""
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        # a letter that no installed font has becomes a box
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(content, format="png")
+    with replacing(path) as file:
+        file.write(content.getvalue())
+    return content.getvalue()

@@ -10,6 +10,7 @@ from PIL import Image
 
 from aimonk.data import demo
 from aimonk.data.demo import ATTRIBUTES, NA_SHARE, draw_demo, draw_labels, draw_picture
+from aimonk.data.garments import SIZE
 
 
 def read_rows(file: Path) -> tuple[list[str], list[str], np.ndarray]:
@@ -62,7 +63,7 @@ def test_images_are_rgb_jpeg_and_all_different(drawn: Path) -> None:
     pixels = set()
     for path in (drawn / "images").iterdir():
         with Image.open(path) as image:
-            assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (demo.SIZE, demo.SIZE))
+            assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (SIZE, SIZE))
             pixels.add(image.tobytes())
     assert len(pixels) == 40
 

@@ -2,8 +2,10 @@
 
 import csv
 import logging
+import os
 import posixpath
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +16,7 @@ log = logging.getLogger(__name__)
 PRESENT, ABSENT, UNKNOWN = 1, 0, -1
 # an empty field, which only commas and tabs can make, is unknown as well
 TOKENS = {"1": PRESENT, "0": ABSENT} | dict.fromkeys(["NA", "Na", "nA", "na", ""], UNKNOWN)
-IMAGE_SUFFIXES = frozenset(".jpg .jpeg .jfif .png .webp .bmp .gif .tif .tiff .mpo".split())
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".mpo"}
 MAX_TOLD = 10
 
 
@@ -71,11 +73,14 @@ def read_labels(path: Path, attributes: Sequence[str] | None = None) -> LabelTab
     if not rows:
         raise ValueError(f"{path.absolute()}: no rows; expected lines such as 'image_0.jpg 1 NA 0 1'")
     split = _separator(rows)
-    first, mistakes = split(rows[0][1]), []
+    (line, text), mistakes = rows[0], []
+    first = split(text)
     header = _is_header(first)
-    if len(first) < 2:
-        raise ValueError(f"{path} line {rows[0][0]}: expected an image and its labels, got {rows[0][1]!r}")
-    names = _attribute_names(path, rows[0][0], first[1:] if header else None, len(first) - 1, attributes)
+    # without a header, a first row with too few fields must not make mistakes of all others
+    width = len(first) if header else Counter(len(split(text)) for _, text in rows).most_common(1)[0][0]
+    if width < 2:
+        raise ValueError(f"{path} line {line}: expected an image and its labels, got {text[:80]!r}")
+    names = _attribute_names(path, line, first[1:] if header else None, width - 1, attributes)
     body = rows[1:] if header else rows
     if not body:
         raise ValueError(f"{path.absolute()}: a header and no rows below it")
@@ -85,7 +90,7 @@ def read_labels(path: Path, attributes: Sequence[str] | None = None) -> LabelTab
     repeated: list[str] = []
     for line, text in body:
         fields = split(text)
-        row = [TOKENS.get(token) for token in fields[1:]]
+        row = list(map(TOKENS.get, fields[1:]))
         problem = _find_mistake(fields, row, names)
         if problem is not None:
             mistakes.append(f"{path} line {line}: {problem}")
@@ -97,7 +102,8 @@ def read_labels(path: Path, attributes: Sequence[str] | None = None) -> LabelTab
         elif values[images[name][0]] == row:
             repeated.append(f"{name!r} (lines {images[name][1]} and {line})")
         else:
-            mistakes.append(f"{path} line {line}: {name!r} has other labels here than on line {images[name][1]}")
+            other = images[name][1]
+            mistakes.append(f"{path} line {line}: {name!r} has other labels here than on line {other}")
     if mistakes:
         raise ValueError(tell(mistakes))
     if repeated:
@@ -143,36 +149,54 @@ def _split_tabs(text: str) -> list[str]:
     return [part.strip() for part in text.split("\t")]
 
 
-def _separator(rows: list[tuple[int, str]]):
-    """Choose the way to split a line: the first one that makes labels of the first or second row."""
+def _separator(rows: list[tuple[int, str]]) -> Callable[[str], list[str]]:
+    """Choose the way to split a line: the first one that fits all rows, or else one of the first two."""
     candidates = [f for f, mark in ((_split_commas, ","), (_split_tabs, "\t")) if mark in rows[0][1]]
+    candidates.append(str.split)
+    for split in candidates:
+        if _fits(split, rows):
+            return split
     for _, text in rows[:2]:
-        for split in [*candidates, str.split]:
-            tokens = split(text)[1:]
-            if tokens and all(token in TOKENS for token in tokens):
+        for split in candidates:
+            if _are_labels(split(text)[1:]):
                 return split
-    return candidates[0] if candidates else str.split
+    return candidates[0]
+
+
+def _fits(split: Callable[[str], list[str]], rows: list[tuple[int, str]]) -> bool:
+    first = split(rows[0][1])
+    if not (_are_labels(first[1:]) or _is_header(first)):
+        return False
+    fields = (split(text) for _, text in rows[1:])
+    return all(len(row) == len(first) and _are_labels(row[1:]) for row in fields)
+
+
+def _are_labels(tokens: list[str]) -> bool:
+    return bool(tokens) and TOKENS.keys() >= set(tokens)
 
 
 def _is_header(fields: list[str]) -> bool:
     no_labels = all(token not in TOKENS or token == "" for token in fields[1:])
-    return no_labels and posixpath.splitext(fields[0])[1].lower() not in IMAGE_SUFFIXES
+    return no_labels and any(fields[1:]) and posixpath.splitext(fields[0])[1].lower() not in IMAGE_SUFFIXES
 
 
 def _attribute_names(
     path: Path, line: int, header: list[str] | None, count: int, given: Sequence[str] | None
 ) -> list[str]:
     names = header if header is not None else [f"Attr{i + 1}" for i in range(count)]
+    source = f"{path} line {line}"
     if given:
+        names, source = [str(name).strip() for name in given], "data.attributes"
         if len(given) != count:
-            raise ValueError(f"data.attributes names {len(given)} attributes; {path} has {count} columns of labels")
-        names = [str(name) for name in given]
+            raise ValueError(f"{source} names {len(given)} attributes; {path} has {count} columns of labels")
+    seen = set()
     for name in names:
         if not name:
-            raise ValueError(f"{path} line {line}: the header leaves an attribute without a name")
-        if names.count(name) > 1:
-            raise ValueError(f"{path} line {line}: two attributes are called {name!r}")
-    return list(names)
+            raise ValueError(f"{source}: an attribute has no name")
+        if name in seen:
+            raise ValueError(f"{source}: two attributes are called {name[:80]!r}")
+        seen.add(name)
+    return names
 
 
 def _find_mistake(fields: list[str], row: list[int | None], attributes: list[str]) -> str | None:
@@ -183,14 +207,17 @@ def _find_mistake(fields: list[str], row: list[int | None], attributes: list[str
         column = row.index(None)
         return f"expected 1, 0 or NA for {attributes[column]!r}, got {fields[column + 1][:40]!r}"
     name = fields[0]
-    if not name or "\0" in name:
-        return f"expected the name of an image, got {name!r}"
-    if posixpath.isabs(name) or ".." in name.replace("\\", "/").split("/") or name[1:3] == ":\\":
+    top = posixpath.normpath(name.replace("\\", "/")).split("/")[0]
+    if not name or "\0" in name or top == ".":
+        return f"expected the name of an image, got {name[:80]!r}"
+    # a drive such as C: leaves the folder as well
+    if top in ("", "..") or top[1:] == ":" or os.path.splitdrive(name)[0]:
         return f"{name[:80]!r} leaves the images folder; expected a path inside it"
     return None
 
 
 def listed(items: Sequence[str], count: int = MAX_TOLD) -> str:
     """The first few of a list in one line, and how many more there are."""
-    told = ", ".join(items[:count])
+    # a name with control characters could change the terminal
+    told = ", ".join(item if item.isprintable() else repr(item) for item in items[:count])
     return told if len(items) <= count else f"{told} and {len(items) - count} more"

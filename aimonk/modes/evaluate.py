@@ -14,6 +14,7 @@ from aimonk.checkpoint import ModelInfo, load_model, newest_run, write_json, wri
 from aimonk.data.duplicates import find_groups
 from aimonk.data.labels import LabelTable, listed, read_labels, tell
 from aimonk.data.loading import Pixels
+from aimonk.data.splits import read_assignment
 from aimonk.evaluation import Judgement, Operating, choose_operating, judge, judge_choice, verdict
 from aimonk.inference import predict_pixels
 from aimonk.results import format_predictions, unguard
@@ -84,8 +85,24 @@ def from_checkpoint(cfg: DictConfig) -> tuple[LabelTable, np.ndarray, np.ndarray
     table = LabelTable(table.names, info.attributes, table.labels[:, columns], table.mask[:, columns])
     pixels = Pixels(images.pixels, lambda images, views: images, info.image_size, info.resize)
     logits = predict_pixels(classifier, pixels, len(table), cfg.batch_size, pick_device(cfg.device))
+    warn_about_training_images(source, table.names)
     operating = Operating(Calibration(np.array(info.scale), np.array(info.bias)), np.array(info.thresholds))
     return table, logits, find_groups(images.pixels, table.names, cfg.data.duplicate_distance), operating
+
+
+def warn_about_training_images(source: Path, names: list[str]) -> None:
+    """Warn where the run's own record says that the model was trained on images it is now scored on."""
+    record = (source if source.is_dir() else source.parent) / "splits.csv"
+    if not record.is_file():
+        return
+    trained = {name for name, part in read_assignment(record).items() if part == "train"}
+    seen = [name for name in names if name in trained]
+    if seen:
+        log.warning(
+            "%d of these %d images have the names of images that the model was trained on: the scores are optimistic",
+            len(seen),
+            len(names),
+        )
 
 
 def match_attributes(given: list[str], info: ModelInfo, unnamed: bool) -> list[int]:
