@@ -131,7 +131,9 @@ def _cross_fitted(
     probs = np.empty(logits.shape)
     for k in np.unique(fold):
         others, held_out = fold != k, fold == k
-        probs[held_out] = _fit(labels[others], mask[others], logits[others], calibrate).apply(logits[held_out])
+        probs[held_out] = _fit(labels[others], mask[others], logits[others], calibrate).apply(
+            logits[held_out]
+        )
     return probs
 
 

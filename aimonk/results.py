@@ -34,7 +34,8 @@ def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def format_losses(losses: Sequence[float]) -> str:
     """Training loss of every iteration, from 1."""
     return format_table(
-        ["iteration_number", "training_loss"], ([str(i), repr(loss)] for i, loss in enumerate(losses, start=1))
+        ["iteration_number", "training_loss"],
+        ([str(i), repr(loss)] for i, loss in enumerate(losses, start=1)),
     )
 
 

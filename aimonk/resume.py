@@ -1,15 +1,18 @@
 """What an interrupted run needs to go on as if nothing had happened."""
 
-from collections.abc import Callable
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from omegaconf import DictConfig, OmegaConf
 
 from aimonk.checkpoint import load_tensors, replacing
 from aimonk.data.labels import LabelTable, listed
-from aimonk.training import Progress, Task, trained_state
+from aimonk.task import Progress, Task, trained_state
+
+log = logging.getLogger(__name__)
 
 STATE_FILE = "state.pth"
 DATA_FILE = "labels.pth"
@@ -80,6 +83,8 @@ def save_labels(path: Path, table: LabelTable) -> None:
 
 def compare_labels(path: Path, table: LabelTable) -> list[str]:
     """How the labels differ from those that the run began with."""
+    if not path.is_file():
+        return []  # the run had not come so far
     before = load_tensors(path)
     if before["attributes"] != table.attributes:
         return [f"attributes: {listed(before['attributes'])} then, {listed(table.attributes)} now"]
@@ -100,18 +105,34 @@ def compare_labels(path: Path, table: LabelTable) -> list[str]:
     return differences
 
 
-def compare_configs(before: Any, now: Any, prefix: str = "") -> list[str]:
-    """Settings that differ, as `loss.gamma: 2.0 then, 1.0 now`; those in FREE may."""
+def compare_configs(path: Path, now: DictConfig) -> list[str]:
+    """Settings that differ from those in a file, as `loss.gamma: 2.0 then, 1.0 now`; those in FREE may."""
+    if not path.is_file():
+        return []  # a job of a sweep that had not begun
+    before = OmegaConf.to_container(OmegaConf.load(path))
+    return _differences(before, OmegaConf.to_container(now, resolve=True), "")
+
+
+def _differences(before: Any, now: Any, prefix: str) -> list[str]:
     if not (isinstance(before, dict) and isinstance(now, dict)):
         return [] if before == now else [f"{prefix}: {before!r} then, {now!r} now"]
-    differences = []
+    found = []
     for key in [*before, *(key for key in now if key not in before)]:
         name = f"{prefix}.{key}" if prefix else key
         if name not in FREE:
-            differences += compare_configs(before.get(key), now.get(key), name)
-    return differences
+            found += _differences(before.get(key), now.get(key), name)
+    return found
 
 
-def saver(path: Path, task: Task, progress: Progress, writes: bool) -> Callable[[], None]:
-    """A function that saves the state of this run; does nothing on ranks that do not write."""
-    return lambda: save_state(path, task, progress) if writes else None
+def refuse_changes(differences: list[str], force: bool) -> None:
+    """See to it that a run goes on as it began.
+
+    Raises:
+        ValueError: Something differs, and `force` is not set.
+    """
+    if differences and not force:
+        raise ValueError(
+            f"the run began otherwise: {'; '.join(differences)} (resume_force=true goes on all the same)"
+        )
+    if differences:
+        log.warning("going on although the run began otherwise: %s", "; ".join(differences))

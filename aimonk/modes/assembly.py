@@ -8,6 +8,7 @@ from functools import cache, partial
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
+from timm.layers import convert_sync_batchnorm
 
 from aimonk import distributed
 from aimonk.build import build, cache_folder
@@ -15,13 +16,14 @@ from aimonk.data.augmentation import FixedViews
 from aimonk.data.dataset import ImageSet
 from aimonk.data.loading import Pixels
 from aimonk.data.store import RowStore
+from aimonk.device import pick_device
 from aimonk.evaluation import METHODS
 from aimonk.models.classifier import Classifier
 from aimonk.models.engine import fast_inference
 from aimonk.models.features import FeatureSource
 from aimonk.progress import watch
+from aimonk.task import Settings, Task
 from aimonk.thresholds import parse_rule
-from aimonk.training import Settings, Task, pick_device
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +77,10 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
         augmentation = FixedViews(augmentation, cfg.features.views)
     torch.manual_seed(cfg.seed)  # the same new head whatever was drawn before
     classifier = Classifier(build(cfg.backbone), len(table.attributes))
+    if cfg.sync_batchnorm and distributed.world() > 1 and device.type == "cuda":
+        classifier = convert_sync_batchnorm(
+            classifier
+        )  # timm's, which knows norms with a built-in activation
     classifier = classifier.to(device, memory_format=torch.channels_last)
     labels, mask = table.labels[train_rows], table.mask[train_rows]
     if isinstance(loss, partial):  # it depends on the training labels

@@ -15,12 +15,12 @@ from aimonk.data.duplicates import find_groups
 from aimonk.data.labels import LabelTable, listed, read_labels, tell
 from aimonk.data.loading import Pixels
 from aimonk.data.splits import read_assignment
+from aimonk.device import pick_device
 from aimonk.evaluation import Judgement, Operating, choose_operating, judge, judge_choice, verdict
 from aimonk.inference import predict_pixels
 from aimonk.results import format_predictions, unguard
 from aimonk.tables import format_scores
 from aimonk.thresholds import parse_rule
-from aimonk.training import pick_device
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +140,9 @@ def from_predictions(cfg: DictConfig) -> tuple[LabelTable, np.ndarray, None, Ope
     row_of = {name: i for i, name in enumerate(table.names)}
     absent = [name for name in names if name not in row_of]
     if absent:
-        raise ValueError(f"{len(absent)} images of {cfg.predictions} have no row in {labels}: {listed(absent)}")
+        raise ValueError(
+            f"{len(absent)} images of {cfg.predictions} have no row in {labels}: {listed(absent)}"
+        )
     table = table.take(np.array([row_of[name] for name in names]))
     columns = [table.attributes.index(name) for name in attributes]
     table = LabelTable(names, attributes, table.labels[:, columns], table.mask[:, columns])

@@ -19,11 +19,11 @@ from rich.text import Text
 
 from aimonk.checkpoint import ModelInfo, load_model, newest_run, write_text
 from aimonk.data.images import decode, list_images
+from aimonk.device import pick_device
 from aimonk.inference import Predictor
 from aimonk.models.classifier import Classifier
 from aimonk.progress import show_progress
 from aimonk.results import format_table, guard
-from aimonk.training import pick_device
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,9 @@ def check_overrides(overrides: list[str]) -> None:
     for override in overrides:
         key = override.split("=", 1)[0].lstrip("+~")
         if key not in ALLOWED:
-            raise ValueError(f"{override}: with mode=infer everything but {', '.join(ALLOWED)} comes from the checkpoint")
+            raise ValueError(
+                f"{override}: with mode=infer everything but {', '.join(ALLOWED)} comes from the checkpoint"
+            )
 
 
 def find_paths(image: str) -> list[Path]:
@@ -112,7 +114,9 @@ def read_thresholds(threshold: float | None, info: ModelInfo) -> list[float]:
     if threshold is None:
         return info.thresholds
     if isinstance(threshold, str) or not 0 <= threshold <= 1:
-        raise ValueError(f"threshold is {threshold!r}; expected a probability, or null for the checkpoint's own")
+        raise ValueError(
+            f"threshold is {threshold!r}; expected a probability, or null for the checkpoint's own"
+        )
     return [float(threshold)] * len(info.attributes)
 
 
@@ -191,9 +195,7 @@ def to_json(answers: list[Answer], info: ModelInfo, checkpoint: str) -> str:
 
 def to_csv(answers: list[Answer], info: ModelInfo, checkpoint: str) -> str:
     """A row per image: its name, what is present, every probability."""
-    rows = (
-        [a.image, guard(";".join(a.present)), *(f"{p:.6f}" for p in a.probs.values())] for a in answers
-    )
+    rows = ([a.image, guard(";".join(a.present)), *(f"{p:.6f}" for p in a.probs.values())] for a in answers)
     return format_table(["image", "present", *info.attributes], rows)
 
 
@@ -204,7 +206,9 @@ def print_table(answers: list[Answer], info: ModelInfo) -> None:
         table = Table("attribute", "probability", "present", title=Text(answers[0].image))
         for name, p in answers[0].probs.items():
             present = name in answers[0].present
-            table.add_row(Text(name, style="bold" if present else "dim"), f"{p:.3f}", "yes" if present else "no")
+            table.add_row(
+                Text(name, style="bold" if present else "dim"), f"{p:.3f}", "yes" if present else "no"
+            )
     else:
         table = Table("image", "present", *map(Text, info.attributes))
         for answer in answers:
