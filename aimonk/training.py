@@ -44,11 +44,13 @@ def fit(task: Task, progress: Progress, stop: Callable[[], object], save: Callab
             distributed.rank(),
             distributed.world(),
         )
+        before = progress.seconds
         train_one_epoch(task, phase, batches, progress, stop, save)
         if progress.batches < len(batches):
             save()
             return
         progress.history.append(_record(task, phase, progress, batches))
+        progress.history[-1]["seconds"] = progress.seconds - before
         progress.epoch, progress.batches = epoch + 1, 0
         _keep_best(task, progress)
         _log_epoch(settings, progress)

@@ -1,0 +1,162 @@
+"""How much faster than a plain training script? Markdown tables, each of one run on one machine.
+
+    python benchmarks/speed.py IMAGES LABELS                    # all tables: about half an hour on two cores
+    python benchmarks/speed.py IMAGES LABELS frozen infer       # some of: frozen finetune last sweep infer start
+
+Both sides are whole commands, start-up included. The plain script (benchmarks/plain.py) is timed for two epochs, and
+longer runs of it are its start-up and so many of its second epoch; everything of aimonk's is really run. ResNet18's
+weights are a stand-in file with random numbers, which take as long as any.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+import torchvision
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Bench:
+    """Commands, timed, over one data set with a cache of its own."""
+
+    def __init__(self, images: Path, labels: Path, work: Path):
+        self.images, self.labels, self.work = images.resolve(), labels.resolve(), work
+        self.count = 0
+        hub = work / "torch" / "hub" / "checkpoints"
+        hub.mkdir(parents=True)
+        entry = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
+        torch.save(torchvision.models.resnet18().state_dict(), hub / entry.url.rsplit("/", 1)[1])
+        self.environment = os.environ | {"TORCH_HOME": str(work / "torch")}
+
+    def cold(self) -> Path:
+        """A cache folder with nothing in it."""
+        self.count += 1
+        return self.work / f"cache{self.count}"
+
+    def plain(self, *arguments: str) -> dict:
+        labels = [str(self.labels)] if arguments[0] == "train" else []
+        command = [sys.executable, ROOT / "benchmarks" / "plain.py", arguments[0], self.images, *labels]
+        output = subprocess.run(
+            [*map(str, command), *arguments[1:]], env=self.environment, check=True, capture_output=True, text=True
+        )
+        return json.loads(output.stdout.splitlines()[-1])
+
+    def aimonk(self, cache: Path, *arguments: str, out: str = "run") -> float:
+        """Seconds that a command of aimonk took; its folder is `out` below the work folder."""
+        place = f"hydra.sweep.dir={self.work / out}" if "-m" in arguments else f"hydra.run.dir={self.work / out}"
+        data = ["data=folder", f"data.images={self.images}", f"data.labels={self.labels}", f"cache_dir={cache}", place]
+        data = [] if "mode=infer" in arguments else data
+        start = time.perf_counter()
+        subprocess.run(
+            [sys.executable, str(ROOT / "run.py"), *data, *arguments],
+            env=self.environment,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=self.work,
+        )
+        return time.perf_counter() - start
+
+
+def plain_total(result: dict, epochs: int) -> float:
+    """The plain script's start-up and so many of its second epoch."""
+    return result["start"] + result["epochs"][0] + (epochs - 1) * result["epochs"][-1]
+
+
+def row(what: str, plain: float, ours: float, target: str) -> str:
+    return f"| {what} | {plain:.1f} | {ours:.1f} | **{plain / ours:.1f}** | {target} |"
+
+
+def frozen(bench: Bench) -> list[str]:
+    plain = bench.plain("train", "--trains", "head")
+    recipe = "experiment=aimonk_frozen"
+    cache = bench.cold()
+    five = bench.aimonk(cache, recipe)
+    warm = bench.aimonk(cache, recipe)
+    twenty = bench.aimonk(bench.cold(), recipe, "epochs=20")
+    return [
+        row("frozen recipe, 5 epochs, nothing stored", plain_total(plain, 5), five, "3.5"),
+        row("the same, 20 epochs", plain_total(plain, 20), twenty, "12"),
+        row("5 epochs, stores warm", plain_total(plain, 5), warm, "15"),
+    ]
+
+
+def last(bench: Bench) -> list[str]:
+    plain = bench.plain("train", "--trains", "last")
+    ours = bench.aimonk(bench.cold(), "experiment=aimonk_finetune", "freeze=stages", "epochs=10")
+    return [row("last stage only, ResNet18, 10 epochs, nothing stored", plain_total(plain, 10), ours, "2")]
+
+
+def finetune(bench: Bench) -> list[str]:
+    plain = bench.plain("train", "--trains", "all")
+    bench.aimonk(bench.cold(), "experiment=aimonk_finetune", "epochs=2", out="finetune")
+    epochs = json.loads((bench.work / "finetune" / "metrics.json").read_text())["epochs"]
+    return [row("fine-tuning recipe, an epoch after the first", plain["epochs"][-1], epochs[-1]["seconds"], "1.25")]
+
+
+def sweep(bench: Bench) -> list[str]:
+    plain = bench.plain("train", "--trains", "head", "--model", "lite0")
+    grid = ["loss=masked,pos_weight,focal", "optimizer.lr=1e-3,1e-4", "seed=0,1"]
+    ours = bench.aimonk(bench.cold(), "-m", *grid, "epochs=10", out="sweep")
+    each = plain_total(plain, 10) - plain["start"]
+    return [row("12 jobs over loss, lr and seed, lite0, 10 epochs, cold", plain["start"] + 12 * each, ours, "30")]
+
+
+def infer(bench: Bench) -> list[str]:
+    bench.aimonk(bench.cold(), "epochs=1", out="model")
+    plain = bench.plain("infer", "--model", "lite0")
+    output = f"output={bench.work / 'answers.csv'}"
+    question = [f"image={bench.images}", f"checkpoint={bench.work / 'model'}", output]
+    ours = bench.aimonk(bench.cold(), "mode=infer", *question)
+    return [row(f"`mode=infer` over {plain['images']} images, lite0", plain["total"], ours, "3")]
+
+
+def start(bench: Bench) -> list[str]:
+    bench.aimonk(bench.cold(), "epochs=1", out="model")
+    image = next(iter(sorted(bench.images.iterdir())))
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import torch, torchvision, timm"], check=True)
+    imports = time.perf_counter() - begun
+    one = bench.aimonk(bench.cold(), "mode=infer", f"image={image}", f"checkpoint={bench.work / 'model'}")
+    return [row("start-up: importing torch, torchvision and timm / `mode=infer` of one image", imports, one, "-")]
+
+
+TABLES: dict[str, Callable[[Bench], list[str]]] = {
+    "frozen": frozen,
+    "last": last,
+    "finetune": finetune,
+    "sweep": sweep,
+    "infer": infer,
+    "start": start,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", type=Path)
+    parser.add_argument("labels", type=Path)
+    parser.add_argument("tables", nargs="*", choices=[*TABLES, []], default=list(TABLES))
+    arguments = parser.parse_args()
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "timm"))
+    print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {packages}\n")
+    print("| | plain script, s | aimonk, s | times faster | asked |\n|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as work:
+        bench = Bench(arguments.images, arguments.labels, Path(work))
+        for name in arguments.tables or TABLES:
+            print("\n".join(TABLES[name](bench)), flush=True)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    print(f"\nLargest resident memory of any process, mapped files included: {peak:.2f} GiB")
+
+
+if __name__ == "__main__":
+    main()
