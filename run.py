@@ -31,6 +31,8 @@ def main(cfg: DictConfig) -> None:
         log.error("%s", f"{error}".split("\n    full_key:")[0])
         if hydra_cfg.mode == RunMode.RUN:
             sys.exit(1)
+        if not hydra_cfg.launcher._target_.endswith("BasicLauncher"):
+            raise  # this is another process than the one that counts the failed jobs
         failed_jobs.append(hydra_cfg.job.id)  # the sweep goes on with its other jobs
     except Exception:
         log.exception("run failed")
