@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 MULTIRUN = ("-m", "--multirun", "hydra.mode=MULTIRUN")
-# keys whose value is a path; Hydra would read commas, brackets, quotes or letters outside ASCII in it as grammar
+# keys whose value is a path; Hydra would read commas, brackets, quotes or letters outside ASCII as grammar
 PATHS = re.compile(
     r"^\+{0,2}(image|checkpoint|output|predictions|resume|cache_dir|backbone\.weights"
     r"|data\.(?:images|labels|splits)|hydra\.(?:run|sweep)\.dir)=(.+)$",
@@ -21,8 +21,8 @@ PATHS = re.compile(
 def quote_paths(arguments: Sequence[str]) -> list[str]:
     """Quote the values of arguments that name paths, unless they are quoted already.
 
-    A path that exists is always taken as it is, and so are the members of a sweep that all exist. What does not
-    exist is quoted too, but for a sweep that Hydra can read.
+    A path that exists is always taken as it is, and so are the members of a sweep that all exist. What does
+    not exist is quoted too, but for a sweep that Hydra can read.
     """
     sweep = any(argument in MULTIRUN for argument in arguments)
     return [_quote(argument, sweep) for argument in arguments]
@@ -36,7 +36,9 @@ def continue_run(arguments: Sequence[str]) -> list[str]:
     Raises:
         FileNotFoundError: There is no such run.
     """
-    folder = next((Path(a[len("resume=") :].strip("'\"")) for a in arguments if a.startswith("resume=")), None)
+    folder = next(
+        (Path(a[len("resume=") :].strip("'\"")) for a in arguments if a.startswith("resume=")), None
+    )
     if folder is None or str(folder) == "null":
         return list(arguments)
     sweep = any(argument in MULTIRUN for argument in arguments)
@@ -45,12 +47,16 @@ def continue_run(arguments: Sequence[str]) -> list[str]:
         what = "sweep" if sweep else "run"
         raise FileNotFoundError(f"no {what} to go on with at {folder.absolute()}: it has no {record.name}")
     overrides = OmegaConf.load(record).hydra.overrides
-    own = [a for a in overrides.hydra if not a.startswith(("hydra.mode=", "hydra.run.dir=", "hydra.sweep.dir="))]
+    own = [
+        a for a in overrides.hydra if not a.startswith(("hydra.mode=", "hydra.run.dir=", "hydra.sweep.dir="))
+    ]
     given = {argument.split("=", 1)[0] for argument in arguments}
     before = [a for a in [*own, *overrides.task] if a.split("=", 1)[0] not in given | {"resume"}]
     place = f"hydra.sweep.dir={folder}" if sweep else f"hydra.run.dir={folder}"
-    # the record of how the run began stays as it is
-    return [*before, place, *([] if sweep else ["hydra.output_subdir=null"]), *arguments]
+    before += [place] if sweep else [place, "hydra.output_subdir=null"]  # the record of the start stays as it is
+    # among the overrides, since Hydra's parser wants them all in a row
+    first = next(i for i, argument in enumerate(arguments) if "=" in argument)
+    return [*arguments[:first], *before, *arguments[first:]]
 
 
 def _quote(argument: str, sweep: bool) -> str:
@@ -79,7 +85,7 @@ def _is_readable(argument: str) -> bool:
 
 
 def _escape(value: str, literal: bool) -> str:
-    """Double the backslashes that precede what is escaped: `${` for OmegaConf, quotes and the end for Hydra."""
+    """Double the backslashes before what is escaped: `${` for OmegaConf, quotes and the end for Hydra."""
     if literal:
         value = re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + "\\${", value)
     return re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + (m[2] and "\\'"), value)

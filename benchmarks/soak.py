@@ -1,0 +1,100 @@
+"""Kill a training run at random moments, go on each time with `resume=`, and compare it with an undisturbed one.
+
+    python benchmarks/soak.py --kills 100        # about a quarter of an hour on two cores
+
+The curve and the weights must be equal bit for bit. A short version is in tests/test_resume.py.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = [
+    "data.draw.images=60",
+    "data.image_size=32",
+    "freeze=stages",
+    "augmentation=crop_color",
+    "features.views=3",
+    "ema=0.9",
+    "accumulate=2",
+    "batch_size=4",
+    "scheduler=onecycle",
+    "checkpoint_every=2",
+]
+
+
+def start(*arguments: str) -> subprocess.Popen:
+    """Start a command of aimonk in a process of its own."""
+    command = [sys.executable, str(ROOT / "run.py"), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen) -> None:
+    """Wait for a command.
+
+    Raises:
+        RuntimeError: It failed; the message is what it wrote to standard error.
+    """
+    _, errors = process.communicate()
+    if process.returncode != 0:
+        raise RuntimeError(errors)
+
+
+def soak(work: Path, kills: int, epochs: int, seed: int) -> dict:
+    """Train undisturbed and disturbed; returns what there is to report.
+
+    Raises:
+        AssertionError: The two differ.
+    """
+    moments = random.Random(seed)
+    common = [f"cache_dir={work / 'cache'}", f"epochs={epochs}", *SMALL]
+    finish(start(*common, f"hydra.run.dir={work / 'first'}"))  # fills the stores
+    begun = time.perf_counter()
+    finish(start(*common, f"hydra.run.dir={work / 'whole'}"))
+    whole = time.perf_counter() - begun
+
+    command = [*common, f"hydra.run.dir={work / 'cut'}"]
+    struck = died_early = attempts = 0
+    while struck < kills:
+        process, attempts = start(*command), attempts + 1
+        try:
+            process.wait(timeout=moments.uniform(0, 1.05 * whole))
+            died_early += process.returncode != 0
+            if (work / "cut" / "status.json").is_file() and "finished" in (work / "cut" / "status.json").read_text():
+                break  # it came to its end between two kills
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            struck += 1
+        if (work / "cut" / ".hydra" / "hydra.yaml").is_file():
+            command = [f"resume={work / 'cut'}"]
+    if "finished" not in (work / "cut" / "status.json").read_text():
+        finish(start(*command))
+    assert (work / "cut" / "loss.csv").read_bytes() == (work / "whole" / "loss.csv").read_bytes(), "curves differ"
+    for name in ("aimonk_model.pth", "aimonk_model_last.pth"):
+        one, other = (torch.load(work / run / name, weights_only=True)["state"] for run in ("cut", "whole"))
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one), f"{name} differs"
+    rows = len((work / "whole" / "loss.csv").read_text().splitlines()) - 1
+    return {"kills": struck, "starts": attempts, "failed on their own": died_early, "iterations": rows}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        report = soak(Path(folder), options.kills, options.epochs, options.seed)
+    print("\n".join(f"{key}: {value}" for key, value in report.items()))
+    print("curve and weights equal those of the undisturbed run bit for bit")
