@@ -1,29 +1,23 @@
 """`mode=infer`: which attributes do new images have?"""
 
 import glob
-import json
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from aimonk.checkpoint import ModelInfo, load_model, newest_run, write_text
+from aimonk.answers import Answer, show
+from aimonk.checkpoint import ModelInfo, load_model, newest_run
 from aimonk.data.images import decode, list_images
 from aimonk.device import pick_device
 from aimonk.inference import Predictor
 from aimonk.models.classifier import Classifier
 from aimonk.progress import show_progress
-from aimonk.results import format_table, guard
 
 log = logging.getLogger(__name__)
 
@@ -31,26 +25,12 @@ FORMATS = ("auto", "text", "csv", "json")
 ALLOWED = ("mode", "image", "checkpoint", "format", "output", "threshold", "device", "batch_size")
 
 
-@dataclass
-class Answer:
-    """What the model says of one image.
-
-    Attributes:
-        present: Attributes whose probability reaches their threshold.
-        probs: Of every attribute.
-    """
-
-    image: str
-    present: list[str]
-    probs: dict[str, float]
-
-
 def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     """Print or write which attributes the images have.
 
     Raises:
         FileNotFoundError: No such image or checkpoint.
-        ValueError: An image that cannot be read (told when the others are done), or settings that make no sense.
+        ValueError: An image that cannot be read, told when the others are done; settings that make no sense.
     """
     check_overrides(overrides)
     if cfg.format not in FORMATS:
@@ -68,7 +48,7 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     for path, row in probs:
         present = [a for a, p, t in zip(info.attributes, row, thresholds, strict=True) if p >= t]
         answers.append(Answer(str(path), present, dict(zip(info.attributes, row.tolist(), strict=True))))
-    show(answers, info, str(source), cfg.format, cfg.output)
+    show(answers, info.attributes, str(source), cfg.format, cfg.output)
     if unreadable:
         raise ValueError(f"{unreadable} of {len(paths)} images could not be read")
 
@@ -162,56 +142,3 @@ def decode_batches(
             following = [pool.submit(one, path) for path in block]
             yield [job.result() for job in ahead]
             ahead = following
-
-
-def show(answers: list[Answer], info: ModelInfo, checkpoint: str, style: str, output: str | None) -> None:
-    """Write the answers to the terminal or a file, in the style asked for."""
-    if style == "auto" and output is not None:
-        style = {".csv": "csv", ".json": "json"}.get(Path(output).suffix.lower(), "text")
-    if style == "auto" and sys.stdout.isatty():
-        return print_table(answers, info)
-    text = {"csv": to_csv, "json": to_json}.get(style, to_text)(answers, info, checkpoint)
-    if output is None:
-        sys.stdout.write(text)
-    else:
-        write_text(Path(output), text)
-        log.info("%d images in %s", len(answers), output)
-
-
-def to_text(answers: list[Answer], info: ModelInfo, checkpoint: str) -> str:
-    """A line per image: what is present, then every probability."""
-    lines = []
-    for answer in answers:
-        probs = ", ".join(f"{name} {p:.3f}" for name, p in answer.probs.items())
-        lines.append(f"{answer.image}: {', '.join(answer.present) or 'nothing'} ({probs})\n")
-    return "".join(lines)
-
-
-def to_json(answers: list[Answer], info: ModelInfo, checkpoint: str) -> str:
-    """The checkpoint, and of each image what is present and every probability."""
-    images = [{"image": a.image, "present": a.present, "probabilities": a.probs} for a in answers]
-    return json.dumps({"checkpoint": checkpoint, "images": images}, indent=2, ensure_ascii=False) + "\n"
-
-
-def to_csv(answers: list[Answer], info: ModelInfo, checkpoint: str) -> str:
-    """A row per image: its name, what is present, every probability."""
-    rows = ([a.image, guard(";".join(a.present)), *(f"{p:.6f}" for p in a.probs.values())] for a in answers)
-    return format_table(["image", "present", *info.attributes], rows)
-
-
-def print_table(answers: list[Answer], info: ModelInfo) -> None:
-    """A table for people: one image downwards, several across."""
-    console = Console()
-    if len(answers) == 1:
-        table = Table("attribute", "probability", "present", title=Text(answers[0].image))
-        for name, p in answers[0].probs.items():
-            present = name in answers[0].present
-            table.add_row(
-                Text(name, style="bold" if present else "dim"), f"{p:.3f}", "yes" if present else "no"
-            )
-    else:
-        table = Table("image", "present", *map(Text, info.attributes))
-        for answer in answers:
-            probs = [f"{p:.3f}" for p in answer.probs.values()]
-            table.add_row(Text(answer.image), Text(", ".join(answer.present) or "-", style="bold"), *probs)
-    console.print(table)

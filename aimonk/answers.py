@@ -1,0 +1,119 @@
+"""What a model says of images, as text, CSV, JSON, a table for people, or a picture."""
+
+import json
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from aimonk.checkpoint import replacing, write_text
+from aimonk.data.images import decode
+from aimonk.results import format_table, guard
+
+log = logging.getLogger(__name__)
+
+DRAWN = 12  # images in a picture at most
+
+
+@dataclass
+class Answer:
+    """What the model says of one image.
+
+    Attributes:
+        present: Attributes whose probability reaches their threshold.
+        probs: Of every attribute.
+    """
+
+    image: str
+    present: list[str]
+    probs: dict[str, float]
+
+
+def show(
+    answers: list[Answer], attributes: list[str], checkpoint: str, style: str, output: str | None
+) -> None:
+    """Write the answers to the terminal or a file, in the style asked for."""
+    if style == "auto" and output is not None and output.lower().endswith(".png"):
+        draw(Path(output), answers)
+        return
+    if style == "auto" and output is not None:
+        style = {".csv": "csv", ".json": "json"}.get(Path(output).suffix.lower(), "text")
+    if style == "auto" and sys.stdout.isatty():
+        return print_table(answers, attributes)
+    text = {"csv": to_csv, "json": to_json}.get(style, to_text)(answers, attributes, checkpoint)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        write_text(Path(output), text)
+        log.info("%d images in %s", len(answers), output)
+
+
+def to_text(answers: list[Answer], attributes: list[str], checkpoint: str) -> str:
+    """A line per image: what is present, then every probability."""
+    lines = []
+    for answer in answers:
+        probs = ", ".join(f"{name} {p:.3f}" for name, p in answer.probs.items())
+        lines.append(f"{answer.image}: {', '.join(answer.present) or 'nothing'} ({probs})\n")
+    return "".join(lines)
+
+
+def to_json(answers: list[Answer], attributes: list[str], checkpoint: str) -> str:
+    """The checkpoint, and of each image what is present and every probability."""
+    images = [{"image": a.image, "present": a.present, "probabilities": a.probs} for a in answers]
+    return json.dumps({"checkpoint": checkpoint, "images": images}, indent=2, ensure_ascii=False) + "\n"
+
+
+def to_csv(answers: list[Answer], attributes: list[str], checkpoint: str) -> str:
+    """A row per image: its name, what is present, every probability."""
+    rows = ([a.image, guard(";".join(a.present)), *(f"{p:.6f}" for p in a.probs.values())] for a in answers)
+    return format_table(["image", "present", *attributes], rows)
+
+
+def print_table(answers: list[Answer], attributes: list[str]) -> None:
+    """A table for people: one image downwards, several across."""
+    console = Console()
+    if len(answers) == 1:
+        console.print(Text(answers[0].image))
+        table = Table("attribute", "probability", "present")
+        for name, p in answers[0].probs.items():
+            present = name in answers[0].present
+            table.add_row(
+                Text(name, style="bold" if present else "dim"), f"{p:.3f}", "yes" if present else "no"
+            )
+    else:
+        table = Table("image", "present", *map(Text, attributes))
+        for answer in answers:
+            probs = [f"{p:.3f}" for p in answer.probs.values()]
+            table.add_row(Text(answer.image), Text(", ".join(answer.present) or "-", style="bold"), *probs)
+    console.print(table)
+
+
+def draw(path: Path, answers: list[Answer]) -> None:
+    """A PNG picture of the first images, each beside its probabilities; what is present is dark."""
+    shown = answers[:DRAWN]
+    rows = max(1, len(shown))
+    tall = max(2.2, 0.28 * max((len(answer.probs) for answer in shown), default=1))
+    figure = Figure(figsize=(7, tall * rows), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, 2, squeeze=False, width_ratios=[1, 1.6])
+    for (left, right), answer in zip(axes, shown, strict=True):
+        left.imshow(decode(Path(answer.image), 448, "pad"))
+        left.set_axis_off()
+        left.set_title(Path(answer.image).name, fontsize=9, parse_math=False)
+        colors = ["tab:blue" if name in answer.present else "lightsteelblue" for name in answer.probs]
+        bars = right.barh(list(range(len(answer.probs))), list(answer.probs.values()), color=colors)
+        right.bar_label(bars, [f"{p:.2f}" for p in answer.probs.values()], padding=3, fontsize=8)
+        right.set_yticks(range(len(answer.probs)), list(answer.probs), fontsize=9, parse_math=False)
+        right.set(xlim=(0, 1.15), xticks=[0, 0.5, 1])
+        right.invert_yaxis()
+        right.spines[["top", "right"]].set_visible(False)
+    with replacing(path) as file:
+        figure.savefig(file, format="png")
+    if len(answers) > DRAWN:
+        log.info("the picture shows the first %d of %d images", DRAWN, len(answers))
