@@ -17,9 +17,9 @@ def associate(labels: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> lis
         names: One per attribute.
 
     Returns:
-        One dictionary per pair, ready for JSON, strongest first: `attributes`, `known` (jointly), `both`, `phi`
-        (-1..1, 0 = independent), `p_value` (Fisher's exact test), `p_adjusted` (Holm, over the pairs) and
-        `interval` (95 % for phi). The last four are None where one of the two is constant.
+        One dictionary per pair, ready for JSON, strongest first: `attributes`, `known` (jointly), `both`,
+        `phi` (-1..1, 0 = independent), `p_value` (Fisher's exact test), `p_adjusted` (Holm, over the pairs)
+        and `interval` (95 % for phi). The last four are None where one of the two is constant.
     """
     known, positive = _indicators(labels, mask, names)
     negative = known & ~positive
@@ -40,10 +40,10 @@ def associate_unknown(labels: np.ndarray, mask: np.ndarray, names: Sequence[str]
         names: One per attribute.
 
     Returns:
-        One dictionary per test, ready for JSON, strongest first: `attribute` (whose NA is tested), `given` (the other
-        attribute), `on` ("value", on the rows where that one is known, or "unknown", on all rows), `known` (rows used),
-        `both` (rows with NA and with the value 1, or both NA), `phi`, `p_value`, `p_adjusted` (Holm, over all
-        tests) and `interval` as in `associate`.
+        One dictionary per test, ready for JSON, strongest first: `attribute` (whose NA is tested), `given`
+        (the other attribute), `on` ("value", on the rows where that one is known, or "unknown", on all
+        rows), `known` (rows used), `both` (rows with NA and with the value 1, or both NA), `phi`, `p_value`,
+        `p_adjusted` (Holm, over all tests) and `interval` as in `associate`.
     """
     known, positive = _indicators(labels, mask, names)
     by_value = _count(~known, known, positive, known & ~positive)
@@ -86,13 +86,14 @@ def _indicators(labels: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> t
     labels, known = np.asarray(labels), np.asarray(mask, dtype=bool)
     if labels.ndim != 2 or labels.shape != known.shape or labels.shape[1] != len(names):
         raise ValueError(
-            f"labels and mask must be [N, {len(names)}], one column per name; got {labels.shape} and {known.shape}"
+            f"labels and mask must be [N, {len(names)}], one column per name; "
+            f"got {labels.shape} and {known.shape}"
         )
     return known, known & (labels == 1)
 
 
 def _count(x1: np.ndarray, x0: np.ndarray, y1: np.ndarray, y0: np.ndarray) -> np.ndarray:
-    """2x2 tables of all columns of x against all columns of y, [2, 2, A, A]; the first index is x = 1, then 0."""
+    """2x2 tables of all columns of x against all columns of y, [2, 2, A, A]; the each axis 1, then 0."""
     # float64 counts exactly up to 2**53 and goes through BLAS, which integers do not
     xs, ys = (x1.astype(np.float64), x0.astype(np.float64)), (y1.astype(np.float64), y0.astype(np.float64))
     return np.array([[x.T @ y for y in ys] for x in xs]).round().astype(np.int64)
@@ -103,7 +104,9 @@ def _describe(table: np.ndarray) -> dict:
     margins = np.concatenate([table.sum(0), table.sum(1)]).astype(np.float64)
     if not margins.all():
         return {**row, "phi": None, "p_value": None, "interval": None}
-    phi = float(table[0, 0] * float(table[1, 1]) - table[0, 1] * float(table[1, 0])) / math.sqrt(margins.prod())
+    phi = float(table[0, 0] * float(table[1, 1]) - table[0, 1] * float(table[1, 0])) / math.sqrt(
+        margins.prod()
+    )
     return {**row, "phi": phi, "p_value": fisher_exact(table), "interval": _interval(phi, row["known"])}
 
 

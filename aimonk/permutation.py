@@ -8,9 +8,10 @@ import numpy as np
 
 from aimonk.ridge import Components
 
-# as `ridge.PENALTY`. The test takes the best of the three: labels that follow the main directions of the features are
-# found with a strong penalty, finer ones with a weak penalty.
-PENALTIES = (0.3, 3.0, 30.0)
+# as `ridge.PENALTY`; the first lets fine directions of the features speak, the second the main ones only
+PENALTIES = (1.0, 30.0)
+# the third statistic hears this many main directions equally loud, in parts of the number of images
+LEADING = 0.1
 
 
 def permutation_test(
@@ -20,36 +21,49 @@ def permutation_test(
     groups: np.ndarray,
     permutations: int,
     rng: np.random.Generator,
-    penalties: Sequence[float] = PENALTIES,
+    weightings: Sequence[np.ndarray] | None = None,
 ) -> float:
-    """P-value of the covariance between labels and ridge scores that leave out the image's own group.
+    """P-value of the covariance between labels and linear scores that leave out the image's own group.
 
-    The statistic is y' K y without the pairs inside a group, for centred labels y and K = T (T'T + penalty)^-1 T'
-    with the principal components T of all images, which need no labels: a permutation costs one product with T,
-    whatever the number of penalties. The largest of the standardised statistics counts.
+    The statistic is y' T W T' y without the pairs inside a group, for centred labels y, principal components
+    T of all images, which need no labels, and a diagonal W that says how much each component is trusted: a
+    permutation costs one product with T. Of several W the largest of the standardised statistics counts.
 
     Args:
         y: Labels of the known images, [K].
         known: [N].
         groups: Images with equal numbers are permuted together, [N].
+        weightings: Diagonals of W, [R] each; None for `trust`.
 
     Returns:
         (1 + permutations that reach the observed statistic) / (1 + permutations).
     """
-    centred = (permute(y, groups[known], permutations, rng) - y.mean()).astype(np.float32)  # [K, 1 + permutations]
+    centred = permute(y, groups[known], permutations, rng) - y.mean()  # [K, 1 + permutations]
+    centred = centred.astype(np.float32)
     scores = components.scores[known]
-    energy = (scores.T @ centred) ** 2  # [R, 1 + permutations], shared by all penalties
+    energy = (scores.T @ centred) ** 2  # [R, 1 + permutations], shared by all weightings
     best = np.full(permutations + 1, -np.inf)
-    for penalty in penalties:
-        weights = (1 / (components.variances + penalty * components.scale)).astype(np.float32)
+    for weights in trust(components) if weightings is None else weightings:
+        weights = weights.astype(np.float32)
         statistic = weights @ energy - own_part(scores, weights, centred, groups[known])
         # the observed one counts among the permuted: all of them stay exchangeable
         best = np.maximum(best, (statistic - statistic.mean()) / (statistic.std() + 1e-12))
     return float((best >= best[0] - 1e-4).mean())
 
 
+def trust(components: Components) -> list[np.ndarray]:
+    """Weights of the components, [R] each: two ridges, and the leading components at equal variance.
+
+    Which is best depends on how the signal spreads over the components; their maximum is nearly as good.
+    """
+    variances = components.variances
+    ridges = [1 / (variances + penalty * components.scale) for penalty in PENALTIES]
+    leading = np.arange(len(variances)) < max(1, round(LEADING * len(components.scores)))
+    return [*ridges, np.divide(1, variances, out=np.zeros(len(variances)), where=leading & (variances > 0))]
+
+
 def own_part(scores: np.ndarray, weights: np.ndarray, centred: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """What pairs of images within a group add to y' K y, [P]; K = scores diag(weights) scores', y a column of centred."""
+    """What pairs of images within a group add to the statistic, [P], for each column of centred, [K, P]."""
     shared = np.bincount(groups)[groups] > 1
     part = ((scores[~shared] ** 2) @ weights) @ centred[~shared] ** 2
     for rows in _members(groups, shared):

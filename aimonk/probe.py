@@ -16,8 +16,8 @@ class Probe:
     """What a linear probe found; lists have one entry per attribute, None where only one class is known.
 
     Attributes:
-        probabilities: Probability of 1 from models that never saw the image's group, [N, A], also for NA entries; the
-            prevalence where one class is known, NaN where nothing is.
+        probabilities: Probability of 1 from models that never saw the image's group, [N, A], also for NA
+            entries; the prevalence where one class is known, NaN where nothing is.
         auroc: Of known entries, over pairs of images of the same fold.
         p_value: Of the permutation test; at least 1 / (1 + permutations).
         p_adjusted: Corrected for the number of attributes (Holm).
@@ -36,7 +36,7 @@ def probe(
     labels: np.ndarray,
     mask: np.ndarray,
     groups: np.ndarray,
-    folds: int = 10,
+    folds: int | None = None,
     repeats: int | None = None,
     permutations: int | None = None,
     alpha: float = 0.05,
@@ -44,16 +44,19 @@ def probe(
 ) -> Probe:
     """Tests per attribute whether a linear model of the features predicts the label of unseen images.
 
-    The test's statistic is the covariance between the labels and ridge scores that leave out the image's own group,
-    standardised, and the largest over three penalties; labels are permuted over groups with equally many known entries,
-    so a group whose number nobody shares stays where it is.
+    Probabilities and AUROC are those of a ridge regression, p is that of `permutation.permutation_test`.
+    Labels are permuted over groups with equally many known entries, so a group whose number nobody shares
+    stays where it is.
 
     Args:
         features: [N, D].
         labels: 0 or 1, [N, A]; ignored where mask is False.
         mask: True where the label is known, [N, A].
-        groups: Images with equal numbers are the same photograph, [N]; they share a fold and are permuted together.
-        repeats: Draws of the folds; probabilities and AUROC are averages over them. None: 5, from 5,000 images on 1.
+        groups: Images with equal numbers are the same photograph, [N]; they share a fold and are permuted
+            together.
+        folds: None: 10, and above 2,000 images one per 200, since large folds cost more than many.
+        repeats: Draws of the folds; probabilities and AUROC are averages over them. None: 5, from 5,000
+            images on 1.
         permutations: None: 999, or more where the floor of p times the attributes would come near alpha.
         alpha: Chance of claiming evidence for any attribute when there is none.
     """
@@ -64,6 +67,7 @@ def probe(
         permutations = max(999, int(np.ceil(2 * attributes / alpha)))
     # one stream per attribute: its result does not depend on which others stand beside it
     rng, *streams = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(attributes + 1))
+    folds = folds or max(10, len(labels) // 200)
     repeats = repeats or (5 if len(labels) < 5000 else 1)
     draws = [assign_folds(groups, folds, rng) for _ in range(repeats)]
     probabilities = np.full(labels.shape, np.nan)
@@ -90,7 +94,8 @@ def check_entries(
     """Checks that the arrays belong together; returns labels (0 where unknown), mask and groups (0..G-1).
 
     Raises:
-        ValueError: Shapes differ, features are not finite, a known label is neither 0 nor 1, or only one group.
+        ValueError: Shapes differ, features are not finite, a known label is neither 0 nor 1, or only one
+            group.
     """
     labels, mask, groups = np.asarray(labels), np.asarray(mask, dtype=bool), np.asarray(groups)
     if labels.ndim != 2 or mask.shape != labels.shape or groups.shape != labels.shape[:1]:
@@ -98,13 +103,19 @@ def check_entries(
             f"labels and mask must be [N, A], groups [N]; got {labels.shape}, {mask.shape} and {groups.shape}"
         )
     if features.ndim != 2 or len(features) != len(labels):
-        raise ValueError(f"features must be [{len(labels)}, D], one row per row of labels; got {features.shape}")
+        raise ValueError(
+            f"features must be [{len(labels)}, D], one row per row of labels; got {features.shape}"
+        )
     if not np.isfinite(features).all():
-        raise ValueError(f"features must be finite; row {int(np.argmin(np.isfinite(features).all(1)))} is not")
+        raise ValueError(
+            f"features must be finite; row {int(np.argmin(np.isfinite(features).all(1)))} is not"
+        )
     wrong = np.argwhere(mask & (labels != 0) & (labels != 1))
     if len(wrong):
         row, column = map(int, wrong[0])
-        raise ValueError(f"a known label must be 0 or 1; got {labels[row, column]} at row {row}, column {column}")
+        raise ValueError(
+            f"a known label must be 0 or 1; got {labels[row, column]} at row {row}, column {column}"
+        )
     groups = np.unique(groups, return_inverse=True)[1].reshape(-1)
     if len(groups) == 0 or groups.max() == 0:
         raise ValueError(f"at least two groups of images are needed; got {len(np.unique(groups))}")

@@ -22,7 +22,8 @@ class Shift:
         shift: Image i goes with label row i + shift.
         reversed: Image i goes with label row N - 1 - i; shift is then 0.
         p_value: Corrected for the number of orders tried.
-        statistics: Fit of every order in standard deviations of permuted labels: (shift, reversed, fit), best first.
+        statistics: Fit of every order in standard deviations of permuted labels: (shift, reversed, fit),
+            best first.
     """
 
     found: bool
@@ -45,9 +46,10 @@ def find_shift(
 ) -> Shift:
     """Looks for a shift or reversal of the label rows under which the features explain the labels.
 
-    Meant for data where `probe` found nothing. An order is judged by the covariance between labels and ridge scores
-    that leave out the image's own group, standardised and averaged over the attributes; the p-value compares the best
-    of all orders with the best of all orders for permuted label rows. Rows shifted past the end are left out.
+    Meant for data where `probe` found nothing. An order is judged by the covariance between labels and ridge
+    scores that leave out the image's own group, standardised and averaged over the attributes; the p-value
+    compares the best of all orders with the best of all orders for permuted label rows. Rows shifted past
+    the end are left out.
 
     Args:
         features: One row per image, in the order of the images, [N, D].
@@ -77,7 +79,9 @@ def find_shift(
     fit = np.array(fits)  # [orders, 1 + permutations]
     best = fit.max(0)
     p_value = float((best >= best[0] - 1e-4).mean())
-    ranked = sorted(((*order, float(z)) for order, z in zip(tried, fit[:, 0], strict=True)), key=lambda r: -r[2])
+    ranked = sorted(
+        ((*order, float(z)) for order, z in zip(tried, fit[:, 0], strict=True)), key=lambda r: -r[2]
+    )
     shift, backwards, _ = ranked[0]
     found = p_value <= alpha and (shift, backwards) != (0, False)
     return Shift(found, shift, backwards, p_value, ranked)
@@ -91,7 +95,7 @@ def _fit(
     rows: np.ndarray,
     groups: np.ndarray,
 ) -> np.ndarray:
-    """Mean over attributes of the standardised statistic, [1 + permutations]; scores are [K, R], rows [K, 1 + P]."""
+    """Standardised statistic, mean over attributes, [1 + P]; scores are [K, R], rows [K, 1 + P]."""
     total, counted = np.zeros(rows.shape[1]), 0
     for a in range(labels.shape[1]):
         known = mask[rows, a]

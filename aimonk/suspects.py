@@ -41,9 +41,10 @@ def suspects(
         probabilities: Of 1, from models that did not see the image, [N, A].
         labels: 0 or 1, [N, A]; ignored where mask is False.
         mask: True where the label is known, [N, A].
-        evidence: Attributes that the images explain; the others yield no suspects, whatever their probabilities.
-        confident: Only entries that confident learning (Northcutt et al. 2021, "Confident learning: estimating
-            uncertainty in dataset labels") counts as mislabelled; otherwise every known entry.
+        evidence: Attributes that the images explain; the others yield no suspects, whatever their
+            probabilities.
+        confident: Only entries that confident learning (Northcutt et al. 2021, "Confident learning:
+            estimating uncertainty in dataset labels") counts as mislabelled; otherwise every known entry.
     """
     wrong = probability_wrong(probabilities, labels, mask)
     chosen = mask & np.isfinite(wrong) & np.asarray(evidence, dtype=bool)
@@ -70,8 +71,8 @@ def unknowns(probabilities: np.ndarray, mask: np.ndarray, evidence: Sequence[boo
 def off_diagonal(probabilities: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Where confident learning counts the given label as wrong, [N, A].
 
-    The other class must reach its threshold, which is the mean probability it has among its own labels, and where
-    both classes reach theirs, be the more probable one.
+    The other class must reach its threshold, which is the mean probability it has among its own labels, and
+    where both classes reach theirs, be the more probable one.
     """
     positive, negative = mask & (labels == 1), mask & (labels == 0)
     shown = np.where(mask, probabilities, 0.0)

@@ -1,0 +1,68 @@
+"""A shifted label file is found, a useless one is not explained away."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from aimonk.shift import find_shift
+
+
+@pytest.fixture
+def learnable():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(150, 20)).astype(np.float32)
+    labels = (features[:, :3] + rng.normal(size=(150, 3)) > [0, 0.5, 1]).astype(int)
+    return features, labels, rng.random(labels.shape) < 0.8, np.arange(150)
+
+
+@pytest.mark.parametrize("shift", [3, -5])
+def test_a_shift_is_found_with_its_sign(learnable, shift):
+    features, labels, mask, groups = learnable
+    # image i's labels stand in row i + shift
+    found = find_shift(features, np.roll(labels, shift, 0), np.roll(mask, shift, 0), groups, 6, 99)
+    assert found.found and (found.shift, found.reversed) == (shift, False)
+    assert found.p_value == 0.01
+    assert len(found.statistics) == 14 and found.statistics[0][0] == shift
+
+
+def test_rows_that_are_missing_at_the_top_are_a_shift(learnable):
+    features, labels, mask, groups = learnable
+    found = find_shift(features[:-2], labels[2:], mask[2:], groups[:-2], 6, 99)
+    assert found.found and found.shift == -2
+
+
+def test_a_reversal_is_found(learnable):
+    features, labels, mask, groups = learnable
+    found = find_shift(features, labels[::-1], mask[::-1], groups, 6, 99)
+    assert found.found and found.reversed and found.shift == 0
+
+
+def test_the_order_as_given_is_no_finding(learnable):
+    features, labels, mask, groups = learnable
+    found = find_shift(features, labels, mask, groups, 6, 99)
+    assert not found.found and (found.shift, found.reversed) == (0, False)
+
+
+def test_random_labels_are_rarely_explained_by_a_shift(learnable):
+    features, _, mask, groups = learnable
+    rng = np.random.default_rng(1)
+    hits = [
+        find_shift(features, rng.random(mask.shape) < 0.4, mask, groups, 4, 39, seed=seed).found
+        for seed in range(40)
+    ]
+    assert np.mean(hits) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 40)
+
+
+def test_values_under_na_are_never_read(learnable):
+    features, labels, mask, groups = learnable
+    hidden = np.where(mask, labels, 77)
+    assert find_shift(features, hidden, mask, groups, 3, 49) == find_shift(
+        features, labels, mask, groups, 3, 49
+    )
+
+
+def test_more_images_than_needed_are_sampled(learnable):
+    features, labels, mask, groups = learnable
+    found = find_shift(features, np.roll(labels, 3, 0), np.roll(mask, 3, 0), groups, 6, 99, max_images=120)
+    assert found.found and found.shift == 3
