@@ -29,11 +29,11 @@ import numpy as np
 
 from aimonk.data.duplicates import group_images
 from aimonk.data.labels import read_labels
-from aimonk.permutation import permutation_test
-from aimonk.probe import probe
-from aimonk.ridge import Components, principal_components
-from aimonk.shift import find_shift
-from aimonk.suspects import probability_wrong, suspects
+from aimonk.audit.permutation import permutation_test
+from aimonk.audit.probe import probe
+from aimonk.audit.ridge import Components, principal_components
+from aimonk.audit.shift import find_shift
+from aimonk.audit.suspects import probability_wrong, suspects
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 IMAGES = 1000

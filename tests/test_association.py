@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aimonk.association import associate, associate_unknown, fisher_exact, holm
+from aimonk.audit.association import associate, associate_unknown, fisher_exact, holm
 
 NAMES = ["hat", "coat", "shoe"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aimonk.permutation import own_part, permutation_test, permute
-from aimonk.ridge import principal_components
+from aimonk.audit.permutation import own_part, permutation_test, permute
+from aimonk.audit.ridge import principal_components
 
 
 def test_groups_move_as_a_whole_and_only_to_groups_of_their_size():

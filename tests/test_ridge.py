@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aimonk.ridge import (
+from aimonk.audit.ridge import (
     PENALTY,
     Ridge,
     assign_folds,

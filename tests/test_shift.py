@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aimonk.shift import find_shift
+from aimonk.audit.shift import find_shift
 
 
 @pytest.fixture

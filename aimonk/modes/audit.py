@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from aimonk.audit import Audit, audit
+from aimonk.audit.examine import Audit, examine
 from aimonk.build import build, label_paths, open_data
 from aimonk.checkpoint import write_json, write_text
 from aimonk.data.augmentation import Unchanged
@@ -36,7 +36,7 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         raise ValueError("the audit needs the decoded images: data.store=true, and room for them in cache_dir")
     headers = read_headers(images.paths)
     pixels = images.pixels[:]
-    found = audit(file, images.table, pixels, frozen_features(cfg, images), cfg.seed)
+    found = examine(file, images.table, pixels, frozen_features(cfg, images), cfg.seed)
     whole = {
         "rows": len(file),
         "images": len(images),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from aimonk.ridge import Components
+from aimonk.audit.ridge import Components
 
 # as `ridge.PENALTY`; the first lets fine directions of the features speak, the second the main ones only
 PENALTIES = (1.0, 30.0)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aimonk.association import holm
-from aimonk.permutation import permutation_test
-from aimonk.ridge import Ridge, assign_folds, cross_validate, principal_components
+from aimonk.audit.association import holm
+from aimonk.audit.permutation import permutation_test
+from aimonk.audit.ridge import Ridge, assign_folds, cross_validate, principal_components
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from aimonk.association import associate, associate_unknown
+from aimonk.audit.association import associate, associate_unknown
 from aimonk.data.duplicates import contradictions, duplicate_groups, group_images
 from aimonk.data.labels import LabelTable
-from aimonk.probe import Probe, probe
-from aimonk.shift import Shift, find_shift
-from aimonk.suspects import Entry, suspects, unknowns
+from aimonk.audit.probe import Probe, probe
+from aimonk.audit.shift import Shift, find_shift
+from aimonk.audit.suspects import Entry, suspects, unknowns
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Audit:
     shift: dict | None
 
 
-def audit(file: LabelTable, table: LabelTable, pixels: np.ndarray, features: np.ndarray, seed: int) -> Audit:
+def examine(file: LabelTable, table: LabelTable, pixels: np.ndarray, features: np.ndarray, seed: int) -> Audit:
     """Examine labels, pixels and features.
 
     Args:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aimonk.permutation import own_part
-from aimonk.probe import check_entries
-from aimonk.ridge import PENALTY, principal_components
+from aimonk.audit.permutation import own_part
+from aimonk.audit.probe import check_entries
+from aimonk.audit.ridge import PENALTY, principal_components
 
 COMPONENTS = 256  # the leading ones decide, and the search must be quick
 
