@@ -21,7 +21,8 @@ class Audit:
         attributes: Of each its counts over all rows of the label file, and what the probe says.
         duplicates: Names of images with equal pixels, by photograph.
         near_duplicates: Names of images that are copies otherwise: recompressed, resized, mirrored.
-        contradictions: Photographs whose copies are labelled differently: images and attributes.
+        contradictions: Photographs whose equal copies are labelled differently: images and attributes.
+        near_contradictions: The same of near copies.
         suspects: Known entries that the images contradict, the strongest first.
         to_label: Unknown entries, the most probably present first.
         together: How far pairs of attributes go together.
@@ -34,6 +35,7 @@ class Audit:
     duplicates: list[list[str]]
     near_duplicates: list[list[str]]
     contradictions: list[dict]
+    near_contradictions: list[dict]
     suspects: list[dict]
     to_label: list[dict]
     together: list[dict]
@@ -41,7 +43,9 @@ class Audit:
     shift: dict | None
 
 
-def examine(file: LabelTable, table: LabelTable, pixels: np.ndarray, features: np.ndarray, seed: int) -> Audit:
+def examine(
+    file: LabelTable, table: LabelTable, pixels: np.ndarray, features: np.ndarray, seed: int
+) -> Audit:
     """Examine labels, pixels and features.
 
     Args:
@@ -52,10 +56,19 @@ def examine(file: LabelTable, table: LabelTable, pixels: np.ndarray, features: n
     """
     labels, mask, names = table.labels, table.mask, table.attributes
     groups = group_images(pixels)
-    exact = duplicate_groups(group_images(pixels, 0), table.names)
+    equal = group_images(pixels, 0)
+    exact = duplicate_groups(equal, table.names)
     near = [group for group in duplicate_groups(groups, table.names) if group not in exact]
     found = probe(features, labels, mask, groups, seed=seed)
     first = np.unique(groups, return_index=True)[1]  # one row per photograph
+
+    def differing(groups: np.ndarray) -> list[dict]:
+        return [
+            {"images": [table.names[i] for i in rows], "attributes": [names[a] for a in columns]}
+            for rows, columns in contradictions(groups, labels, mask)
+        ]
+
+    strict = differing(equal)
     shift = None
     if not any(found.evidence):
         shift = describe_shift(find_shift(features, labels, mask, groups, seed=seed))
@@ -64,10 +77,8 @@ def examine(file: LabelTable, table: LabelTable, pixels: np.ndarray, features: n
         attributes=describe_attributes(file, found),
         duplicates=exact,
         near_duplicates=near,
-        contradictions=[
-            {"images": [table.names[i] for i in rows], "attributes": [names[a] for a in columns]}
-            for rows, columns in contradictions(group_images(pixels, 0), labels, mask)
-        ],
+        contradictions=strict,
+        near_contradictions=[pair for pair in differing(groups) if pair not in strict],
         suspects=[describe(table, e) for e in suspects(found.probabilities, labels, mask, found.evidence)],
         to_label=[describe(table, e) for e in unknowns(found.probabilities, mask, found.evidence)],
         together=associate(labels[first], mask[first], names),

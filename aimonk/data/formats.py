@@ -55,7 +55,9 @@ def odd_files(names: Sequence[str], headers: Sequence[Header]) -> dict[str, str]
         if suffix not in SUFFIXES.get(header.format, (suffix,)):
             remarks.append(f"{header.format} named {suffix or 'without a suffix'}")
         if header.mode != "RGB":
-            remarks.append({"L": "greyscale", "RGBA": "with transparency", "P": "palette"}.get(header.mode, header.mode))
+            remarks.append(
+                {"L": "greyscale", "RGBA": "with transparency", "P": "palette"}.get(header.mode, header.mode)
+            )
         if remarks:
             odd[name] = ", ".join(remarks)
     return odd

@@ -9,6 +9,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from aimonk.audit.examine import Audit, examine
+from aimonk.audit.page import format_page
 from aimonk.build import build, label_paths, open_data
 from aimonk.checkpoint import write_json, write_text
 from aimonk.data.augmentation import Unchanged
@@ -33,7 +34,9 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     file = read_labels(labels, cfg.data.attributes)
     images = open_data(cfg)
     if images.stored is None:
-        raise ValueError("the audit needs the decoded images: data.store=true, and room for them in cache_dir")
+        raise ValueError(
+            "the audit needs the decoded images: data.store=true, and room for them in cache_dir"
+        )
     headers = read_headers(images.paths)
     pixels = images.pixels[:]
     found = examine(file, images.table, pixels, frozen_features(cfg, images), cfg.seed)
@@ -49,6 +52,7 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     content = {f.name: getattr(found, f.name) for f in fields(found) if f.name != "table"}
     write_text(out_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     write_json(out_dir / "audit.json", whole | {"unreadable": sorted(images.unreadable)} | content)
+    write_text(out_dir / "audit.html", format_page(found, whole, pixels, cfg.top))
     for line in summarise(found, whole):
         log.info("%s", line)
     log.info("written: %s", out_dir)
@@ -83,14 +87,18 @@ def summarise(found: Audit, whole: dict) -> list[str]:
         lines.append(f"   {name}: {entry['present']} present, {entry['absent']} absent, {entry['na']} NA")
     for pair in [p for p in found.together if p["p_adjusted"] is not None and p["p_adjusted"] <= 0.05][:3]:
         lines.append(f"   {' and '.join(pair['attributes'])} go together: phi {pair['phi']:+.2f}")
-    for pair in [p for p in found.unknown_depends if p["p_adjusted"] is not None and p["p_adjusted"] <= 0.05][:3]:
+    for pair in [p for p in found.unknown_depends if p["p_adjusted"] is not None and p["p_adjusted"] <= 0.05][
+        :3
+    ]:
         lines.append(
             f"   whether {pair['attribute']} is NA depends on {pair['given']} ({pair['on']}): phi {pair['phi']:+.2f}"
         )
     lines += ["", f"3. Is anything there twice? {len(found.duplicates)} photographs with equal pixels"]
     lines[-1] += f", {len(found.near_duplicates)} more that are near copies"
     for pair in found.contradictions[:10]:
-        lines.append(f"   {' = '.join(pair['images'])} contradict one another on {', '.join(pair['attributes'])}")
+        lines.append(
+            f"   {' = '.join(pair['images'])} contradict one another on {', '.join(pair['attributes'])}"
+        )
     lines += ["", "4. Can it be learned?"]
     lines += [f"   {entry['sentence']}" for entry in found.attributes.values()]
     if found.shift is not None:
