@@ -1,6 +1,6 @@
 """From config nodes to objects: the only file that calls hydra.utils.instantiate."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -15,13 +15,23 @@ from aimonk.data.store import RowStore
 from aimonk.progress import watch
 
 ALLOWED = ("aimonk.", "torch.optim.", "torchvision.", "timm.")
+# what the data section has beside the arguments of open_images
+SPLIT = {
+    "val_fraction": float,
+    "test_fraction": float,
+    "folds": int | None,
+    "repeats": int,
+    "duplicate_distance": float | None,
+    "store_limit_gb": float,
+}
 
 
 def build(node: DictConfig) -> Any:
     """Build what the node's `_target_` names; a node with `_partial_: true` becomes a function.
 
     Raises:
-        ValueError: The target, or one further inside, is not of an allowed module, or a value is of the wrong type.
+        ValueError: The target, or one further inside, is not of an allowed module, or a value has the wrong
+            type.
     """
     _check_node(OmegaConf.to_container(node, resolve=True), node._get_full_key(None))
     try:
@@ -33,20 +43,20 @@ def build(node: DictConfig) -> Any:
         raise ValueError(str(error).replace("\n", " ")) from error
 
 
-def check_types(function: Callable, arguments: dict[str, Any], where: str) -> None:
-    """Compare plain values with the annotations of what they are meant for.
+def check_types(hints: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
+    """Compare plain values with the types that are meant.
 
     Args:
-        where: Their place in the config, such as `optimizer`; may be empty.
+        hints: Annotations by name; values without one are left alone.
+        where: The values' place in the config, such as `optimizer`; empty for the top.
 
     Raises:
         ValueError: One is of another type.
     """
-    hints = get_type_hints(function.__init__ if isinstance(function, type) else function)
-    for key, value in arguments.items():
-        if key in hints and not _fits(value, hints[key]):
+    for key in hints.keys() & values.keys():
+        if not _fits(values[key], hints[key]):
             name = f"{where}.{key}" if where else key
-            raise ValueError(f"{name} is {value!r}; expected {' or '.join(_spell(hints[key]))}")
+            raise ValueError(f"{name} is {values[key]!r}; expected {' or '.join(_spell(hints[key]))}")
 
 
 def _check_node(node: Any, where: str) -> None:
@@ -57,7 +67,7 @@ def _check_node(node: Any, where: str) -> None:
     if isinstance(node, dict) and "_target_" in node:
         target = _locate(node["_target_"])
         if target.__module__.startswith("aimonk."):
-            check_types(target, node, where)
+            check_types(get_type_hints(target.__init__ if isinstance(target, type) else target), node, where)
 
 
 def _locate(target: Any) -> Any:
@@ -122,7 +132,7 @@ def open_data(cfg: DictConfig) -> ImageSet:
     """
     data = cfg.data
     images, labels = label_paths(cfg)
-    check_types(open_images, OmegaConf.to_container(data, resolve=True), "data")
+    check_types(get_type_hints(open_images) | SPLIT, OmegaConf.to_container(data, resolve=True), "data")
     limit = round(data.store_limit_gb * 1e9)
     store = RowStore(cache_folder(cfg) / "images", limit) if data.store else None
     return open_images(

@@ -1,18 +1,20 @@
-"""Files that a run leaves behind and comes back to: written whole or not at all, read without running code."""
+"""Files that a run leaves and comes back to: written whole or not at all, read without running code."""
 
 import contextlib
+import io
 import json
-import math
 import os
-import tempfile
+import re
+import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
+from aimonk.archive import read_archive
 from aimonk.models.backbones import create_backbone
 from aimonk.models.classifier import Classifier
 
@@ -21,7 +23,8 @@ LAST_FILE = "aimonk_model_last.pth"
 STATUS_FILE = "status.json"
 FORMAT = "aimonk 1"
 MAX_ATTRIBUTES = 100_000
-MAX_IMAGE_SIZE = 8192
+LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")  # cannot be printed
+MAX_TEXT = 1000  # characters that a checkpoint may put on the terminal
 
 
 @dataclass
@@ -33,7 +36,7 @@ class ModelInfo:
         thresholds: From which probability on an attribute counts as present, A of them.
         scale: Calibrated probability = sigmoid(scale * logit + bias), A of each.
         bias: See scale.
-        image_size: Pixels per side.
+        image_size: Pixels per side, 8 to 4096.
         resize: `squash`, `crop` or `pad`.
         epoch: Which epoch's weights these are.
         chosen_by: Why that one.
@@ -53,31 +56,35 @@ class ModelInfo:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file that appears under its name only when it is whole and on the disk."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write a file that appears under its name only when it is whole and on the disk.
+
+    A symbolic link stays, and what it points to is replaced; a device or a pipe is written to as it is.
+    """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
+        os.replace(temporary, path)
+    except BaseException as error:
         with contextlib.suppress(OSError):
-            os.unlink(name)
+            temporary.unlink()
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename = str(path)
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with replacing(path) as file:
-        file.write(text.encode())
+        # a file name that is not UTF-8 must not cost the table that it stands in
+        file.write(text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -87,8 +94,20 @@ def write_json(path: Path, value: Any) -> None:
 
 def save_model(path: Path, info: ModelInfo, state: dict[str, Tensor]) -> None:
     """Write weights and all that inference needs."""
+    save_tensors(path, {"format": FORMAT, "info": asdict(info), "state": state})
+
+
+def save_tensors(path: Path, content: Any) -> None:
+    """Write tensors and plain values, in a form that `load_tensors` reads.
+
+    Raises:
+        OSError: The disk is full, or the folder cannot be written to.
+    """
+    # torch turns the failure to write a file into an error that does not tell what happened
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
     with replacing(path) as file:
-        torch.save({"format": FORMAT, "info": asdict(info), "state": state}, file)
+        file.write(buffer.getbuffer())
 
 
 def load_model(path: Path) -> tuple[Classifier, ModelInfo]:
@@ -109,10 +128,14 @@ def load_model(path: Path) -> tuple[Classifier, ModelInfo]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path} is not a checkpoint of this project (expected format {FORMAT!r})")
     info = _check_info(path, content.get("info"))
-    backbone = create_backbone(info.library, info.backbone, weights="random")
-    classifier = Classifier(backbone, len(info.attributes))
-    _check_state(path, classifier.state_dict(), content.get("state"))
-    classifier.load_state_dict(content["state"])
+    try:
+        expected = _expected_state(info)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    state = content.get("state")
+    _check_state(path, expected, state)
+    classifier = _create_classifier(info)
+    classifier.load_state_dict(state)
     return classifier.eval(), info
 
 
@@ -123,38 +146,72 @@ def load_tensors(path: Path) -> Any:
         ValueError: Not such a file.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises nearly everything on foreign files
-        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        return read_archive(path)
+    except Exception as error:  # a foreign file fails in any way
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path} is not a checkpoint that can be read ({reason[:200]})") from None
 
 
-def _check_info(path: Path, raw: Any) -> ModelInfo:
+def _create_classifier(info: ModelInfo) -> Classifier:
+    backbone = create_backbone(info.library, info.backbone, weights="random")
+    return Classifier(backbone, len(info.attributes))
+
+
+def _expected_state(info: ModelInfo) -> dict[str, Tensor]:
+    """Names and shapes of the weights, without the memory that the largest networks would take."""
     try:
-        info = ModelInfo(**raw)
-    except TypeError as error:
-        raise ValueError(f"{path}: its description is not that of a checkpoint ({error})") from None
-    count = len(info.attributes) if isinstance(info.attributes, list) else 0
+        with torch.device("meta"):
+            return _create_classifier(info).state_dict()
+    except RuntimeError:  # older releases of timm compute with weights while they create some networks
+        return _create_classifier(info).state_dict()
+
+
+def _check_info(path: Path, raw: Any) -> ModelInfo:
+    if not isinstance(raw, dict) or raw.keys() != {field.name for field in fields(ModelInfo)}:
+        raise ValueError(f"{path}: its description is not that of a checkpoint")
+    info = ModelInfo(**raw)
     checks: dict[str, Callable[[], bool]] = {
-        "attributes": lambda: 0 < count <= MAX_ATTRIBUTES and all(isinstance(a, str) for a in info.attributes),
-        "backbone": lambda: isinstance(info.library, str) and isinstance(info.backbone, str),
-        "image_size": lambda: type(info.image_size) is int and 0 < info.image_size <= MAX_IMAGE_SIZE,
+        "library": lambda: _is_line(info.library),
+        "backbone": lambda: _is_line(info.backbone),
+        "attributes": lambda: _are_names(info.attributes),
+        "thresholds": lambda: _are_numbers(info.thresholds, len(info.attributes), 0, 1),
+        # larger ones would be infinite in single precision
+        "scale": lambda: _are_numbers(info.scale, len(info.attributes), -1e30, 1e30),
+        "bias": lambda: _are_numbers(info.bias, len(info.attributes), -1e30, 1e30),
+        "image_size": lambda: type(info.image_size) is int and 8 <= info.image_size <= 4096,
         "resize": lambda: info.resize in ("squash", "crop", "pad"),
-        "epoch": lambda: type(info.epoch) is int,
-        "chosen_by": lambda: isinstance(info.chosen_by, str),
+        "epoch": lambda: type(info.epoch) is int and 0 <= info.epoch < 2**31,
+        "chosen_by": lambda: _is_line(info.chosen_by),
     }
-    for name in ("thresholds", "scale", "bias"):
-        values = getattr(info, name)
-        checks[name] = lambda v=values: len(v) == count and all(type(x) is float and math.isfinite(x) for x in v)
     for name, holds in checks.items():
-        if not isinstance(getattr(info, name), list | str | int) or not holds():
+        if not holds():
             raise ValueError(f"{path}: what it says about {name!r} cannot be right")
     return info
+
+
+def _is_line(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_TEXT and value.isprintable()
+
+
+def _are_names(values: Any) -> bool:
+    if not isinstance(values, list) or not 0 < len(values) <= MAX_ATTRIBUTES:
+        return False
+    if not all(isinstance(v, str) and v and not LONE_SURROGATE.search(v) for v in values):
+        return False
+    return len(set(values)) == len(values)
+
+
+def _are_numbers(values: Any, count: int, least: float, most: float) -> bool:
+    if not isinstance(values, list) or len(values) != count:
+        return False
+    return all(type(v) is float and least <= v <= most for v in values)
 
 
 def _check_state(path: Path, expected: dict[str, Tensor], state: Any) -> None:
     if not isinstance(state, dict) or state.keys() != expected.keys():
         raise ValueError(f"{path}: its weights are not those of the network that it names")
+    if sum(value.nbytes for value in expected.values()) > path.stat().st_size:
+        raise ValueError(f"{path}: it is too small for the weights that it claims to hold")
     for key, value in expected.items():
         given = state[key]
         if not isinstance(given, Tensor) or given.shape != value.shape or given.dtype != value.dtype:
@@ -172,12 +229,13 @@ def newest_run(outputs: Path) -> Path:
     """
     finished = []
     for status in outputs.rglob(STATUS_FILE):
-        with contextlib.suppress(OSError, ValueError):
-            state = json.loads(status.read_text())
-            if state.get("state") == "finished" and (status.parent / MODEL_FILE).is_file():
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            state = json.loads(status.read_text(encoding="utf-8"))
+            done = isinstance(state, dict) and state.get("state") == "finished"
+            if done and (status.parent / MODEL_FILE).is_file():
                 finished.append((status.stat().st_mtime_ns, status.parent))
     if not finished:
         raise FileNotFoundError(
-            f"no finished training run below {outputs.absolute()}; train one, or name one with checkpoint=PATH"
+            f"no finished training run below {outputs.absolute()}; train one, or name it with checkpoint=PATH"
         )
     return max(finished)[1]

@@ -52,9 +52,15 @@ def add(values: Tensor) -> Tensor:
     return values
 
 
-def my_part(count: int) -> np.ndarray:
-    """This rank's share of 0..count-1; together the shares are everything once, in order."""
-    return np.array_split(np.arange(count), world())[rank()]
+def parts(count: int) -> list[np.ndarray]:
+    """Every rank's share of 0..count-1; together the shares are everything once, in order."""
+    return np.array_split(np.arange(count), world())
+
+
+def wait() -> None:
+    """Go on when every rank has come here."""
+    if world() > 1:
+        dist.barrier()
 
 
 def join(part: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
 """Losses for labels with holes: entries that nobody knows take no part.
 
-Each is a module called as `loss(logits [B, A], labels [B, A], mask [B, A])`, where mask is True for known entries.
+Each is a module called as `loss(logits [B, A], labels [B, A], mask [B, A])`; mask is True for known entries.
 """
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +23,13 @@ class MaskedLoss(nn.Module):
 
         Returns:
             Scalar; 0, and still differentiable, when nothing in the batch is known.
+
+        Raises:
+            ValueError: The shapes differ.
         """
+        if not logits.shape == labels.shape == mask.shape:
+            shapes = f"{list(logits.shape)}, {list(labels.shape)}, {list(mask.shape)}"
+            raise ValueError(f"logits, labels and mask should all be [B, A]. Got {shapes}")
         # NaN * 0 is NaN, so the holes are filled before any formula; float32 because half precision overflows
         labels = torch.where(mask, labels, 0).float()
         logits = logits.float()
@@ -71,7 +79,7 @@ class FocalLoss(MaskedLoss):
 
     def __init__(self, gamma: float, alpha: float | None):
         super().__init__()
-        if gamma < 0:
+        if not 0 <= gamma < math.inf:
             raise ValueError(f"loss.gamma is {gamma}; expected 0 or more")
         if alpha is not None and not 0 <= alpha <= 1:
             raise ValueError(f"loss.alpha is {alpha}; expected null or 0 to 1")
@@ -90,7 +98,8 @@ class FocalLoss(MaskedLoss):
 class AsymmetricLoss(MaskedLoss):
     """Focal loss with separate focusing for positives and negatives, and a margin (Ridnik et al. 2021).
 
-    The authors sum over the batch; here the known entries are averaged, so their learning rates do not carry over.
+    The authors sum over the batch; here it is the mean of the known entries, so their learning rates do not
+    carry over.
 
     Args:
         gamma_neg: Focusing of negatives.
@@ -100,7 +109,7 @@ class AsymmetricLoss(MaskedLoss):
 
     def __init__(self, gamma_neg: float, gamma_pos: float, clip: float):
         super().__init__()
-        if min(gamma_neg, gamma_pos) < 0:
+        if not (0 <= gamma_neg < math.inf and 0 <= gamma_pos < math.inf):
             raise ValueError(f"loss.gamma_neg and gamma_pos are {gamma_neg}, {gamma_pos}; expected 0 or more")
         if not 0 <= clip < 1:
             raise ValueError(f"loss.clip is {clip}; expected 0 to below 1")
@@ -133,7 +142,7 @@ def count_pos_weight(present: Tensor, absent: Tensor, max_weight: float | None) 
         Weights, [A]; 1 for an attribute without known positives or without known negatives, where there is
         nothing to balance.
     """
-    if max_weight is not None and max_weight <= 0:
+    if max_weight is not None and not max_weight > 0:
         raise ValueError(f"loss.max_weight is {max_weight}; expected null or above 0")
     both = (present > 0) & (absent > 0)
     weight = torch.where(both, absent / present.clamp(min=1), 1.0).float()

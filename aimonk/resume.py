@@ -1,6 +1,9 @@
 """What an interrupted run needs to go on as if nothing had happened."""
 
+import contextlib
+import errno
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from aimonk.checkpoint import load_tensors, replacing
+from aimonk.checkpoint import load_tensors, save_tensors
 from aimonk.data.labels import LabelTable, listed
 from aimonk.task import Progress, Task, trained_state
 
@@ -18,6 +21,28 @@ STATE_FILE = "state.pth"
 DATA_FILE = "labels.pth"
 # what may differ between a run and its continuation: where things lie and how they are computed, not what
 FREE = ("resume", "resume_force", "cache_dir", "workers", "data.store_limit_gb", "features.limit_gb")
+
+NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+
+@contextlib.contextmanager
+def advising(out_dir: Path) -> Iterator[None]:
+    """Say what to do where the disk refuses to take what the run writes.
+
+    Raises:
+        OSError: The same error with that advice.
+    """
+    try:
+        yield
+    except OSError as error:
+        place = Path(error.filename or out_dir)
+        if error.errno in NO_ROOM:
+            advice = f"make room there and go on with resume={out_dir}"
+        elif place.is_relative_to(out_dir):
+            advice = f"make it writable and go on with resume={out_dir}, or choose another folder with hydra.run.dir"
+        else:
+            raise
+        raise OSError(f"{place}: {error.strerror}; {advice}") from error
 
 
 def save_state(path: Path, task: Task, progress: Progress) -> None:
@@ -38,8 +63,7 @@ def save_state(path: Path, task: Task, progress: Progress) -> None:
         "scaler": task.scaler.state_dict(),
         "average": None if task.average is None else task.average.state_dict(),
     }
-    with replacing(path) as file:
-        torch.save(state, file)
+    save_tensors(path, state)
 
 
 def load_state(path: Path, task: Task) -> Progress:
@@ -77,8 +101,7 @@ def load_state(path: Path, task: Task) -> Progress:
 def save_labels(path: Path, table: LabelTable) -> None:
     """Write what the run was trained on, to be compared when it goes on."""
     values = torch.from_numpy(np.where(table.mask, table.labels, -1).astype(np.int8))
-    with replacing(path) as file:
-        torch.save({"names": table.names, "attributes": table.attributes, "labels": values}, file)
+    save_tensors(path, {"names": table.names, "attributes": table.attributes, "labels": values})
 
 
 def compare_labels(path: Path, table: LabelTable) -> list[str]:

@@ -176,7 +176,7 @@ class Phase:
 def predict(task: Task, phase: Phase, rows: np.ndarray) -> Tensor:
     """Logits of rows of the label table as they are, without augmentation, [n, A] on the CPU."""
     task.classifier.eval()
-    mine = rows[distributed.my_part(len(rows))]
+    mine = rows[distributed.parts(len(rows))[distributed.rank()]]
     size = 4 * task.settings.batch_size
     blocks = [mine[i : i + size] for i in range(0, len(mine), size)]
     phase.batches.batches = [Batch(block, np.zeros_like(block), 0, True, True) for block in blocks]

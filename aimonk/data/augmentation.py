@@ -1,7 +1,7 @@
 """Augmentation as numbered views: an image and the number of a view determine the pixels.
 
-View 0 is always the image as it is. Where a view's number is the only randomness, an epoch is reproduced by its
-numbers alone, and an augmentation with few views can have each of them computed once.
+View 0 is always the image as it is. Where a view's number is the only randomness, an epoch is reproduced by
+its numbers alone, and an augmentation with few views can have each of them computed once.
 """
 
 import zlib
@@ -34,7 +34,7 @@ class Random:
     """A random transform of each image, drawn from the view's number.
 
     Args:
-        transform: uint8 [3, H, W] to the same; draws from torch's global generator.
+        transform: uint8 [3, H, W] to the same; draws from torch's CPU generator, which is put back after.
 
     Attributes:
         views: None: there is no end of them.
@@ -54,7 +54,8 @@ class Random:
     def _one(self, image: Tensor, view: int) -> Tensor:
         if view == 0:
             return image
-        torch.manual_seed(view)
+        # transforms draw from this generator alone, and torch.manual_seed would set the GPU's as well
+        torch.default_generator.manual_seed(view)
         return self.transform(image)
 
 
@@ -63,13 +64,14 @@ class FixedViews:
 
     def __init__(self, augmentation: Random, views: int):
         if views < 2:
-            raise ValueError(f"features.views is {views}; expected 2 or more (the image as it is counts as one)")
+            raise ValueError(f"features.views is {views}; expected 2 or more (the image itself is one)")
         self.augmentation = augmentation
         self.views = views
 
     def __call__(self, images: Tensor, views: Tensor) -> Tensor:
+        # torch's generator takes 32 bits of a seed, so image and number must share them; 0 would be no change
         seeds = [
-            0 if view == 0 else (view << 32) + zlib.crc32(image.contiguous().numpy())
+            0 if view == 0 else zlib.crc32(image.contiguous().numpy(), view) or 1
             for image, view in zip(images, views.tolist(), strict=True)
         ]
         return self.augmentation(images, torch.tensor(seeds))

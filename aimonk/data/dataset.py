@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk.data.images import RESIZES, decode_all, find_images, fingerprints, list_images, open_pixels
+from aimonk.data.decoding import RESIZES
+from aimonk.data.images import decode_all, find_images, fingerprints, list_images, open_pixels
 from aimonk.data.labels import LabelTable, listed, read_labels, warn_about_values
 from aimonk.data.store import RowStore, StoredRows
 
@@ -41,12 +42,9 @@ class ImageSet:
         return len(self.table)
 
     @property
-    def pixels(self) -> "np.ndarray | StoredSubset | list[Path]":
+    def pixels(self) -> "StoredSubset | list[Path]":
         """Decoded images [N, size, size, 3], or the files where these are not stored."""
-        if self.stored is None:
-            return self.paths
-        whole = len(self._rows) == len(self.stored.array)
-        return self.stored.array if whole else StoredSubset(self.stored.array, self._rows)
+        return self.paths if self.stored is None else StoredSubset(self.stored.array, self._rows)
 
 
 class StoredSubset:
@@ -64,6 +62,16 @@ class StoredSubset:
 
     def __getitem__(self, index) -> np.ndarray:
         return self.array[self.rows[index]]
+
+    def __reduce__(self):
+        # a process that is sent this maps the file again, where it would be sent all rows
+        if isinstance(self.array, np.memmap):
+            return _map_subset, (self.array.filename, self.dtype, self.array.shape, self.rows)
+        return StoredSubset, (self.array, self.rows)
+
+
+def _map_subset(file: Path, dtype: np.dtype, shape: tuple[int, ...], rows: np.ndarray) -> StoredSubset:
+    return StoredSubset(np.memmap(file, dtype, "r", shape=shape), rows)
 
 
 def open_images(
@@ -83,7 +91,7 @@ def open_images(
     Args:
         missing: `skip` or `error`: what to do with rows whose image does not exist.
         unreadable: `skip` or `error`: what to do with images that cannot be read.
-        store: Where decoded images are kept; None decodes them now to check them, and again when they are needed.
+        store: Where decoded images are kept; None decodes them now to check them, and again when needed.
         watch: Wraps a sequence to show progress; called with (iterable, total, title).
 
     Raises:
@@ -93,36 +101,17 @@ def open_images(
     _check_choice("data.resize", resize, RESIZES)
     _check_choice("data.missing", missing, ("skip", "error"))
     _check_choice("data.unreadable", unreadable, ("skip", "error"))
-    if not 8 <= image_size <= 4096:
-        raise ValueError(f"data.image_size is {image_size}; expected 8 to 4096 pixels")
+    if not isinstance(image_size, int) or not 8 <= image_size <= 4096:
+        raise ValueError(f"data.image_size is {image_size!r}; expected 8 to 4096 pixels")
     table = read_labels(labels, attributes)
-    there = find_images(images, table.names, follow_links)
     unlisted = sorted(set(list_images(images)) - set(table.names))
-    absent = [name for name, ok in zip(table.names, there, strict=True) if not ok]
-    if absent and (missing == "error" or len(absent) == len(table)):
-        raise FileNotFoundError(
-            f"{len(absent)} of {len(table)} rows of {labels.absolute()} have no image in {images.absolute()}: "
-            f"{listed(absent)}" + ("; data.missing=skip leaves them out" if len(absent) < len(table) else "")
-        )
-    if absent:
-        log.warning("%d rows have no image and are skipped: %s", len(absent), listed(absent))
+    table, absent = _drop_missing(table, images, labels, missing, follow_links)
     if unlisted:
         log.info("%d images have no row in %s", len(unlisted), labels)
-    table = table.take(np.flatnonzero(there))
     paths = [images / name for name in table.names]
-
-    def show(results, total):
-        return watch(results, total, "images")
-
-    stored = open_pixels(store, paths, image_size, resize, show) if store is not None else None
-    if stored is not None:
-        log.info("%d images: %d decoded, %d reused", len(paths), stored.computed, len(paths) - stored.computed)
-        errors = stored.errors
-    else:
-        if store is not None:
-            log.info("decoded images are not stored: more than data.store_limit_gb, or than the disk has")
-        rows = np.arange(len(paths))
-        errors = {i: v for i, v in decode_all(paths, image_size, resize, rows, show) if isinstance(v, str)}
+    # taken before decoding: what belongs to a file that changes meanwhile is then never found again
+    keys = fingerprints(paths)
+    stored, errors = _read_images(store, paths, image_size, resize, watch)
     bad = {table.names[i]: errors[i] for i in sorted(errors)}
     if bad:
         told = f"{len(bad)} images cannot be read: {listed([f'{name} ({why})' for name, why in bad.items()])}"
@@ -134,8 +123,42 @@ def open_images(
     rows = np.array([i for i in range(len(table)) if i not in errors], dtype=np.int64)
     table = table.take(rows)
     warn_about_values(table)
-    paths = [paths[i] for i in rows]
-    return ImageSet(table, paths, stored, fingerprints(paths), absent, bad, unlisted, rows)
+    paths, keys = [paths[i] for i in rows], [keys[i] for i in rows]
+    return ImageSet(table, paths, stored, keys, absent, bad, unlisted, rows)
+
+
+def _drop_missing(
+    table: LabelTable, images: Path, labels: Path, missing: str, follow_links: bool
+) -> tuple[LabelTable, list[str]]:
+    """The rows whose image exists, and the names of the others."""
+    there = find_images(images, table.names, follow_links)
+    absent = [name for name, ok in zip(table.names, there, strict=True) if not ok]
+    if absent and (missing == "error" or len(absent) == len(table)):
+        rows = f"{len(absent)} of {len(table)} rows of {labels.absolute()}"
+        way_out = "; data.missing=skip leaves them out" if len(absent) < len(table) else ""
+        raise FileNotFoundError(f"{rows} have no image in {images.absolute()}: {listed(absent)}{way_out}")
+    if absent:
+        log.warning("%d rows have no image and are skipped: %s", len(absent), listed(absent))
+    return table.take(np.flatnonzero(there)), absent
+
+
+def _read_images(
+    store: RowStore | None, paths: list[Path], size: int, resize: str, watch: Callable
+) -> tuple[StoredRows | None, dict[int, str]]:
+    """Decoded images where they can be stored, and why those cannot be read that cannot."""
+
+    def show(results, total):
+        return watch(results, total, "images")
+
+    stored = open_pixels(store, paths, size, resize, show) if store is not None else None
+    if stored is not None:
+        reused = len(paths) - stored.computed
+        log.info("%d images: %d decoded, %d reused", len(paths), stored.computed, reused)
+        return stored, stored.errors
+    if store is not None:
+        log.info("decoded images are not stored: more than data.store_limit_gb, or than the disk takes")
+    results = decode_all(paths, size, resize, np.arange(len(paths)), show)
+    return None, {row: reason for row, reason in results if isinstance(reason, str)}
 
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:

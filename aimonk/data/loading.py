@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from aimonk.data.images import decode
+from aimonk.data.decoding import decode
 from aimonk.data.sampling import PADDING, BatchList
 
 log = logging.getLogger(__name__)

