@@ -1,0 +1,225 @@
+"""One image file of any kind to uint8 RGB of one size."""
+
+import contextlib
+import math
+import os
+import re
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import (  # naming a plugin registers its format
+    BmpImagePlugin,
+    ExifTags,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+PLUGINS = [
+    JpegImagePlugin.JpegImageFile,
+    PngImagePlugin.PngImageFile,
+    WebPImagePlugin.WebPImageFile,
+    BmpImagePlugin.BmpImageFile,
+    GifImagePlugin.GifImageFile,
+    TiffImagePlugin.TiffImageFile,
+]
+FORMATS = [plugin.format for plugin in PLUGINS]
+RESIZES = ("squash", "crop", "pad")
+# EXIF orientation -> what puts the image upright
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# bounds on memory: metadata is read whole, a strip or tile decoded whole, and WebP held several times over
+MAX_FILE_BYTES = 400 * 2**20
+MAX_CHUNK_BYTES = 300 * 2**20
+MAX_WEBP_PIXELS = 3 * 2**24
+BAND_PIXELS = 2**22  # of a larger image, this much is brought to RGB at a time
+HUGE_PIXELS = 2**25  # larger images are decoded one at a time
+one_huge = threading.Lock()
+
+# what Pillow warns of (oddities in metadata, large images) is harmless or an error below; a filter set around
+# each call would not do, since all threads share the list of filters
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class UnavailableError(ValueError):
+    """A file that cannot be had just now, where another time it may."""
+
+
+def decode(path: Path, size: int, resize: str) -> np.ndarray:
+    """Decode one image to uint8 RGB, [size, size, 3].
+
+    EXIF orientation is applied, transparency is laid over white, of an animation the first frame is taken.
+
+    Args:
+        size: Pixels per side.
+        resize: `squash` ignores the aspect ratio, `crop` fits the short side and cuts the centre out,
+            `pad` fits the long side and fills up with white.
+
+    Raises:
+        ValueError: The file is no image that can be read; the message says why, without the path.
+        UnavailableError: The same, but for a reason outside the file.
+    """
+    try:
+        with _open(path) as file:
+            image = Image.open(file, formats=FORMATS)
+            _check_size(image)
+            # JPEG can be decoded at 1/2, 1/4 or 1/8 for less work; twice the wanted size keeps the quality
+            image.draft(None, (2 * size, 2 * size))
+            is_huge = image.width * image.height > HUGE_PIXELS
+            with one_huge if is_huge else contextlib.nullcontext(), image:
+                image.load()
+                return _to_square(image, size, resize)
+    except MemoryError:
+        raise UnavailableError("not enough memory to decode it") from None
+    except UnidentifiedImageError:
+        raise ValueError(f"not an image of a known kind ({', '.join(FORMATS)})") from None
+    except Image.DecompressionBombError:
+        raise ValueError("beyond Pillow's decompression limit") from None
+    except Exception as error:  # Pillow's plugins raise nearly everything on malformed files
+        if isinstance(error, OSError) and error.errno is not None:
+            raise UnavailableError(error.strerror) from None
+        reason = " ".join(f"{error}".split()) or type(error).__name__
+        raise ValueError(f"decoder error {reason}" if re.fullmatch(r"-?\d+", reason) else reason) from None
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file, and nothing that could block for ever, such as a pipe."""
+    _check_file(os.stat(path))
+    # the file may be exchanged between the two checks; without O_NONBLOCK a pipe would wait for its writer
+    flags = getattr(os, "O_NONBLOCK", 0)
+    with open(path, "rb", opener=lambda name, mode: os.open(name, mode | flags)) as file:
+        _check_file(os.fstat(file.fileno()))
+        yield file
+
+
+def _check_file(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("not a regular file")
+    if status.st_size == 0:
+        raise ValueError("an empty file")
+    if status.st_size > MAX_FILE_BYTES:
+        raise ValueError(f"a file of {status.st_size >> 20} MB; at most {MAX_FILE_BYTES >> 20} are read")
+
+
+def _check_size(image: Image.Image) -> None:
+    pixels = image.width * image.height
+    if Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS:
+        raise ValueError(f"{image.width}x{image.height} pixels is beyond Pillow's decompression limit")
+    if image.format == "WEBP" and pixels > MAX_WEBP_PIXELS:
+        raise ValueError(f"{image.width}x{image.height} pixels of WebP would take a gigabyte of memory")
+    if image.format == "TIFF" and _chunk_bytes(image) > MAX_CHUNK_BYTES:
+        raise ValueError(f"a strip or tile of {_chunk_bytes(image) >> 20} MB would take too much memory")
+
+
+def _chunk_bytes(image: Image.Image) -> int:
+    """The size of a strip or tile of a TIFF image, which may claim to be much larger than the image."""
+    tags, names = image.tag_v2, ExifTags.Base
+    rows = min(tags.get(names.RowsPerStrip, image.height), image.height)
+    pixels = tags.get(names.TileWidth, image.width) * tags.get(names.TileLength, rows)
+    return pixels * tags.get(names.SamplesPerPixel, 1) * max(tags.get(names.BitsPerSample, (1,))) // 8
+
+
+def _to_square(image: Image.Image, size: int, resize: str) -> np.ndarray:
+    width, height = image.size
+    box, fitted = (0.0, 0.0, float(width), float(height)), (size, size)
+    if resize == "crop":
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        box = (left, top, left + side, top + side)
+    elif resize == "pad":
+        scale = size / max(width, height)
+        fitted = (max(1, round(width * scale)), max(1, round(height * scale)))
+    rgb, box = _to_rgb(image, box, fitted)
+    rgb = rgb.resize(fitted, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+    turn = _orientation(image)
+    if turn is not None:
+        rgb = rgb.transpose(turn)
+    if rgb.size != (size, size):
+        canvas = Image.new("RGB", (size, size), (255, 255, 255))
+        canvas.paste(rgb, ((size - rgb.width) // 2, (size - rgb.height) // 2))
+        rgb = canvas
+    return np.asarray(rgb)
+
+
+def _orientation(image: Image.Image) -> Image.Transpose | None:
+    try:
+        return TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # garbage in the EXIF block leaves the picture as it is
+        return None
+
+
+def _to_rgb(
+    image: Image.Image, box: tuple[float, float, float, float], fitted: tuple[int, int]
+) -> tuple[Image.Image, tuple[float, float, float, float]]:
+    """Bring an image to RGB, and the box to where it lies there.
+
+    Of a large one only the box is kept, reduced to at least twice the wanted size. This goes band by band:
+    copies of the whole in several modes would take gigabytes.
+    """
+    white = _white(image)
+    if image.width * image.height <= BAND_PIXELS:
+        return _band_to_rgb(image, white), box
+    x0, y0, x1, y1 = box
+    scale_x, scale_y = (x1 - x0) / fitted[0], (y1 - y0) / fitted[1]
+    across, down = max(1, int(scale_x / 2)), max(1, int(scale_y / 2))
+    # resizing looks half a pixel of the result beyond the box
+    left, right = max(0, int(x0 - scale_x / 2)), min(image.width, math.ceil(x1 + scale_x / 2))
+    top, bottom = max(0, int(y0 - scale_y / 2)), min(image.height, math.ceil(y1 + scale_y / 2))
+    small = Image.new("RGB", (-(-(right - left) // across), -(-(bottom - top) // down)))
+    for y, band in _bands(image, (left, top, right, bottom), down):
+        small.paste(_band_to_rgb(band, white).reduce((across, down)), (0, (y - top) // down))
+    return small, ((x0 - left) / across, (y0 - top) / down, (x1 - left) / across, (y1 - top) / down)
+
+
+def _bands(
+    image: Image.Image, box: tuple[int, int, int, int], step: int
+) -> Iterator[tuple[int, Image.Image]]:
+    """Horizontal bands of a part of an image, each with its top row; their heights are multiples of step."""
+    left, top, right, bottom = box
+    rows = max(1, BAND_PIXELS // (right - left) // step) * step
+    for y in range(top, bottom, rows):
+        yield y, image.crop((left, y, right, min(y + rows, bottom)))
+
+
+def _band_to_rgb(image: Image.Image, white: float) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=white)
+        image = Image.fromarray((values * (255 / white)).clip(0, 255).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _white(image: Image.Image) -> float:
+    """What stands for white in greyscale of more than 8 bits.
+
+    65535 for 16 bits, the largest value for 32 bits if it is larger, 1 or 255 for floats.
+    """
+    if image.mode not in ("I", "F"):
+        return 65535.0
+    tops = []
+    for _, band in _bands(image, (0, 0, *image.size), 1):
+        values = np.asarray(band)
+        tops.append(float(values[np.isfinite(values)].max(initial=0)))
+    if image.mode == "F":
+        return 1.0 if max(tops) <= 1 else 255.0
+    return 255.0 if max(tops) <= 255 else max(65535.0, *tops)

@@ -1,0 +1,70 @@
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all tests keep decoded images, features and the demo, so that each is made once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def compose_config() -> Iterator[Callable[..., DictConfig]]:
+    """Composes the configuration from overrides, Hydra's own part included; not to be changed."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        yield cache(lambda *overrides: compose("config", list(overrides), return_hydra_config=True))
+
+
+@pytest.fixture(scope="session")
+def command(environment: Callable[..., dict[str, str]]) -> Callable[..., subprocess.CompletedProcess]:
+    """Runs `python run.py ARGUMENTS` in a folder, in a process of its own."""
+
+    def run(cwd: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, str(ROOT / "run.py"), *arguments],
+            cwd=cwd,
+            env=environment(**variables),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def environment() -> Callable[..., dict[str, str]]:
+    """Variables for a process that stands alone and uses one thread, so that several share a machine well."""
+
+    def with_variables(**variables: str) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if k not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
+        return kept | {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"} | variables
+
+    return with_variables
+
+
+@pytest.fixture(scope="session")
+def demo(cache_dir: Path) -> list[str]:
+    """Overrides that make the embedded demo small."""
+    return [f"cache_dir={cache_dir}", "data.draw.images=60", "data.image_size=64", "epochs=2"]
+
+
+@pytest.fixture(scope="session")
+def trained(command, demo: list[str], tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A finished run on the demo: `folder`, its working folder `cwd`, and what was printed, `output`."""
+    cwd = tmp_path_factory.mktemp("trained")
+    result = command(cwd, *demo)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (folder,) = cwd.glob("outputs/*/*")
+    return SimpleNamespace(cwd=cwd, folder=folder, output=result.stdout)

@@ -1,0 +1,173 @@
+import multiprocessing
+import os
+import pickle
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from aimonk.data.augmentation import FixedViews, flip, none, trivial
+from aimonk.data.dataset import StoredSubset
+from aimonk.data.loading import Pixels, Rows, create_loader
+from aimonk.data.sampling import PADDING, Batch, BatchList, plan_epoch, split_batches
+
+N, SIZE = 13, 16
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (N, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def files(pixels: np.ndarray, tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / f"{i}.png" for i in range(N)]
+    for path, image in zip(paths, pixels, strict=True):
+        Image.fromarray(image).save(path)
+    return paths
+
+
+def table() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    return (rng.random((N, 2)) < 0.5).astype(np.float32), rng.random((N, 2)) < 0.7
+
+
+def epoch(views: int | None, number: int = 1) -> list[Batch]:
+    order = plan_epoch(np.arange(N), None, views, seed=0, epoch=number)
+    return split_batches(*order, table()[1], batch_size=4, accumulate=1, rank=0, world=1)
+
+
+def load(fetch, batches: list[list[Batch]], workers: int) -> list[list[tuple[Tensor, ...]]]:
+    """The batches of some epochs, from one loader."""
+    listed = BatchList()
+    loader = create_loader(Rows(fetch, *table()), listed, workers, pin_memory=False)
+    epochs = []
+    for listed.batches in batches:
+        epochs.append([tuple(t.clone() for t in batch) for batch in loader])
+    return epochs
+
+
+def same(first: tuple, second: tuple) -> bool:
+    return all((a == b).all() and a.dtype == b.dtype for a, b in zip(first, second, strict=True))
+
+
+def test_pixels_from_rows_and_from_files(pixels: np.ndarray, files: list[Path]) -> None:
+    rows, views = torch.tensor([3, 0, 12]), torch.tensor([1, 0, 1])
+    expected = torch.from_numpy(pixels[[3, 0, 12]]).permute(0, 3, 1, 2)
+    for images in (pixels, files, StoredSubset(pixels[::-1], np.arange(N)[::-1])):
+        plain, there = Pixels(images, none(), SIZE, "squash")(rows, views)
+        assert (plain == expected).all() and plain.dtype == torch.uint8 and there.all()
+        assert plain.is_contiguous(memory_format=torch.channels_last)
+        flipped, _ = Pixels(images, flip(), SIZE, "squash")(rows, views)
+        assert (flipped[[0, 2]] == expected[[0, 2]].flip(-1)).all() and (flipped[1] == expected[1]).all()
+
+
+def test_files_are_resized(files: list[Path]) -> None:
+    images, _ = Pixels(files, none(), 24, "pad")(torch.tensor([1]), torch.tensor([0]))
+    assert images.shape == (1, 3, 24, 24)
+
+
+def test_a_file_that_vanishes_is_left_out(files: list[Path], caplog: pytest.LogCaptureFixture) -> None:
+    files[1].unlink()
+    files[2].write_bytes(files[2].read_bytes()[:60])
+    fetch = Pixels(files, none(), SIZE, "squash")
+    images, there = fetch(torch.tensor([0, 1, 2, 3]), torch.zeros(4, dtype=torch.int64))
+    assert there.tolist() == [True, False, False, True]
+    assert images[0].any() and not images[1].any() and images.shape == (4, 3, SIZE, SIZE)
+    assert [str(files[i]) in record.message for i, record in enumerate(caplog.records, 1)] == [True, True]
+    assert "No such file or directory; left out of this batch" in caplog.records[0].message
+    labels, mask = table()
+    mask[:4] = True
+    (batch,) = [Rows(fetch, labels, mask).__getitems__([(i, 0) for i in range(4)])]
+    assert batch[2].tolist() == [[True, True], [False, False], [False, False], [True, True]]
+
+
+def test_rows(pixels: np.ndarray) -> None:
+    labels, mask = table()
+    rows = Rows(Pixels(pixels, none(), SIZE, "squash"), labels, mask)
+    assert len(rows) == N
+    inputs, y, m = rows.__getitems__([(5, 0), (PADDING, 0), (7, 0)])
+    assert inputs.shape == (3, 3, SIZE, SIZE)
+    assert (y[[0, 2]].numpy() == labels[[5, 7]]).all() and (m[[0, 2]].numpy() == mask[[5, 7]]).all()
+    assert not m[1].any()  # padding counts for nothing
+    assert y.dtype == torch.float32 and m.dtype == torch.bool
+
+
+@pytest.mark.parametrize("augmentation", [none(), flip(), trivial(), FixedViews(trivial(), 3)])
+def test_workers_change_nothing(pixels: np.ndarray, augmentation) -> None:
+    fetch = Pixels(pixels, augmentation, SIZE, "squash")
+    epochs = [epoch(augmentation.views, number) for number in (1, 2)]
+    torch.manual_seed(0)
+    alone = load(fetch, epochs, workers=0)
+    torch.manual_seed(1)
+    shared = load(fetch, epochs, workers=2)
+    assert [len(batches) for batches in alone] == [4, 4]
+    for first, second in zip(alone, shared, strict=True):
+        assert all(same(a, b) for a, b in zip(first, second, strict=True))
+    assert not all(same(a, b) for a, b in zip(*alone, strict=True))  # another epoch, other batches
+    # the second epoch alone is what it was after the first
+    (again,) = load(fetch, epochs[1:], workers=0)
+    assert all(same(a, b) for a, b in zip(again, alone[1], strict=True))
+
+
+def test_workers_read_files(pixels: np.ndarray, files: list[Path]) -> None:
+    from_files = load(Pixels(files, flip(), SIZE, "squash"), [epoch(2)], workers=2)[0]
+    from_rows = load(Pixels(pixels, flip(), SIZE, "squash"), [epoch(2)], workers=0)[0]
+    assert all(same(a, b) for a, b in zip(from_files, from_rows, strict=True))
+
+
+def test_everything_can_be_sent_to_a_spawned_worker(pixels: np.ndarray, tmp_path: Path) -> None:
+    stored = np.memmap(tmp_path / "rows.bin", "uint8", "w+", shape=pixels.shape)
+    stored[:] = pixels
+    for augmentation in (none(), flip(), trivial(), FixedViews(trivial(), 3)):
+        rows = Rows(Pixels(StoredSubset(stored, np.arange(N)), augmentation, SIZE, "squash"), *table())
+        keys = [(3, 0), (4, 1)]
+        sent = pickle.loads(pickle.dumps(rows))
+        assert same(sent.__getitems__(keys), rows.__getitems__(keys))
+
+
+class Deadly:
+    """Ends the process that fetches row 5, as the kernel does when memory runs out."""
+
+    def __call__(self, rows: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
+        if (rows == 5).any() and multiprocessing.parent_process() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rows[:, None].float(), torch.ones(len(rows), dtype=torch.bool)
+
+
+def test_a_killed_worker_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match=r"killed|exited unexpectedly"):
+        load(Deadly(), [epoch(1)], workers=2)
+
+
+def test_an_error_in_a_worker_keeps_its_type(pixels: np.ndarray) -> None:
+    def fail(images: Tensor, views: Tensor) -> Tensor:
+        raise FloatingPointError("broken")
+
+    with pytest.raises(FloatingPointError, match="broken"):
+        load(Pixels(pixels, fail, SIZE, "squash"), [epoch(1)], workers=1)
+
+
+def test_open_files_stay_bounded(pixels: np.ndarray) -> None:
+    listed = BatchList()
+    listed.batches = epoch(2)
+    loader: DataLoader = create_loader(
+        Rows(Pixels(pixels, flip(), SIZE, "squash"), *table()), listed, 1, pin_memory=False
+    )
+
+    def count() -> Iterator[int]:
+        for _ in range(6):
+            for _batch in loader:
+                pass
+            yield len(os.listdir("/proc/self/fd"))
+
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("this system does not list open files")
+    first, *later = count()
+    assert max(later) <= first + 2
