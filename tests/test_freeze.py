@@ -1,0 +1,72 @@
+"""How many stages each policy freezes in each epoch."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aimonk.models import freeze
+
+STAGES = 5
+
+
+@pytest.mark.parametrize(
+    ("policy", "cuts"),
+    [
+        (freeze.backbone(), [5, 5, 5, 5]),
+        (freeze.none(), [0, 0, 0, 0]),
+        (freeze.stages(0), [5, 5, 5, 5]),
+        (freeze.stages(2), [3, 3, 3, 3]),
+        (freeze.stages(5), [0, 0, 0, 0]),
+        (freeze.gradual([2, 3, 4]), [5, 4, 3, 2]),
+        (freeze.gradual([3]), [5, 5, 4, 4]),
+        (freeze.gradual([]), [5, 5, 5, 5]),
+        (freeze.gradual([2, 100]), [5, 4, 4, 4]),
+        (freeze.lp_ft(1), [5, 0, 0, 0]),
+        (freeze.lp_ft(3), [5, 5, 5, 0]),
+        (freeze.lp_ft(4), [5, 5, 5, 5]),
+        (freeze.lp_ft(100), [5, 5, 5, 5]),
+    ],
+)
+def test_cuts_of_every_policy(policy, cuts):
+    assert policy.cuts(4, STAGES) == cuts
+    assert [policy.cut(epoch, STAGES) for epoch in (1, 2, 3, 4)] == cuts
+
+
+def test_the_schedules_order_does_not_matter():
+    policy = freeze.FreezePolicy({6: None, 1: 0, 3: 2})
+    assert policy.cuts(7, STAGES) == [5, 5, 3, 3, 3, 0, 0]
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.sets(st.integers(2, 30), max_size=8), st.integers(8, 12), st.integers(1, 40))
+def test_gradual_unfreezes_one_stage_at_each_of_its_epochs(epochs, stages, length):
+    cuts = freeze.gradual(sorted(epochs)).cuts(length, stages)
+    assert cuts == [stages - sum(e <= epoch for e in epochs) for epoch in range(1, length + 1)]
+
+
+def test_more_stages_than_there_are():
+    with pytest.raises(ValueError, match="freeze: 6 stages should train; this backbone has 5"):
+        freeze.stages(6).cuts(1, STAGES)
+    with pytest.raises(ValueError, match="2 stages should train; this backbone has 1"):
+        freeze.gradual([2, 3]).cuts(3, 1)
+    # not reached within the run
+    assert freeze.gradual([2, 3]).cuts(2, 1) == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: freeze.stages(-1), "freeze.last is -1; expected 0 or more"),
+        (
+            lambda: freeze.gradual([3, 2]),
+            r"freeze.epochs is \[3, 2\]; expected growing epoch numbers from 2 on",
+        ),
+        (lambda: freeze.gradual([2, 2]), r"freeze.epochs is \[2, 2\]"),
+        (lambda: freeze.gradual([1, 2]), r"freeze.epochs is \[1, 2\]"),
+        (lambda: freeze.gradual([-3]), r"freeze.epochs is \[-3\]"),
+        (lambda: freeze.lp_ft(0), "freeze.head_epochs is 0; expected 1 or more"),
+    ],
+)
+def test_policies_that_make_no_sense(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
