@@ -3,6 +3,7 @@
 import importlib
 import logging
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -34,6 +35,8 @@ def main(cfg: DictConfig) -> None:
         if not hydra_cfg.launcher._target_.endswith("BasicLauncher"):
             raise  # this is another process than the one that counts the failed jobs
         failed_jobs.append(hydra_cfg.job.id)  # the sweep goes on with its other jobs
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)  # as of a process that the signal ended; ends a sweep as well
     except Exception:
         log.exception("run failed")
         raise
@@ -46,8 +49,7 @@ def start(arguments: list[str]) -> None:
     except FileNotFoundError as error:
         sys.exit(str(error))
     main()
-    if failed_jobs:
-        sys.exit(1)
+    sys.exit(1 if failed_jobs else 0)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ def save_state(path: Path, task: Task, progress: Progress) -> None:
         "best": progress.best,
         "best_state": progress.best_state,
         "seconds": progress.seconds,
+        "epoch_seconds": progress.epoch_seconds,
         "images": progress.images,
         "model": trained_state(task),
         "optimizer": task.optimizer.state_dict(),
@@ -91,6 +92,7 @@ def load_state(path: Path, task: Task) -> Progress:
             best=state["best"],
             best_state=state["best_state"],
             seconds=state["seconds"],
+            epoch_seconds=state["epoch_seconds"],
             images=state["images"],
         )
     except (KeyError, TypeError, RuntimeError, AttributeError) as error:

@@ -64,6 +64,8 @@ class Progress:
         history: One record of each finished epoch.
         best: Record of the best epoch so far.
         best_state: Its weights: of all that ever trains.
+        seconds: Spent on training so far, validation left out; epoch_seconds, of each finished epoch.
+        images: Trained on in that time.
     """
 
     epoch: int = 1
@@ -74,6 +76,7 @@ class Progress:
     best: dict | None = None
     best_state: dict[str, Tensor] | None = None
     seconds: float = 0.0
+    epoch_seconds: list[float] = field(default_factory=list)
     images: int = 0
 
 

@@ -50,7 +50,7 @@ def fit(task: Task, progress: Progress, stop: Callable[[], object], save: Callab
             save()
             return
         progress.history.append(_record(task, phase, progress, batches))
-        progress.history[-1]["seconds"] = progress.seconds - before
+        progress.epoch_seconds.append(progress.seconds - before)
         progress.epoch, progress.batches = epoch + 1, 0
         _keep_best(task, progress)
         _log_epoch(settings, progress)

@@ -85,6 +85,7 @@ def train_once(
         "chosen_by": why_chosen(task, progress),
         "iterations": len(progress.losses),
         "images_per_second": progress.images / max(progress.seconds, 1e-9),
+        "epoch_seconds": progress.epoch_seconds,
         "epochs": progress.history,
     }
     return Outcome(task, logits, whole, kept, last, report)

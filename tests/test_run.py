@@ -1,0 +1,336 @@
+import json
+import logging
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from aimonk.checkpoint import load_model
+from aimonk.models.backbones import create_backbone
+from aimonk.models.classifier import Classifier
+from aimonk.modes import train
+
+ROOT = Path(__file__).resolve().parents[1]
+REAL = ROOT.parent / "shared" / "data" / "aimonk"
+FILES = {
+    "aimonk_model.pth",
+    "loss_curve.png",
+    "loss.csv",
+    "metrics.json",
+    "predictions.csv",
+    "config.yaml",
+    "run.log",
+    "status.json",
+}
+# each character means something to Hydra, to OmegaConf, or to a shell
+ODD = "-a b,c [1] {2} (3) 'q' \"d\" #~&!;=é\\"
+
+
+def read_losses(folder: Path) -> np.ndarray:
+    """The training loss of each iteration, [n]."""
+    header, *rows = (folder / "loss.csv").read_text().splitlines()
+    assert header == "iteration_number,training_loss"
+    numbers, losses = zip(*(row.split(",") for row in rows), strict=True)
+    assert numbers == tuple(str(i) for i in range(1, len(rows) + 1))
+    return np.array([float(loss) for loss in losses])
+
+
+def check_run_folder(folder: Path, state: str = "finished") -> None:
+    assert {path.name for path in folder.iterdir()} >= FILES
+    assert not list(folder.glob(".*.pth*")), "nothing half-written"
+    assert json.loads((folder / "status.json").read_text())["state"] == state
+    assert (folder / "loss_curve.png").read_bytes().startswith(b"\x89PNG\r\n")
+    assert np.isfinite(read_losses(folder)).all()
+    OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=True, throw_on_missing=True)
+    load_model(folder)
+
+
+def check_mistake(result: subprocess.CompletedProcess, told: str) -> None:
+    """A user's mistake is told in one line, and the exit code is 1."""
+    output = result.stdout + result.stderr
+    assert result.returncode == 1, output
+    assert "Traceback" not in output
+    assert [line for line in output.splitlines() if re.search(told, line)], output
+
+
+@pytest.fixture(scope="session")
+def small_set(trained: SimpleNamespace, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `images/` and `labels.txt`: ten images, the last row without one."""
+    folder, demo = tmp_path_factory.mktemp("small") / ODD, cache_dir / "demo_60_0"
+    (folder / "images").mkdir(parents=True)
+    rows = (demo / "labels.txt").read_text().splitlines()[1:11]
+    for row in rows:
+        shutil.copy(demo / "images" / row.split()[0], folder / "images")
+    (folder / "labels.txt").write_text("\n".join([*rows, "gone.jpg 1 0 NA 1"]) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def torch_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of torch's hub in which a stand-in takes the place of ResNet18's ImageNet weights."""
+    home = tmp_path_factory.mktemp("torch")
+    checkpoints = home / "hub" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    torch.manual_seed(0)
+    name = torchvision.models.ResNet18_Weights.DEFAULT.url.rsplit("/", 1)[1]
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), checkpoints / name)
+    return home
+
+
+def test_run_leaves_a_whole_folder(trained: SimpleNamespace) -> None:
+    folder = trained.folder
+    assert re.fullmatch(r"\d\d-\d\d-\d\d-\d{6}_masked", folder.name)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", folder.parent.name)
+    check_run_folder(folder)
+    assert len(read_losses(folder)) == 2 * 3  # 48 images, 16 a step
+    assert trained.output.count("epoch ") == 2, "one line an epoch"
+    assert "Traceback" not in trained.output
+    assert f"finished: {folder}" in trained.output
+    assert {path.name for path in trained.cwd.iterdir()} == {"outputs"}
+
+
+def test_metrics_and_predictions_of_a_run(trained: SimpleNamespace, cache_dir: Path) -> None:
+    metrics = json.loads((trained.folder / "metrics.json").read_text())
+    names = ["sleeves", "buttons", "stripes", "hat"]
+    assert metrics["images_per_second"] > 0
+    val = metrics["val"]
+    assert {"mean_ap", "f1_macro", "f1_micro", "attributes"} <= val.keys()
+    assert list(val["attributes"]) == names
+    figures = {"ap", "auroc", "f1", "precision", "recall", "threshold", "known", "positives", "prevalence"}
+    assert all(figures <= scores.keys() for scores in val["attributes"].values())
+    defined = [scores["ap"] for scores in val["attributes"].values() if scores["ap"] is not None]
+    assert val["mean_ap"] == pytest.approx(np.mean(defined))
+
+    header, *rows = (trained.folder / "predictions.csv").read_text().splitlines()
+    assert header.split(",")[0] == "image"
+    assert set(names) <= set(header.split(","))
+    assert len(rows) == 12
+    images = {row.split(",")[0] for row in rows}
+    labelled = {line.split()[0] for line in (cache_dir / "demo_60_0/labels.txt").read_text().splitlines()[1:]}
+    assert images < labelled
+
+
+def test_frozen_weights_are_the_pretrained_ones(trained: SimpleNamespace) -> None:
+    classifier, info = load_model(trained.folder)
+    initial = Classifier(create_backbone("timm", "tf_efficientnet_lite0", "imagenet"), len(info.attributes))
+    for key, value in initial.state_dict().items():
+        if not key.startswith("head."):
+            assert torch.equal(classifier.state_dict()[key], value), key
+
+
+def test_job_in_a_sweep_equals_the_same_job_alone(command, trained, demo, tmp_path: Path) -> None:
+    result = command(tmp_path, "-m", *demo, "loss=focal,masked", "freeze=backbone")
+    assert result.returncode == 0, result.stdout + result.stderr
+    (sweep,) = tmp_path.glob("outputs/*/*_sweep")
+    jobs = sorted(path.name for path in sweep.iterdir() if path.is_dir())
+    assert jobs == ["0_focal_backbone_efficientnet_lite0", "1_masked_backbone_efficientnet_lite0"]
+    for job in jobs:
+        check_run_folder(sweep / job)
+    alone, focal = (trained.folder / "loss.csv").read_bytes(), (sweep / jobs[0] / "loss.csv").read_bytes()
+    assert (sweep / jobs[1] / "loss.csv").read_bytes() == alone
+    assert focal != alone
+    assert {path.name for path in tmp_path.iterdir()} == {"outputs"}
+
+
+# one option of every group at a time, so that each has run at least once
+GROUPS = ("loss", "optimizer", "scheduler", "sampler", "augmentation", "freeze")
+CHOICES = {group: sorted(path.stem for path in (ROOT / "conf" / group).glob("*.yaml")) for group in GROUPS}
+EXTRAS = (["clip_norm=1"], ["accumulate=2"], ["ema=0.9"], ["monitor=loss"], ["patience=1"])
+
+
+@pytest.fixture
+def train_here(compose_config, cache_dir: Path) -> Iterator[Callable[..., None]]:
+    """Trains on the demo within this process, which saves the start of another."""
+
+    def run(out_dir: Path, *overrides: str) -> None:
+        small = [f"cache_dir={cache_dir}", "data.image_size=32", "epochs=2", "workers=0"]
+        if "data=folder" not in overrides:
+            small.append("data.draw.images=60")
+        cfg = compose_config(*small, *overrides)
+        out_dir.mkdir(exist_ok=True)
+        (out_dir / "run.log").touch()  # Hydra's
+        train.run(OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), out_dir, [])
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield run
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("i", range(max(len(options) for options in CHOICES.values())))
+def test_every_option_trains(i: int, train_here, tmp_path: Path) -> None:
+    chosen = [f"{group}={options[i % len(options)]}" for group, options in CHOICES.items()]
+    train_here(tmp_path, *chosen, *EXTRAS[i % len(EXTRAS)])
+    check_run_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        ["freeze=backbone"],
+        ["freeze=stages"],
+        ["freeze=gradual", "freeze.epochs=[2]"],
+        ["freeze=lp_ft", "freeze.head_epochs=1"],
+    ],
+    ids=lambda policy: policy[0],
+)
+def test_stored_features_change_nothing(policy: list[str], train_here, tmp_path: Path, caplog) -> None:
+    # Adam's first steps have the size of the learning rate however small the gradient, and magnify rounding
+    same = [*policy, "features.dtype=float32", "optimizer=sgd"]
+    with caplog.at_level(logging.INFO, logger="aimonk"):
+        for enabled in ("auto", "false"):
+            train_here(tmp_path / enabled, *same, f"features.enabled={enabled}")
+    told = [record.getMessage() for record in caplog.records]
+    assert sum(line.startswith("features behind") for line in told) >= 1
+    stored, computed = read_losses(tmp_path / "auto"), read_losses(tmp_path / "false")
+    assert len(stored) == 6
+    np.testing.assert_allclose(stored, computed, rtol=1e-4)
+
+
+def test_recipes_with_paths_of_any_name(command, small_set: Path, torch_home: Path) -> None:
+    cwd = small_set.parent
+    before = {path.name for path in cwd.iterdir()}
+    result = command(
+        cwd,
+        "-m",
+        "experiment=aimonk_finetune,aimonk_frozen",
+        "data=folder",
+        f"data.images={ODD}/images",
+        f"data.labels={ODD}/labels.txt",
+        f"cache_dir={ODD} cache",
+        f"hydra.sweep.dir={ODD} sweep",
+        "data.image_size=64",
+        "epochs=2",
+        TORCH_HOME=str(torch_home),
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert {path.name for path in cwd.iterdir()} - before == {f"{ODD} cache", f"{ODD} sweep"}
+    assert re.search(r"1 rows? have no image.*gone\.jpg", result.stdout)
+    for name, trains_all in (("0_pos_weight_none_resnet18", True), ("1_masked_backbone_resnet18", False)):
+        folder = cwd / f"{ODD} sweep" / name
+        assert {path.name for path in folder.iterdir()} >= FILES - {"predictions.csv"}
+        assert len(read_losses(folder)) == 2
+        assert "val" not in json.loads((folder / "metrics.json").read_text()), "nothing is held out"
+        classifier, info = load_model(folder)
+        assert info.attributes == ["Attr1", "Attr2", "Attr3", "Attr4"]
+        stand_in = create_backbone("torchvision", "resnet18", str(next(torch_home.rglob("*.pth"))))
+        first = next(iter(stand_in.stages["stem"].state_dict().values()))
+        trained = next(iter(classifier.stages["stem"].state_dict().values()))
+        assert torch.equal(first, trained) != trains_all
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"the sample data is not at {REAL}")
+def test_real_photographs_are_all_used(command, torch_home: Path, cache_dir: Path, tmp_path: Path) -> None:
+    result = command(
+        tmp_path,
+        "experiment=aimonk_frozen",
+        "data=folder",
+        f"data.images={REAL / 'images'}",
+        f"data.labels={REAL / 'labels.txt'}",
+        f"cache_dir={cache_dir}",
+        "data.image_size=32",
+        "data.duplicate_distance=null",
+        "epochs=1",
+        TORCH_HOME=str(torch_home),
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "3 rows have no image" in result.stdout
+    assert all(f"image_{number}.jpg" in result.stdout for number in (489, 624, 875))
+    (folder,) = tmp_path.glob("outputs/*/*")
+    assert len(read_losses(folder)) == -(-972 // 16)
+
+
+def test_folder_alone_uses_the_working_folder(command, small_set: Path, cache_dir: Path) -> None:
+    arguments = ["data=folder", f"cache_dir={cache_dir}", "data.image_size=64", "epochs=1"]
+    result = command(small_set, *arguments, "hydra.run.dir=run")
+    assert result.returncode == 0, result.stdout + result.stderr
+    check_run_folder(small_set / "run")
+    assert re.search(r"1 rows? have no image.*gone\.jpg", result.stdout)
+    check_mistake(
+        command(small_set, *arguments, "data.missing=error", "hydra.run.dir=wrong"),
+        r"^1 of 11 rows of .* have no image in .*: gone\.jpg",
+    )
+    assert json.loads((small_set / "wrong/status.json").read_text())["state"] == "failed"
+    assert "Traceback" in (small_set / "wrong/run.log").read_text()
+
+
+def test_mistakes_are_told_in_one_line(command, demo, tmp_path: Path) -> None:
+    # jobs of a sweep: each fails by itself and the others go on
+    wrong = ["data.image_size=64,2", "epochs=1,0,two", "optimizer.lr=1e30,fast", "scheduler=constant"]
+    result = command(tmp_path, "-m", *demo[:2], *wrong)
+    check_mistake(result, "^data.image_size is 2; expected 8 to 4096 pixels$")
+    check_mistake(result, "^epochs is 0; expected 1 or more$")
+    check_mistake(result, "^epochs is 'two'; expected a whole number$")
+    check_mistake(result, "^optimizer.lr is 'fast'; expected a number$")
+    # the loss is finite in the first iteration, and then no number any more
+    check_mistake(result, r"iteration \d+ \(epoch 1, learning rate 1e\+30\); try a lower optimizer\.lr")
+    (sweep,) = tmp_path.glob("outputs/*/*_sweep")
+    states = [json.loads(path.read_text())["state"] for path in sweep.glob("*/status.json")]
+    assert set(states) == {"failed"}
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [("loss=maskd", "Could not find 'loss/maskd'$"), ("epoch=3", "^Key 'epoch' is not in struct$")],
+)
+def test_misspelt_keys_are_told(argument: str, told: str, command, tmp_path: Path) -> None:
+    check_mistake(command(tmp_path, argument), told)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [("data=folder", r"^no label file at .*/labels\.txt"), ("backbone=timm", r"backbone\.name")],
+)
+def test_other_mistakes(argument: str, told: str, train_here, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ValueError, FileNotFoundError, OmegaConfBaseException), match=told):
+        train_here(tmp_path / "run", argument)
+    assert json.loads((tmp_path / "run/status.json").read_text())["state"] == "failed"
+
+
+def test_interrupt_leaves_what_a_finished_run_leaves(environment, demo, tmp_path: Path) -> None:
+    arguments = [sys.executable, "-u", str(ROOT / "run.py"), *demo, "epochs=100000", "hydra.run.dir=run"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(arguments, cwd=tmp_path, env=environment(), **streams) as process:
+        for line in process.stdout:
+            if line.startswith("epoch 2/"):
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stdout.read()
+    assert "Traceback" not in rest
+    check_run_folder(tmp_path / "run", "interrupted")
+    losses, metrics = read_losses(tmp_path / "run"), json.loads((tmp_path / "run/metrics.json").read_text())
+    assert len(losses) == metrics["iterations"] >= 6
+    assert metrics["val"]["mean_ap"] is not None
+
+
+def test_two_processes_train_like_one(environment, command, demo, trained, tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    result = subprocess.run(
+        [*torchrun, str(ROOT / "run.py"), *demo, "batch_size=8", "device=cpu"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    (folder,) = tmp_path.glob("outputs/*/*")
+    check_run_folder(folder)
+    assert {path.name for path in tmp_path.iterdir()} == {"outputs"}
+    np.testing.assert_allclose(read_losses(folder), read_losses(trained.folder), rtol=1e-5)
+    alone, together = (json.loads((f / "metrics.json").read_text()) for f in (trained.folder, folder))
+    assert together["val"]["mean_ap"] == pytest.approx(alone["val"]["mean_ap"], rel=1e-4)
+    assert result.stdout.count("epoch 1/") == 1
