@@ -132,7 +132,7 @@ def test_replacing_follows_links_and_writes_into_pipes(tmp_path):
     assert link.is_symlink() and target.read_text() == "after"
     os.mkfifo(pipe)
     received = []
-    reader = threading.Thread(target=lambda: received.append(pipe.read_text()))
+    reader = threading.Thread(target=lambda: received.append(pipe.read_text()), daemon=True)
     reader.start()
     write_text(pipe, "through")
     reader.join(10)

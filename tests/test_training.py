@@ -100,6 +100,10 @@ def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
     return {key.split(".")[1] if key.startswith("stages.") else key.split(".")[0] for key in keys}
 
 
+def without_times(history: list[dict]) -> list[dict]:
+    return [{key: value for key, value in record.items() if key != "seconds"} for record in history]
+
+
 def test_first_loss_is_that_of_the_first_batch() -> None:
     task = make_task(freeze.backbone(), batch_size=N)
     with torch.no_grad():
@@ -172,7 +176,7 @@ def test_values_of_unknown_entries_do_not_matter() -> None:
     for changed_task in (other, nan):
         got = run(changed_task)
         assert got.losses == expected.losses
-        assert got.history == expected.history
+        assert without_times(got.history) == without_times(expected.history)
 
 
 def test_batches_of_unknown_entries_train_on() -> None:
@@ -242,7 +246,7 @@ def test_stop_ends_after_the_iteration_and_goes_on_as_if_nothing_had_been() -> N
     run(task, progress=progress)
     assert progress.losses == expected.losses
     assert progress.known == expected.known
-    assert progress.history == expected.history
+    assert without_times(progress.history) == without_times(expected.history)
     assert changed(state_of(expected_task), state_of(task)) == set()
 
 

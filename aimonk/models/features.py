@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from aimonk import distributed
+from aimonk.data.rowset import Passing
 from aimonk.data.store import Compute, Row, RowStore, StoredRows
 from aimonk.models.classifier import Classifier
 
@@ -24,17 +25,24 @@ class StoredFeatures:
     """Inputs of the suffix, from an array of every row in every view, [views * N, ...].
 
     Maps lie in the array as [H, W, C] and come out as [B, C, H, W] in channels_last layout.
+
+    Args:
+        rows: How many rows there are.
+        missing: Places in the array that hold nothing, since their image could not be read.
     """
 
-    def __init__(self, array: np.ndarray, rows: int):
+    def __init__(self, array: np.ndarray, rows: int, missing: Iterable[int]):
         self.array = array
         self.rows = rows
+        self.there = torch.ones(len(array), dtype=torch.bool)
+        self.there[list(missing)] = False
 
     def __call__(self, rows: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
-        features = torch.from_numpy(self.array[(views * self.rows + rows).numpy()])
+        places = views * self.rows + rows
+        features = torch.from_numpy(self.array[places.numpy()])
         if features.ndim == 4:
             features = features.permute(0, 3, 1, 2)
-        return features, torch.ones(len(rows), dtype=torch.bool)
+        return features, self.there[places]
 
 
 @dataclass
@@ -83,9 +91,10 @@ class FeatureSource:
             for block in self.watch(blocks, len(blocks), "features"):
                 rows, views = torch.from_numpy(block % n), torch.from_numpy(block // n)
                 with torch.inference_mode():
-                    images = self.fetch(rows, views)[0].to(device, non_blocking=True)
-                    features = _layout(run(images)).float().cpu().numpy()
-                yield from zip(block.tolist(), features, strict=True)
+                    images, there = self.fetch(rows, views)
+                    features = _layout(run(images.to(device, non_blocking=True))).float().cpu().numpy()
+                for row, values, ok in zip(block.tolist(), features, there.tolist(), strict=True):
+                    yield row, values if ok else Passing("the image could not be read")
 
         family = f"features {CODE_VERSION} {cut} {weights_digest(prefix)}"
         found = self._find_or_compute(family, keys, tuple(shape), dtype, compute)
@@ -95,7 +104,7 @@ class FeatureSource:
             return None
         log.info("%s: %d computed, %d reused", what, found.computed, len(keys) - found.computed)
         self.held.append(found)
-        return StoredFeatures(found.array, n)
+        return StoredFeatures(found.array, n, found.errors)
 
     def _find_or_compute(
         self, family: str, keys: list[str], shape: tuple[int, ...], dtype: str, compute: Compute
