@@ -25,7 +25,10 @@ def local_rank() -> int:
 
 
 def start(device: torch.device) -> None:
-    """Join the other processes: NCCL between CUDA devices, gloo otherwise. Nothing happens without torchrun."""
+    """Join the other processes: by NCCL between CUDA devices, else by gloo.
+
+    Without torchrun there are none.
+    """
     if world() > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
 

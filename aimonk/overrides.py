@@ -53,7 +53,9 @@ def continue_run(arguments: Sequence[str]) -> list[str]:
     given = {argument.split("=", 1)[0] for argument in arguments}
     before = [a for a in [*own, *overrides.task] if a.split("=", 1)[0] not in given | {"resume"}]
     place = f"hydra.sweep.dir={folder}" if sweep else f"hydra.run.dir={folder}"
-    before += [place] if sweep else [place, "hydra.output_subdir=null"]  # the record of the start stays as it is
+    before += (
+        [place] if sweep else [place, "hydra.output_subdir=null"]
+    )  # the record of the start stays as it is
     # among the overrides, since Hydra's parser wants them all in a row
     first = next(i for i, argument in enumerate(arguments) if "=" in argument)
     return [*arguments[:first], *before, *arguments[first:]]

@@ -27,7 +27,12 @@ def show_progress(title: str, total: int) -> Iterator[Bar]:
     if not console.is_terminal:
         yield Bar(None, 0)
         return
-    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}")]
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+    ]
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
         yield Bar(progress, progress.add_task(title, total=total, note=""))
 

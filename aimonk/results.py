@@ -13,7 +13,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def guard(text: str) -> str:
-    """A text that a spreadsheet will not run as a formula: an apostrophe stands before what could start one."""
+    """A text that no spreadsheet runs as a formula: an apostrophe stands before what could start one."""
     return f"'{text}" if text.startswith(FORMULA) else text
 
 

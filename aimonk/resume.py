@@ -26,8 +26,8 @@ NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 @contextlib.contextmanager
-def advising(out_dir: Path) -> Iterator[None]:
-    """Say what to do where the disk refuses to take what the run writes.
+def advising(out_dir: Path, cache: Path) -> Iterator[None]:
+    """Say what to do where a disk refuses to take what a run writes.
 
     Raises:
         OSError: The same error with that advice.
@@ -35,18 +35,20 @@ def advising(out_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = Path(error.filename or out_dir)
+        place = str(error.filename or f"{out_dir} or {cache}")
         if error.errno in NO_ROOM:
             advice = f"make room there and go on with resume={out_dir}"
-        elif place.is_relative_to(out_dir):
-            advice = f"make it writable and go on with resume={out_dir}, or choose another folder with hydra.run.dir"
+        elif Path(place).is_relative_to(out_dir):
+            advice = f"make it writable and go on with resume={out_dir}, or choose hydra.run.dir=FOLDER"
+        elif Path(place).is_relative_to(cache):
+            advice = "cache_dir=FOLDER chooses another place"
         else:
             raise
         raise OSError(f"{place}: {error.strerror}; {advice}") from error
 
 
 def save_state(path: Path, task: Task, progress: Progress) -> None:
-    """Write all that training depends on. Randomness is a function of seed and iteration and needs no place."""
+    """Write all that training depends on; randomness is a function of seed and iteration."""
     state = {
         "epoch": progress.epoch,
         "batches": progress.batches,

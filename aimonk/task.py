@@ -32,7 +32,7 @@ class Settings:
         monitor: `mean_ap` or `loss` of the validation images: what decides which epoch is best.
         patience: Epochs without a better score after which training stops; None never stops early.
         min_delta: By how much a score must be better to count.
-        ema: Decay of the moving average of the weights, which is then what is evaluated and kept; None for none.
+        ema: Decay of the moving average of the weights, which then is what is evaluated and kept; or None.
         workers: Loader processes for work on single images.
         checkpoint_every: Iterations between checkpoints within an epoch; None for one at each epoch's end.
     """

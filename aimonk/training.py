@@ -151,8 +151,9 @@ def _check_finite(values: list[float], progress: Progress, optimizer: Optimizer)
 def _diverged(what: str, progress: Progress, optimizer: Optimizer) -> FloatingPointError:
     lr = max(group["lr"] for group in optimizer.param_groups)
     return FloatingPointError(
-        f"{what} is not a finite number at iteration {len(progress.losses)} (epoch {progress.epoch}, learning rate "
-        f"{lr:.3g}); try a lower optimizer.lr, clip_norm=1, loss.max_weight=10 with loss=pos_weight, or amp=false"
+        f"{what} is not a finite number at iteration {len(progress.losses)} (epoch {progress.epoch}, "
+        f"learning rate {lr:.3g}); try a lower optimizer.lr, clip_norm=1, loss.max_weight=10 with "
+        "loss=pos_weight, or amp=false"
     )
 
 

@@ -27,13 +27,13 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk.data.duplicates import group_images
-from aimonk.data.labels import read_labels
 from aimonk.audit.permutation import permutation_test
 from aimonk.audit.probe import probe
 from aimonk.audit.ridge import Components, principal_components
 from aimonk.audit.shift import find_shift
 from aimonk.audit.suspects import probability_wrong, suspects
+from aimonk.data.duplicates import group_images
+from aimonk.data.labels import read_labels
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 IMAGES = 1000

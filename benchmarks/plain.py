@@ -1,4 +1,4 @@
-"""The training script that people write: decode in `__getitem__`, torchvision transforms, the whole network every step.
+"""The training script that people write: decode in `__getitem__`, the whole network every step.
 
     python benchmarks/plain.py train IMAGES LABELS --model resnet18 --trains head --epochs 2
     python benchmarks/plain.py infer IMAGES --model lite0
@@ -107,7 +107,9 @@ def infer(arguments: argparse.Namespace) -> dict:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("train", "infer"):
         command = commands.add_parser(name)

@@ -1,4 +1,4 @@
-"""Kill a training run at random moments, go on each time with `resume=`, and compare it with an undisturbed one.
+"""Kill a training run at random moments, go on with `resume=`, and compare it with an undisturbed one.
 
     python benchmarks/soak.py --kills 100        # about a quarter of an hour on two cores
 
@@ -69,7 +69,9 @@ def soak(work: Path, kills: int, epochs: int, seed: int) -> dict:
         try:
             process.wait(timeout=moments.uniform(0, 1.05 * whole))
             died_early += process.returncode != 0
-            if (work / "cut" / "status.json").is_file() and "finished" in (work / "cut" / "status.json").read_text():
+            if (work / "cut" / "status.json").is_file() and "finished" in (
+                work / "cut" / "status.json"
+            ).read_text():
                 break  # it came to its end between two kills
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
@@ -79,7 +81,9 @@ def soak(work: Path, kills: int, epochs: int, seed: int) -> dict:
             command = [f"resume={work / 'cut'}"]
     if "finished" not in (work / "cut" / "status.json").read_text():
         finish(start(*command))
-    assert (work / "cut" / "loss.csv").read_bytes() == (work / "whole" / "loss.csv").read_bytes(), "curves differ"
+    assert (work / "cut" / "loss.csv").read_bytes() == (work / "whole" / "loss.csv").read_bytes(), (
+        "curves differ"
+    )
     for name in ("aimonk_model.pth", "aimonk_model_last.pth"):
         one, other = (torch.load(work / run / name, weights_only=True)["state"] for run in ("cut", "whole"))
         assert one.keys() == other.keys()
@@ -89,7 +93,9 @@ def soak(work: Path, kills: int, epochs: int, seed: int) -> dict:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,11 +1,11 @@
 """How much faster than a plain training script? Markdown tables, each of one run on one machine.
 
     python benchmarks/speed.py IMAGES LABELS                    # all tables: about half an hour on two cores
-    python benchmarks/speed.py IMAGES LABELS frozen infer       # some of: frozen finetune last sweep infer start
+    python benchmarks/speed.py IMAGES LABELS frozen infer       # of: frozen finetune last sweep infer start
 
-Both sides are whole commands, start-up included. The plain script (benchmarks/plain.py) is timed for two epochs, and
-longer runs of it are its start-up and so many of its second epoch; everything of aimonk's is really run. ResNet18's
-weights are a stand-in file with random numbers, which take as long as any.
+Both sides are whole commands, start-up included. The plain script (benchmarks/plain.py) is timed for two
+epochs, and longer runs of it are its start-up and so many of its second epoch; everything of aimonk's is really
+run. ResNet18's weights are a stand-in file with random numbers, which take as long as any.
 """
 
 import argparse
@@ -48,14 +48,26 @@ class Bench:
         labels = [str(self.labels)] if arguments[0] == "train" else []
         command = [sys.executable, ROOT / "benchmarks" / "plain.py", arguments[0], self.images, *labels]
         output = subprocess.run(
-            [*map(str, command), *arguments[1:]], env=self.environment, check=True, capture_output=True, text=True
+            [*map(str, command), *arguments[1:]],
+            env=self.environment,
+            check=True,
+            capture_output=True,
+            text=True,
         )
         return json.loads(output.stdout.splitlines()[-1])
 
     def aimonk(self, cache: Path, *arguments: str, out: str = "run") -> float:
         """Seconds that a command of aimonk took; its folder is `out` below the work folder."""
-        place = f"hydra.sweep.dir={self.work / out}" if "-m" in arguments else f"hydra.run.dir={self.work / out}"
-        data = ["data=folder", f"data.images={self.images}", f"data.labels={self.labels}", f"cache_dir={cache}", place]
+        place = (
+            f"hydra.sweep.dir={self.work / out}" if "-m" in arguments else f"hydra.run.dir={self.work / out}"
+        )
+        data = [
+            "data=folder",
+            f"data.images={self.images}",
+            f"data.labels={self.labels}",
+            f"cache_dir={cache}",
+            place,
+        ]
         data = [] if "mode=infer" in arguments else data
         start = time.perf_counter()
         subprocess.run(
@@ -109,7 +121,9 @@ def sweep(bench: Bench) -> list[str]:
     grid = ["loss=masked,pos_weight,focal", "optimizer.lr=1e-3,1e-4", "seed=0,1"]
     ours = bench.aimonk(bench.cold(), "-m", *grid, "epochs=10", out="sweep")
     each = plain_total(plain, 10) - plain["start"]
-    return [row("12 jobs over loss, lr and seed, lite0, 10 epochs, cold", plain["start"] + 12 * each, ours, "30")]
+    return [
+        row("12 jobs over loss, lr and seed, lite0, 10 epochs, cold", plain["start"] + 12 * each, ours, "30")
+    ]
 
 
 def infer(bench: Bench) -> list[str]:
@@ -128,7 +142,9 @@ def start(bench: Bench) -> list[str]:
     subprocess.run([sys.executable, "-c", "import torch, torchvision, timm"], check=True)
     imports = time.perf_counter() - begun
     one = bench.aimonk(bench.cold(), "mode=infer", f"image={image}", f"checkpoint={bench.work / 'model'}")
-    return [row("start-up: importing torch, torchvision and timm / `mode=infer` of one image", imports, one, "-")]
+    return [
+        row("start-up: importing torch, torchvision and timm / `mode=infer` of one image", imports, one, "-")
+    ]
 
 
 TABLES: dict[str, Callable[[Bench], list[str]]] = {
@@ -142,7 +158,9 @@ TABLES: dict[str, Callable[[Bench], list[str]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("images", type=Path)
     parser.add_argument("labels", type=Path)
     parser.add_argument("tables", nargs="*", choices=[*TABLES, []], default=list(TABLES))

@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from aimonk.audit.association import associate, associate_unknown
-from aimonk.data.duplicates import contradictions, duplicate_groups, group_images
-from aimonk.data.labels import LabelTable
 from aimonk.audit.probe import Probe, probe
 from aimonk.audit.shift import Shift, find_shift
 from aimonk.audit.suspects import Entry, suspects, unknowns
+from aimonk.data.duplicates import contradictions, duplicate_groups, group_images
+from aimonk.data.labels import LabelTable
 
 
 @dataclass

@@ -44,8 +44,8 @@ def format_page(found: Audit, whole: dict, pixels: np.ndarray, top: int) -> str:
     def picture(name: str, caption: str) -> str:
         source = f"data:image/jpeg;base64,{thumbnail(pixels[row_of[name]])}"
         return (
-            f'<figure><img src="{source}" alt="{escape(name)}"><figcaption>{escape(name)}<br>{escape(caption)}'
-            "</figcaption></figure>"
+            f'<figure><img src="{source}" alt="{escape(name)}">'
+            f"<figcaption>{escape(name)}<br>{escape(caption)}</figcaption></figure>"
         )
 
     learnable = [name for name, entry in found.attributes.items() if entry["evidence"]]
@@ -56,7 +56,8 @@ def format_page(found: Audit, whole: dict, pixels: np.ndarray, top: int) -> str:
     )
     sections = [
         f"<h1>{escape(verdict)}</h1>",
-        f"<p>{whole['rows']} rows, {whole['images']} images that can be used, {len(found.attributes)} attributes.</p>",
+        f"<p>{whole['rows']} rows, {whole['images']} images that can be used, "
+        f"{len(found.attributes)} attributes.</p>",
         "<h2>1. Is it whole?</h2>",
         *describe_files(whole),
         "<h2>2. Is it balanced?</h2>",
@@ -65,8 +66,8 @@ def format_page(found: Audit, whole: dict, pixels: np.ndarray, top: int) -> str:
         "<h2>3. Is anything there twice?</h2>",
         *show_copies(found, picture),
         "<h2>4. Can it be learned?</h2>",
-        "<p>A linear model of a frozen network's features predicts each image from the others; labels are shuffled to"
-        " see how often chance does as well. The p-values are corrected for the number of attributes.</p>",
+        "<p>A linear model of a frozen network's features predicts each image from the others; labels are"
+        " shuffled to see how often chance does as well. The p-values are corrected for the number of attributes.</p>",
         *(f"<p>{mark(entry)}{escape(entry['sentence'])}</p>" for entry in found.attributes.values()),
         "" if found.shift is None else f"<p>Order of the rows: {escape(found.shift['sentence'])}.</p>",
         "<h2>5. Which labels look wrong?</h2>",
@@ -163,9 +164,9 @@ def show_copies(found: Audit, picture: Callable[[str, str], str]) -> list[str]:
         shown = "".join(picture(name, caption) for name in names[:6])
         sheets.append(f'<div class="pair{" bad" if names in bad else ""}">{shown}</div>')
     told = (
-        f"<p>{len(found.duplicates)} photographs stand there twice with equal pixels, {len(found.near_duplicates)} "
-        f"more as near copies; the labels of <b>{len(bad)}</b> contradict one another. Copies are kept on one side "
-        "of every split.</p>"
+        f"<p>{len(found.duplicates)} photographs stand there twice with equal pixels, "
+        f"{len(found.near_duplicates)} more as near copies; the labels of <b>{len(bad)}</b> contradict one "
+        "another. Copies are kept on one side of every split.</p>"
     )
     more = f"<p>and {len(groups) - GROUPS} more in audit.json</p>" if len(groups) > GROUPS else ""
     return [told, f'<div class="sheet">{"".join(sheets)}</div>', more]

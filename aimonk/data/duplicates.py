@@ -75,7 +75,9 @@ def find_groups(pixels: np.ndarray, names: Sequence[str], distance: float | None
     same = duplicate_groups(groups, names)
     if same:
         told = listed([" = ".join(group) for group in same])
-        log.info("%d photographs stand there more than once, their copies are kept together: %s", len(same), told)
+        log.info(
+            "%d photographs stand there more than once, their copies are kept together: %s", len(same), told
+        )
     return groups
 
 

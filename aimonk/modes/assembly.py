@@ -111,7 +111,7 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
 def open_inputs(
     cfg: DictConfig, images: ImageSet, augmentation: Callable, classifier: Classifier, device: torch.device
 ) -> Callable:
-    """A function from the number of frozen stages to what gives the inputs, and whether these are features."""
+    """A function from the number of frozen stages to what gives the inputs, and if these are features."""
     pixels = Pixels(images.pixels, augmentation, cfg.data.image_size, cfg.data.resize)
     source = FeatureSource(
         fetch=pixels,

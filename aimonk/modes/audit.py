@@ -91,7 +91,8 @@ def summarise(found: Audit, whole: dict) -> list[str]:
         :3
     ]:
         lines.append(
-            f"   whether {pair['attribute']} is NA depends on {pair['given']} ({pair['on']}): phi {pair['phi']:+.2f}"
+            f"   whether {pair['attribute']} is NA depends on {pair['given']} ({pair['on']}): "
+            f"phi {pair['phi']:+.2f}"
         )
     lines += ["", f"3. Is anything there twice? {len(found.duplicates)} photographs with equal pixels"]
     lines[-1] += f", {len(found.near_duplicates)} more that are near copies"

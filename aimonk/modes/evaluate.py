@@ -59,7 +59,7 @@ def judge_as_asked(
     groups: np.ndarray | None,
     operating: Operating,
 ) -> Judgement:
-    """Score with the given operating points, a fixed threshold, or by a rule whose choice is scored honestly."""
+    """Score with the given thresholds, a fixed one, or by a rule whose choice is scored honestly."""
     arguments = (table.labels, table.mask, logits, table.attributes, groups)
     if cfg.threshold is None:
         return judge(*arguments, operating, cfg.seed)
@@ -99,7 +99,7 @@ def warn_about_training_images(source: Path, names: list[str]) -> None:
     seen = [name for name in names if name in trained]
     if seen:
         log.warning(
-            "%d of these %d images have the names of images that the model was trained on: the scores are optimistic",
+            "%d of these %d images have the names of images that the model was trained on: it is flattered",
             len(seen),
             len(names),
         )
@@ -135,7 +135,8 @@ def from_predictions(cfg: DictConfig) -> tuple[LabelTable, np.ndarray, None, Ope
     table = read_labels(labels, list(given))
     if sorted(table.attributes) != sorted(attributes):
         raise ValueError(
-            f"{cfg.predictions} has the attributes {listed(attributes)}, {labels} has {listed(table.attributes)}"
+            f"{cfg.predictions} has the attributes {listed(attributes)}, "
+            f"{labels} has {listed(table.attributes)}"
         )
     row_of = {name: i for i, name in enumerate(table.names)}
     absent = [name for name in names if name not in row_of]

@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from aimonk import distributed
-from aimonk.build import open_data
+from aimonk.build import cache_folder, open_data
 from aimonk.checkpoint import (
     STATUS_FILE,
     load_tensors,
@@ -28,6 +28,7 @@ from aimonk.evaluation import verdict
 from aimonk.interrupt import Interrupt
 from aimonk.modes.assembly import check_components
 from aimonk.modes.training_run import Parts, choose, judge_parts, train_once, write_models
+from aimonk.report import REPORT_FILE, data_notes, write_report
 from aimonk.results import format_predictions, format_splits
 from aimonk.resume import (
     DATA_FILE,
@@ -62,7 +63,7 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
             return
         refuse_changes(compare_configs(begun / "config.yaml", cfg), cfg.resume_force)
     try:
-        with advising(out_dir), Interrupt() as interrupt:
+        with advising(out_dir, cache_folder(cfg)), Interrupt() as interrupt:
             write_text(out_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
             write_json(out_dir / STATUS_FILE, {"state": "running"})
             images = open_data(cfg)
@@ -112,6 +113,10 @@ def train_split(
     held_out = {name: parts[name] for name in judged}
     write_text(out_dir / "predictions.csv", format_predictions(images.table, held_out, judged))
     conclude({name: judgement.scores for name, judgement in judged.items()})
+    notes, settings = data_notes(images, groups, parts), (out_dir / "config.yaml").read_text()
+    write_report(
+        out_dir / REPORT_FILE, out_dir.name, report, judged, images.table, parts, images.pixels, settings, notes
+    )
 
 
 def cross_validate(
@@ -163,6 +168,10 @@ def cross_validate(
     write_json(out_dir / "metrics.json", report)
     write_text(out_dir / "predictions.csv", format_predictions(table, {"val": rows}, judged))
     conclude({"val": judged["val"].scores})
+    notes, settings = data_notes(images, groups, everything), (out_dir / "config.yaml").read_text()
+    write_report(
+        out_dir / REPORT_FILE, out_dir.name, report, judged, table, {"val": rows}, images.pixels, settings, notes
+    )
 
 
 def split_parts(cfg: DictConfig, images: ImageSet, groups: np.ndarray | None) -> Parts:
