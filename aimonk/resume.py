@@ -27,7 +27,7 @@ NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 @contextlib.contextmanager
 def advising(out_dir: Path, cache: Path) -> Iterator[None]:
-    """Say what to do where a disk refuses to take what a run writes.
+    """Say what to do where a disk refuses to take what a run writes, or a loader process was killed.
 
     Raises:
         OSError: The same error with that advice.
@@ -45,6 +45,11 @@ def advising(out_dir: Path, cache: Path) -> Iterator[None]:
         else:
             raise
         raise OSError(f"{place}: {error.strerror}; {advice}") from error
+    except RuntimeError as error:
+        if not f"{error}".startswith("DataLoader worker"):
+            raise
+        advice = f"mostly for want of memory; workers=1 takes less; go on with resume={out_dir}"
+        raise ChildProcessError(f"a process that loads images has died ({error}), {advice}") from error
 
 
 def save_state(path: Path, task: Task, progress: Progress) -> None:

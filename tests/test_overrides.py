@@ -59,6 +59,7 @@ NAMES = [
     "{a:b}",
     "range(1,3)",
     "a\nb.jpg",
+    "a\\\n",
     " a.jpg ",
     "%s@?|+.jpg",
 ]

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from aimonk.build import label_paths, open_data
 from aimonk.calibration import Calibration
 from aimonk.checkpoint import ModelInfo, load_model, newest_run, write_json, write_text
+from aimonk.data.dataset import ImageSet
 from aimonk.data.duplicates import find_groups
 from aimonk.data.labels import LabelTable, listed, read_labels, tell
 from aimonk.data.loading import Pixels
@@ -18,6 +20,7 @@ from aimonk.data.splits import read_assignment
 from aimonk.device import pick_device
 from aimonk.evaluation import Judgement, Operating, choose_operating, judge, judge_choice, verdict
 from aimonk.inference import predict_pixels
+from aimonk.report import REPORT_FILE, data_notes, write_report
 from aimonk.results import format_predictions, unguard
 from aimonk.tables import format_scores
 from aimonk.thresholds import parse_rule
@@ -36,31 +39,45 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         raise ValueError("predictions= and checkpoint= exclude one another: which of them shall be scored?")
     if cfg.threshold is not None:
         parse_rule(cfg.threshold)
-    if cfg.predictions is not None:
-        table, logits, groups, operating = from_predictions(cfg)
-    else:
-        table, logits, groups, operating = from_checkpoint(cfg)
-    judgement = judge_as_asked(cfg, table, logits, groups, operating)
-    rows = np.arange(len(table))
-    write_text(out_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    write_json(out_dir / "metrics.json", {"evaluated": judgement.scores})
-    write_text(
-        out_dir / "predictions.csv", format_predictions(table, {"evaluated": rows}, {"evaluated": judgement})
-    )
+    subject = from_predictions(cfg) if cfg.predictions is not None else from_checkpoint(cfg)
+    table = subject.table
+    judgement = judge_as_asked(cfg, subject)
+    parts, judged = {"evaluated": np.arange(len(table))}, {"evaluated": judgement}
+    settings, report = OmegaConf.to_yaml(cfg, resolve=True), {"evaluated": judgement.scores}
+    write_text(out_dir / "config.yaml", settings)
+    write_json(out_dir / "metrics.json", report)
+    write_text(out_dir / "predictions.csv", format_predictions(table, parts, judged))
+    notes = data_notes(subject.images, subject.groups, parts) if subject.images is not None else []
+    pixels = None if subject.images is None else subject.images.pixels
+    write_report(out_dir / REPORT_FILE, out_dir.name, report, judged, table, parts, pixels, settings, notes)
     log.info("\n%s\n", format_scores(judgement.scores, f"{len(table)} images"))
     log.info("verdict: %s", verdict(judgement.scores))
     log.info("written: %s", out_dir)
 
 
-def judge_as_asked(
-    cfg: DictConfig,
-    table: LabelTable,
-    logits: np.ndarray,
-    groups: np.ndarray | None,
-    operating: Operating,
-) -> Judgement:
+@dataclass
+class Subject:
+    """What is judged.
+
+    Attributes:
+        table: Labels, n rows.
+        logits: Of the same images, [n, A].
+        groups: Group number of each image, [n]; None where nobody looked.
+        operating: From logits to answers.
+        images: None where there are predictions only.
+    """
+
+    table: LabelTable
+    logits: np.ndarray
+    groups: np.ndarray | None
+    operating: Operating
+    images: ImageSet | None
+
+
+def judge_as_asked(cfg: DictConfig, subject: Subject) -> Judgement:
     """Score with the given thresholds, a fixed one, or by a rule whose choice is scored honestly."""
-    arguments = (table.labels, table.mask, logits, table.attributes, groups)
+    table, logits, operating = subject.table, subject.logits, subject.operating
+    arguments = (table.labels, table.mask, logits, table.attributes, subject.groups)
     if cfg.threshold is None:
         return judge(*arguments, operating, cfg.seed)
     rule = parse_rule(cfg.threshold)
@@ -69,11 +86,11 @@ def judge_as_asked(
         return judge(*arguments, Operating(operating.calibration, fixed), cfg.seed)
     calibrated = operating.calibration.scale * logits + operating.calibration.bias
     chosen = choose_operating(table.labels, table.mask, calibrated, cfg.threshold, None)
-    arguments = (table.labels, table.mask, calibrated, table.attributes, groups)
+    arguments = (table.labels, table.mask, calibrated, table.attributes, subject.groups)
     return judge_choice(*arguments, chosen, cfg.threshold, None, cfg.seed)
 
 
-def from_checkpoint(cfg: DictConfig) -> tuple[LabelTable, np.ndarray, np.ndarray | None, Operating]:
+def from_checkpoint(cfg: DictConfig) -> Subject:
     """Run a model over the data set, which is brought to the model's image size."""
     source = Path(cfg.checkpoint) if cfg.checkpoint is not None else newest_run(Path("outputs"))
     classifier, info = load_model(source)
@@ -87,7 +104,8 @@ def from_checkpoint(cfg: DictConfig) -> tuple[LabelTable, np.ndarray, np.ndarray
     logits = predict_pixels(classifier, pixels, len(table), cfg.batch_size, pick_device(cfg.device))
     warn_about_training_images(source, table.names)
     operating = Operating(Calibration(np.array(info.scale), np.array(info.bias)), np.array(info.thresholds))
-    return table, logits, find_groups(images.pixels, table.names, cfg.data.duplicate_distance), operating
+    groups = find_groups(images.pixels, table.names, cfg.data.duplicate_distance)
+    return Subject(table, logits, groups, operating, images)
 
 
 def warn_about_training_images(source: Path, names: list[str]) -> None:
@@ -123,7 +141,7 @@ def match_attributes(given: list[str], info: ModelInfo, unnamed: bool) -> list[i
     return [given.index(name) for name in info.attributes]
 
 
-def from_predictions(cfg: DictConfig) -> tuple[LabelTable, np.ndarray, None, Operating]:
+def from_predictions(cfg: DictConfig) -> Subject:
     """Read a table of probabilities and the labels of its images; no image is opened."""
     attributes, names, probs = read_predictions(Path(cfg.predictions))
     labels = label_paths(cfg)[1]
@@ -149,7 +167,8 @@ def from_predictions(cfg: DictConfig) -> tuple[LabelTable, np.ndarray, None, Ope
     table = LabelTable(names, attributes, table.labels[:, columns], table.mask[:, columns])
     logits = torch.logit(torch.from_numpy(probs), eps=1e-12).numpy()
     count = len(attributes)
-    return table, logits, None, Operating(Calibration.identity(count), np.full(count, 0.5))
+    operating = Operating(Calibration.identity(count), np.full(count, 0.5))
+    return Subject(table, logits, None, operating, None)
 
 
 def read_predictions(path: Path) -> tuple[list[str], list[str], np.ndarray]:
