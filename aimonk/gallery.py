@@ -16,7 +16,7 @@ from aimonk.page import data_uri, isolated
 from aimonk.panels import DPI, GREY, font_families
 from aimonk.tables import short, shorten
 
-SIDE = 96  # pixels of a thumbnail
+SIDE = 112  # pixels of a thumbnail
 SHOWN = 4  # images of each kind of mistake
 GAP, TOP, STEP, ROW = 10, 62, SIDE + 10, SIDE + 48  # pixels of the picture
 UNREADABLE = 236  # grey of an image that cannot be read any more

@@ -84,6 +84,11 @@ def square(axes: Axes, x_label: str, y_label: str) -> None:
         axes.set_ylabel(y_label, fontsize=8, labelpad=3)
 
 
+def beside(axes: Axes, figure: str) -> None:
+    """A figure in small print to the right of a panel's name."""
+    axes.set_title(figure, loc="right", fontsize=8, color=GREY)
+
+
 def tell_instead(axes: Axes, why: str) -> None:
     """A few words where there is nothing to draw."""
     axes.text(0.5, 0.5, why, ha="center", va="center", fontsize=8.5, color=GREY, transform=axes.transAxes)
@@ -97,7 +102,8 @@ def legend(figure: Figure, grid: list[Axes]) -> None:
             found.setdefault(label, handle)
     if found:
         columns = 4 if figure.get_figwidth() > 6 else 2
-        figure.legend(found.values(), found.keys(), loc="lower center", ncols=columns, fontsize=8, frameon=False)
+        style = {"loc": "lower center", "ncols": columns, "fontsize": 8, "frameon": False}
+        figure.legend(found.values(), found.keys(), **style)
 
 
 @cache
@@ -134,7 +140,7 @@ def plot_precision_recall(
         if entry["precision"] is not None:
             point = (entry["recall"], entry["precision"])
             axes.plot(*point, "o", color=ORANGE, markersize=6, markeredgecolor="white", label="as decided")
-        axes.set_title(f"AP {short(entry['ap'])} | {short(entry['prevalence'])}", loc="right", fontsize=8, color=GREY)
+        beside(axes, f"AP {short(entry['ap'])} | {short(entry['prevalence'])}")
     legend(figure, grid)
     return figure
 
@@ -185,10 +191,9 @@ def plot_reliability(
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=1.2, linestyle="--", label="as often as said")
         low, high = wilson_limits(shares[filled], counts[filled])
         off = np.abs([shares[filled] - low, high - shares[filled]])
-        axes.errorbar(
-            means[filled], shares[filled], off, color=BLUE, fmt="o", markersize=5, linewidth=1.3, label="share present"
-        )
-        axes.set_title(f"error {short(entry['ece'])}", loc="right", fontsize=8, color=GREY)
+        style = {"color": BLUE, "fmt": "o", "markersize": 5, "linewidth": 1.3}
+        axes.errorbar(means[filled], shares[filled], off, label="share present", **style)
+        beside(axes, f"error {short(entry['ece'])}")
     legend(figure, grid)
     return figure
 
@@ -237,4 +242,3 @@ def plot_decisions(scores: dict, shown: list[int], title: str) -> Figure:
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
     return figure
-

@@ -21,6 +21,16 @@ TITLES = {"test": "test images", "val": "validation images", "evaluated": "evalu
 PAGE_WIDTH = 1040  # pixels of a picture at most
 NO_VERDICT = "Nothing is known of how the model does on new images: none were held out"
 
+CAPTIONS = {
+    "Precision and recall": "The area below each curve is the AP. A guess that ignores the image stays on the dashed"
+    " line; beside the name stand AP | chance.",
+    "Reliability": "Where points lie on the diagonal, probabilities mean what they say. Whiskers are 95 % intervals,"
+    " columns count entries.",
+    "Decisions": "How images with the attribute (upper row) and without it (lower row) were decided.",
+    "Mistakes": "Wrong decisions, those first whose probability is farthest from the label. Where the image sides"
+    " with the model, it is the label that wants correcting.",
+}
+
 Notes = list[tuple[str, str]]  # what, and what is said of it
 
 
@@ -47,9 +57,10 @@ def write_report(
         pixels: Images uint8 [N, H, W, 3] or their files, by row of `table`; None where there are none.
         notes: What is said of the data.
     """
+    titles = TITLES | ({"val": "images out of fold"} if report.get("folds") else {})
     order = [name for name in TITLES if name in judged]
     body = [opening(title, report, judged, order)]
-    body += [section(f"Scores of the {TITLES[name]}", *describe(judged[name].scores)) for name in order]
+    body += [section(f"Scores of the {titles[name]}", *describe(judged[name].scores)) for name in order]
     if report.get("folds"):
         body.append(section("Scores of the folds", folds_table(report)))
     curve = path.parent / LOSS_FILE
@@ -57,7 +68,7 @@ def write_report(
         body.append(section("Training loss", picture(curve.read_bytes(), 800, "loss over iterations")))
     if order:
         rows = parts[order[0]]
-        body += draw(path.parent, judged[order[0]], table, rows, pixels, TITLES[order[0]])
+        body += draw(path.parent, judged[order[0]], table, rows, pixels, titles[order[0]])
     body.append(section("Data", describe_notes(notes), balance_table(table)))
     body.append(section("Settings", details("config.yaml", f"<pre>{text_lines(config_text)}</pre>")))
     write_text(path, document(title, "\n".join(part for part in body if part)))
@@ -69,8 +80,9 @@ def opening(title: str, report: dict, judged: dict[str, Judgement], order: list[
     if not order:
         sentence = NO_VERDICT
         told.append(
-            "The training loss falls whatever the labels say. data.val_fraction=0.2 holds images out, data.folds=5 "
-            "scores every image by a model that did not see it, and mode=audit tells whether the labels can be learned."
+            "The training loss falls whatever the labels say. data.val_fraction=0.2 holds images out, "
+            "data.folds=5 scores every image by a model that was not trained on it, and mode=audit tells whether "
+            "the labels can be learned from these images at all."
         )
     else:
         scores = judged[order[0]].scores
@@ -84,7 +96,8 @@ def opening(title: str, report: dict, judged: dict[str, Judgement], order: list[
         told.append(f"Weights of epoch {report['epoch']}: {report['chosen_by']}.")
     lines = "".join(f'<p class="soft">{text(line)}</p>' for line in told)
     sentence = sentence[:1].upper() + sentence[1:]
-    return f'<header class="verdict {kind}"><h1>{text(sentence)}.</h1>{lines}<p class="soft">Run: {isolated(title)}</p></header>'
+    lines += f'<p class="soft">Run: {isolated(title)}</p>'
+    return f'<header class="verdict {kind}"><h1>{text(sentence)}.</h1>{lines}</header>'
 
 
 def basis(name: str, count: int, report: dict) -> str:
@@ -94,7 +107,10 @@ def basis(name: str, count: int, report: dict) -> str:
     if name == "evaluated":
         return f"By {count:,} labelled images."
     if report.get("folds"):
-        return f"By {count:,} images, each scored by the model of a fold that was not trained on it."
+        return (
+            f"By {count:,} images, each scored by a model of which only the epoch was chosen on it. "
+            "The model that is kept was trained on all of them."
+        )
     return (
         f"By {count:,} validation images. The epoch was chosen on them, so new images may do slightly worse; "
         "data.test_fraction=0.2 would tell."
@@ -106,7 +122,9 @@ def describe(scores: dict) -> list[str]:
     told = [score_table(scores)]
     if scores.get("unreached"):
         names = ", ".join(isolated(name) for name in scores["unreached"])
-        told.append(f"<p><b>No threshold reaches the precision asked for</b>, the nearest is taken: {names}.</p>")
+        told.append(
+            f"<p><b>No threshold reaches the precision asked for</b>; the nearest is taken: {names}.</p>"
+        )
     if any(value is not None for value in scores.get("optimistic", {}).values()):
         told.append(optimistic_table(scores))
     return [*told, full_table(scores)]
@@ -126,46 +144,28 @@ def draw(
     names = [table.attributes[a] for a in shown]
     rest = ""
     if len(names) < len(table.attributes):
-        rest = f" Shown are the {len(names)} of {len(table.attributes)} attributes with the lowest AUROC; metrics.json has all."
+        most = f"the {len(names)} of {len(table.attributes)} attributes with the lowest AUROC"
+        rest = f" Shown are {most}; metrics.json has all."
     arguments = (labels, mask, judgement.probs, scores, shown)
-    charts = [
-        (
-            "Precision and recall",
-            "The area below each curve is the AP; a guess that ignores the image stays on the dashed line.",
-            plot_precision_recall(*arguments, f"Precision and recall, {what}"),
-            "precision_recall.png",
-        ),
-        (
-            "Reliability",
-            "Where the points lie on the diagonal, probabilities mean what they say. Whiskers are 95 % intervals.",
-            plot_reliability(*arguments, f"Reliability, {what}"),
-            "reliability.png",
-        ),
-        (
-            "Decisions",
-            "What was said of images on which the attribute is present (upper row) and absent (lower row).",
-            plot_decisions(scores, shown, f"Decisions, {what}"),
-            "decisions.png",
-        ),
-    ]
+    figures = {
+        "Precision and recall": plot_precision_recall(*arguments, f"Precision and recall, {what}"),
+        "Reliability": plot_reliability(*arguments, f"Reliability, {what}"),
+        "Decisions": plot_decisions(scores, shown, f"Decisions, {what}"),
+    }
     sections = []
-    for heading, caption, figure, file in charts:
+    for heading, figure in figures.items():
         width = min(PAGE_WIDTH, round(figure.get_figwidth() * DPI / 1.25))
-        image = picture(save(figure, folder / file), width, f"{heading} of {listed(names, len(names))}")
-        sections.append(section(heading, f'<p class="soft">{caption}{rest}</p>', image))
-    if pixels is None:
-        return sections
-    mistakes = worst_mistakes(labels, mask, judgement.probs, judgement.decisions, table.attributes, shown, rows)
-    thumbs = fetch_thumbnails(pixels, mistakes)
-    wrong = [m for m in mistakes if sum(m.counts)]
-    save(draw_mistakes(wrong, thumbs, table.names, f"Worst mistakes, {what}"), folder / "mistakes.png")
-    caption = (
-        "The model is surest of these, and the labels contradict it. Where the picture agrees with the model, the label"
-        f" is what to correct.{rest}"
-    )
-    sections.append(
-        section("Worst mistakes", f'<p class="soft">{caption}</p>', show_mistakes(mistakes, thumbs, table.names))
-    )
+        png = save(figure, folder / f"{heading.lower().replace(' ', '_')}.png")
+        image = picture(png, width, f"{heading} of {listed(names, len(names))}")
+        sections.append(section(heading, f'<p class="soft">{CAPTIONS[heading]}{rest}</p>', image))
+    if pixels is not None:
+        said = (labels, mask, judgement.probs, judgement.decisions)
+        mistakes = worst_mistakes(*said, table.attributes, shown, rows)
+        thumbs = fetch_thumbnails(pixels, mistakes)
+        wrong = [mistake for mistake in mistakes if sum(mistake.counts)]
+        save(draw_mistakes(wrong, thumbs, table.names, f"Mistakes, {what}"), folder / "mistakes.png")
+        shown_here = show_mistakes(mistakes, thumbs, table.names)
+        sections.append(section("Mistakes", f'<p class="soft">{CAPTIONS["Mistakes"]}{rest}</p>', shown_here))
     return sections
 
 

@@ -23,9 +23,7 @@ def score_table(scores: dict) -> str:
     rows = [mean_row(scores)]
     for name, entry in scores["attributes"].items():
         mark = "" if entry["beats_chance"] else f'<span class="tag">{why_not(entry)}</span>'
-        cells = "".join(
-            cell(entry[key], entry["interval"][key], entry["chance"][key], key) for key in SHOWN
-        )
+        cells = "".join(cell(entry[key], entry["interval"][key], entry["chance"][key], key) for key in SHOWN)
         share = "-" if entry["prevalence"] is None else f"{entry['prevalence']:.0%}"
         kind = "good" if entry["beats_chance"] else "bad"
         rows.append(
@@ -33,8 +31,8 @@ def score_table(scores: dict) -> str:
             f"<td>{entry['known']:,}</td><td>{share}</td>{cells}<td>{short(entry['threshold'])}</td></tr>"
         )
     return (
-        f'{LEGEND}<div class="scroll"><table><thead><tr><th>attribute</th><th>known</th><th>present</th>{heads}'
-        f"<th>threshold</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f'{LEGEND}<div class="scroll"><table><thead><tr><th>attribute</th><th>known</th><th>present</th>'
+        f"{heads}<th>threshold</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
@@ -64,7 +62,8 @@ def cell(
     spread = "" if interval is None else f" [{short(interval[0])}, {short(interval[1])}]"
     level = "" if chance is None else f" chance {short(chance)}"
     told = f"{spread}{level}{note}"
-    return f'<td class="score">{whisker(value, interval, chance, key)}<small><b>{short(value)}</b>{told}</small></td>'
+    drawing = whisker(value, interval, chance, key)
+    return f'<td class="score">{drawing}<small><b>{short(value)}</b>{told}</small></td>'
 
 
 def whisker(value: float, interval: list[float] | None, chance: float | None, key: str) -> str:
@@ -79,7 +78,8 @@ def whisker(value: float, interval: list[float] | None, chance: float | None, ke
             'stroke-linecap="round" stroke-opacity=".5"/>'
         )
     if chance is not None:
-        lines.append(f'<line class="chance" x1="{place(chance)}" x2="{place(chance)}" y1="1" y2="{HEIGHT - 1}"/>')
+        x = place(chance)
+        lines.append(f'<line class="chance" x1="{x}" x2="{x}" y1="1" y2="{HEIGHT - 1}"/>')
     lines.append(f'<circle class="{kind}" cx="{place(value)}" cy="{middle}" r="3.5" stroke-width="1.5"/>')
     label = f"{SHOWN.get(key, key)} {format_figure(value, interval, chance)}"
     return f'<svg width="{LENGTH}" height="{HEIGHT}" role="img" aria-label="{label}">{"".join(lines)}</svg>'
@@ -93,7 +93,8 @@ def place(value: float) -> str:
 def sample(kind: str) -> str:
     """A whisker for the legend."""
     return (
-        f'<svg width="26" height="{HEIGHT}" aria-hidden="true"><line class="{kind}" x1="2" x2="24" y1="7" y2="7" '
+        f'<svg width="26" height="{HEIGHT}" aria-hidden="true">'
+        f'<line class="{kind}" x1="2" x2="24" y1="7" y2="7" '
         'stroke-width="3" stroke-linecap="round" stroke-opacity=".5"/>'
         f'<circle class="{kind}" cx="13" cy="7" r="3.5" stroke-width="1.5"/></svg>'
     )
@@ -102,8 +103,9 @@ def sample(kind: str) -> str:
 LEGEND = (
     f'<div class="legend"><span>{sample("good")}score and 95 % interval, above chance</span>'
     f"<span>{sample('bad')}the interval reaches chance</span>"
-    f'<span><svg width="3" height="{HEIGHT}" aria-hidden="true"><line class="chance" x1="1" x2="1" y1="1" y2="13"/>'
-    "</svg>what a guess that ignores the image scores</span><span>each line runs from 0 to 1</span></div>"
+    f'<span><svg width="3" height="{HEIGHT}" aria-hidden="true">'
+    '<line class="chance" x1="1" x2="1" y1="1" y2="13"/></svg>'
+    "what a guess that ignores the image scores</span><span>each line runs from 0 to 1</span></div>"
 )
 
 
@@ -134,15 +136,19 @@ def optimistic_table(scores: dict) -> str:
         "mean_brier": "Brier score, lower is better",
         "mean_ece": "calibration error, lower is better",
     }
+    pairs = {key: (precise(scores[key]), precise(value)) for key, value in scores["optimistic"].items()}
     rows = [
-        f"<tr><td>{names[key]}</td><td><b>{precise(scores[key])}</b></td><td>{precise(value)}</td></tr>"
-        for key, value in scores["optimistic"].items()
+        f"<tr><td>{names[key]}</td><td><b>{honest}</b></td><td>{optimistic}</td></tr>"
+        for key, (honest, optimistic) in pairs.items()
+        if honest != optimistic
     ]
+    told = "<p>Thresholds or calibration were chosen on these images. The scores above come from folds, each "
+    if not rows:
+        return f"{told}decided as the others choose; on the very images of the choice they would be the same.</p>"
     return (
-        "<p>Thresholds or calibration were chosen on these images. The scores above come from folds, each decided as the"
-        " others choose; on the images they were chosen on they look better than they are:</p>"
-        '<div class="scroll"><table><thead><tr><th></th><th>by the other folds</th><th>optimistic</th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
+        f"{told}decided as the others choose; on the very images of the choice they look better than they are:</p>"
+        '<div class="scroll"><table><thead><tr><th></th><th>by the other folds</th><th>optimistic</th></tr>'
+        f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
@@ -170,8 +176,8 @@ def balance_table(table: LabelTable) -> str:
         cells = "".join(f"<td>{count:,}</td>" for count in counts)
         rows.append(f'<tr><td>{isolated(name)}</td>{cells}<td><div class="bar">{bars}</div></td></tr>')
     return (
-        '<div class="scroll"><table><thead><tr><th>attribute</th><th>present</th><th>absent</th><th>NA</th><th></th>'
-        f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        '<div class="scroll"><table><thead><tr><th>attribute</th><th>present</th><th>absent</th><th>NA</th>'
+        f"<th></th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 

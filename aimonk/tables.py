@@ -78,15 +78,17 @@ def remarks(scores: dict) -> list[str]:
     told, count = [], len(scores["attributes"])
     defined = scores["mean_ap_count"]
     if defined < count:
-        told.append(f"the mean AP covers {defined} of {count} attributes: the others are known with one value only")
+        told.append(
+            f"the mean AP covers {defined} of {count} attributes, the others have one known value at most"
+        )
     if scores.get("unreached"):
         names = ", ".join(shorten(name) for name in scores["unreached"])
         told.append(f"no threshold reaches the precision asked for, the nearest is taken: {names}")
     optimistic = scores.get("optimistic", {}).get("f1_macro")
     if optimistic is not None and scores["f1_macro"] is not None:
         told.append(
-            f"thresholds were chosen on these images: macro F1 {scores['f1_macro']:.3f} where each fold is decided by"
-            f" the others, {optimistic:.3f} (optimistic) on the images they were chosen on"
+            f"thresholds were chosen on these images: macro F1 {scores['f1_macro']:.3f} where each fold is decided"
+            f" by the others, {optimistic:.3f} (optimistic) on the images they were chosen on"
         )
     if any(not entry["beats_chance"] for entry in scores["attributes"].values()):
         told.append("! no better than chance: the 95 % interval of the AUROC does not lie above .5")

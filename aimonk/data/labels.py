@@ -114,13 +114,21 @@ def read_labels(path: Path, attributes: Sequence[str] | None = None) -> LabelTab
 
 def warn_about_values(table: LabelTable) -> None:
     """Warn of each attribute that is never known, or known with one value only, and say what follows."""
+    for warning in value_warnings(table):
+        log.warning("%s", warning)
+
+
+def value_warnings(table: LabelTable) -> list[str]:
+    """One sentence for each attribute that is never known, or known with one value only."""
+    warnings = []
     for name, present, absent in zip(table.attributes, *table.counts()[:2], strict=True):
         if present == 0 and absent == 0:
-            log.warning("attribute %r is NA in every row: it is not trained and has no score", name)
+            warnings.append(f"attribute {name!r} is NA in every row: it is not trained and has no score")
         elif absent == 0:
-            log.warning("attribute %r is never 0: the model learns to answer 'always present'", name)
+            warnings.append(f"attribute {name!r} is never 0: the model learns to answer 'always present'")
         elif present == 0:
-            log.warning("attribute %r is never 1: the model learns to answer 'never present'", name)
+            warnings.append(f"attribute {name!r} is never 1: the model learns to answer 'never present'")
+    return warnings
 
 
 def _rows(path: Path) -> list[tuple[int, str]]:

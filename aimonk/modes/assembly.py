@@ -14,6 +14,7 @@ from aimonk import distributed
 from aimonk.build import build, cache_folder
 from aimonk.data.augmentation import FixedViews
 from aimonk.data.dataset import ImageSet
+from aimonk.data.labels import value_warnings
 from aimonk.data.loading import Pixels
 from aimonk.data.store import RowStore
 from aimonk.device import pick_device
@@ -83,6 +84,8 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
         )  # timm's, which knows norms with a built-in activation
     classifier = classifier.to(device, memory_format=torch.channels_last)
     labels, mask = table.labels[train_rows], table.mask[train_rows]
+    for warning in set(value_warnings(table.take(train_rows))) - set(value_warnings(table)):
+        log.warning("of the training images, %s", warning)
     if isinstance(loss, partial):  # it depends on the training labels
         loss = loss(torch.from_numpy(labels), torch.from_numpy(mask))
     settings = read_settings(cfg)
