@@ -148,5 +148,5 @@ def show_mistakes(mistakes: Sequence[Mistakes], thumbs: dict[int, np.ndarray], n
 def as_jpeg(pixels: np.ndarray) -> bytes:
     """A small file of uint8 [H, W, 3]."""
     content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "JPEG", quality=78)
+    Image.fromarray(pixels).save(content, "JPEG", quality=72)
     return content.getvalue()

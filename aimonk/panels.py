@@ -231,7 +231,7 @@ def plot_decisions(scores: dict, shown: list[int], title: str) -> Figure:
         axes.set(xlim=(-0.5, 1.5), ylim=(1.5, -0.5))
         for (i, j), count in np.ndenumerate(counts):
             # right answers on the diagonal
-            patch = Rectangle((j - 0.49, i - 0.49), 0.98, 0.98, color=BLUE if i == j else ORANGE)
+            patch = Rectangle((j - 0.49, i - 0.49), 0.98, 0.98, facecolor=BLUE if i == j else ORANGE)
             patch.set_alpha(0.04 + 0.7 * shares[i, j])
             axes.add_patch(patch)
             share = f"{shares[i, j]:.0%}" if totals[i, 0] else "-"

@@ -22,13 +22,13 @@ PAGE_WIDTH = 1040  # pixels of a picture at most
 NO_VERDICT = "Nothing is known of how the model does on new images: none were held out"
 
 CAPTIONS = {
-    "Precision and recall": "The area below each curve is the AP. A guess that ignores the image stays on the dashed"
-    " line; beside the name stand AP | chance.",
-    "Reliability": "Where points lie on the diagonal, probabilities mean what they say. Whiskers are 95 % intervals,"
-    " columns count entries.",
+    "Precision and recall": "The area below each curve is the AP. A guess that ignores the image stays on the"
+    " dashed line. Beside the name: AP | chance.",
+    "Reliability": "Where points lie on the diagonal, probabilities mean what they say. Whiskers are 95 %"
+    " intervals, columns count entries.",
     "Decisions": "How images with the attribute (upper row) and without it (lower row) were decided.",
-    "Mistakes": "Wrong decisions, those first whose probability is farthest from the label. Where the image sides"
-    " with the model, it is the label that wants correcting.",
+    "Mistakes": "Wrong decisions, those first whose probability is farthest from the label. Where the image"
+    " sides with the model, it is the label that wants correcting.",
 }
 
 Notes = list[tuple[str, str]]  # what, and what is said of it
@@ -81,8 +81,8 @@ def opening(title: str, report: dict, judged: dict[str, Judgement], order: list[
         sentence = NO_VERDICT
         told.append(
             "The training loss falls whatever the labels say. data.val_fraction=0.2 holds images out, "
-            "data.folds=5 scores every image by a model that was not trained on it, and mode=audit tells whether "
-            "the labels can be learned from these images at all."
+            "data.folds=5 scores every image by a model that was not trained on it, and mode=audit tells "
+            "whether the labels can be learned from these images at all."
         )
     else:
         scores = judged[order[0]].scores

@@ -142,11 +142,14 @@ def optimistic_table(scores: dict) -> str:
         for key, (honest, optimistic) in pairs.items()
         if honest != optimistic
     ]
-    told = "<p>Thresholds or calibration were chosen on these images. The scores above come from folds, each "
+    told = (
+        "<p>Thresholds or calibration were chosen on these images. The scores above come from folds, each decided "
+        "as the others choose. The figures on the very images of the choice"
+    )
     if not rows:
-        return f"{told}decided as the others choose; on the very images of the choice they would be the same.</p>"
+        return f"{told} are the same.</p>"
     return (
-        f"{told}decided as the others choose; on the very images of the choice they look better than they are:</p>"
+        f"{told} do not hold for new ones:</p>"
         '<div class="scroll"><table><thead><tr><th></th><th>by the other folds</th><th>optimistic</th></tr>'
         f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
     )

@@ -87,8 +87,8 @@ def remarks(scores: dict) -> list[str]:
     optimistic = scores.get("optimistic", {}).get("f1_macro")
     if optimistic is not None and scores["f1_macro"] is not None:
         told.append(
-            f"thresholds were chosen on these images: macro F1 {scores['f1_macro']:.3f} where each fold is decided"
-            f" by the others, {optimistic:.3f} (optimistic) on the images they were chosen on"
+            f"thresholds were chosen on these images: macro F1 {scores['f1_macro']:.3f} where each fold is "
+            f"decided by the others, {optimistic:.3f} (optimistic) on the images they were chosen on"
         )
     if any(not entry["beats_chance"] for entry in scores["attributes"].values()):
         told.append("! no better than chance: the 95 % interval of the AUROC does not lie above .5")

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def own_data(trained: SimpleNamespace, cache_dir: Path, tmp_path: Path) -> list[str]:
-    """Overrides for a data set of 60 images that a test may spoil: `tmp_path / "data"`; and a small network."""
+    """Overrides for a data set of 60 images in `tmp_path / "data"` that a test may spoil, and a small network."""
     data = shutil.copytree(cache_dir / "demo_60_0", tmp_path / "data")
     return [
         *("data=folder", f"data.images={data / 'images'}", f"data.labels={data / 'labels.txt'}"),
@@ -31,8 +31,8 @@ def own_data(trained: SimpleNamespace, cache_dir: Path, tmp_path: Path) -> list[
 def start(cwd: Path, environment: Callable[..., dict[str, str]], arguments: list[str]) -> subprocess.Popen:
     """Start a run, and wait until it has trained an epoch."""
     command = [sys.executable, str(ROOT / "run.py"), *arguments]
-    output = open(cwd / "output.txt", "w")
-    process = subprocess.Popen(command, cwd=cwd, env=environment(), stdout=output, stderr=output)
+    with open(cwd / "output.txt", "w") as output:
+        process = subprocess.Popen(command, cwd=cwd, env=environment(), stdout=output, stderr=output)
     while process.poll() is None and not (cwd / "run" / "state.pth").is_file():
         time.sleep(0.05)
     return process
@@ -50,7 +50,7 @@ def test_images_that_vanish_are_left_out(tmp_path: Path, environment, own_data: 
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "finished"
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL here")
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="loader processes are found by way of /proc")
 def test_a_killed_loader_process_is_an_error_and_not_a_hang(
     tmp_path: Path, environment, own_data: list[str]
 ) -> None:
@@ -66,11 +66,15 @@ def test_a_killed_loader_process_is_an_error_and_not_a_hang(
     assert json.loads((tmp_path / "run" / "status.json").read_text()) == {"state": "failed", "reason": line}
 
 
-def test_a_cache_that_cannot_be_written_to_is_done_without(tmp_path: Path, command, own_data: list[str]) -> None:
+def test_a_cache_that_cannot_be_written_to_is_done_without(
+    tmp_path: Path, command, own_data: list[str]
+) -> None:
     (tmp_path / "cache").write_text("a file where a folder should be")
     result = command(tmp_path, *own_data, f"cache_dir={tmp_path / 'cache'}", "epochs=1")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert len(re.findall("cannot be written to .*; cache_dir=FOLDER chooses another place", result.stdout)) == 2
+    assert (
+        len(re.findall("cannot be written to .*; cache_dir=FOLDER chooses another place", result.stdout)) == 2
+    )
 
 
 @pytest.mark.parametrize(

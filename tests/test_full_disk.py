@@ -10,12 +10,10 @@ pytest.importorskip("resource", reason="limits and forks are those of POSIX syst
 ROOT = Path(__file__).resolve().parents[1]
 
 
-# every 9th, from the first on: Hydra's own record, the beginning, checkpoints, the models, the end
-@pytest.mark.parametrize(("fault", "every"), [("write", 9), ("once", 9), ("limit", 3)])
-def test_a_full_disk_costs_nothing_but_the_room(
-    environment: Callable[..., dict[str, str]], fault: str, every: int
-) -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "full_disk.py"), "--fault", fault, "--every", f"{every}"]
+def test_a_full_disk_costs_nothing_but_room(environment: Callable[..., dict[str, str]]) -> None:
+    # some writes of Hydra's own record, of checkpoints and of the models
+    command = [sys.executable, str(ROOT / "benchmarks" / "full_disk.py"), "--every", "20"]
+    command += ["--fault", "write", "once", "limit"]
     result = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert int(result.stdout.split()[0]) >= 4, "stages were tried"
+    assert int(result.stdout.split()[0]) >= 6, "stages were tried"

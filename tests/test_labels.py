@@ -279,3 +279,24 @@ def test_real_labels() -> None:
     assert halved.names == complete.names and len(complete) == 1500
     assert complete.mask.all() and abs(halved.mask.mean() - 0.5) < 0.02
     assert (halved.labels == complete.labels)[halved.mask].all()
+
+
+def test_a_column_assigns_images_to_parts(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("image,split,hat\na.jpg,train,1\nb.jpg,VAL,NA\nc.jpg,test,0\n")
+    table = read_labels(path)
+    assert table.attributes == ["hat"] and table.splits == ["train", "val", "test"]
+    assert table.labels[:, 0].tolist() == [1, 0, 0] and table.mask[:, 0].tolist() == [True, False, True]
+    assert table.take(np.array([2, 0])).splits == ["test", "train"]
+    path.write_text("image,hat,split\na.jpg,1,train\nb.jpg,0,both\nc.jpg,0\n")
+    with pytest.raises(
+        ValueError, match=r"line 3: expected train, val, test in column split, got 'both'\n.*line 4"
+    ):
+        read_labels(path)
+
+
+def test_an_attribute_may_be_called_split(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("image,split\na.jpg,1\nb.jpg,0\n")
+    table = read_labels(path)
+    assert table.attributes == ["split"] and table.splits is None

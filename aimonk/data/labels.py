@@ -17,6 +17,8 @@ PRESENT, ABSENT, UNKNOWN = 1, 0, -1
 # an empty field, which only commas and tabs can make, is unknown as well
 TOKENS = {"1": PRESENT, "0": ABSENT} | dict.fromkeys(["NA", "Na", "nA", "na", ""], UNKNOWN)
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".mpo"}
+SPLITS = ("train", "val", "test")
+SPLIT_COLUMN = "split"
 MAX_TOLD = 10
 
 
@@ -29,19 +31,22 @@ class LabelTable:
         attributes: Attribute names, A of them.
         labels: 1 present, 0 absent, [N, A] float32; 0 where unknown.
         mask: True where the label is known, [N, A].
+        splits: train, val or test, N of them, where the file has a column `split` that says so.
     """
 
     names: list[str]
     attributes: list[str]
     labels: np.ndarray = field(repr=False)
     mask: np.ndarray = field(repr=False)
+    splits: list[str] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def take(self, rows: np.ndarray) -> "LabelTable":
         """The same table with these rows only; rows are indices, [M]."""
-        return LabelTable([self.names[i] for i in rows], self.attributes, self.labels[rows], self.mask[rows])
+        names, splits = ([of[i] for i in rows] if of else None for of in (self.names, self.splits))
+        return LabelTable(names or [], self.attributes, self.labels[rows], self.mask[rows], splits)
 
     def counts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Present, absent and unknown entries of each attribute, [A] each."""
@@ -60,7 +65,8 @@ def tell(mistakes: Sequence[str]) -> str:
 def read_labels(path: Path, attributes: Sequence[str] | None = None) -> LabelTable:
     """Read a label file: `image_0.jpg 1 NA 0 1`, separated by white space, tabs or commas.
 
-    A first row without any 1, 0 or NA is a header that names the attributes.
+    A first row without any 1, 0 or NA is a header that names the attributes. A column that it calls `split`
+    says which images train, validate and test.
 
     Args:
         attributes: Names in place of the header's, or of Attr1, Attr2, ... where there is no header.
@@ -80,16 +86,25 @@ def read_labels(path: Path, attributes: Sequence[str] | None = None) -> LabelTab
     width = len(first) if header else Counter(len(split(text)) for _, text in rows).most_common(1)[0][0]
     if width < 2:
         raise ValueError(f"{path} line {line}: expected an image and its labels, got {text[:80]!r}")
-    names = _attribute_names(path, line, first[1:] if header else None, width - 1, attributes)
     body = rows[1:] if header else rows
     if not body:
         raise ValueError(f"{path.absolute()}: a header and no rows below it")
+    column = _split_column(first, split(body[0][1])) if header else None
+    if column is not None:
+        del first[column]
+        width -= 1
+    names = _attribute_names(path, line, first[1:] if header else None, width - 1, attributes)
 
     images: dict[str, tuple[int, int]] = {}  # name -> row in the table, line in the file
     values: list[list[int]] = []
+    parts: list[str] = []
     repeated: list[str] = []
     for line, text in body:
         fields = split(text)
+        part = fields.pop(column).lower() if column is not None and len(fields) > column else None
+        if column is not None and part not in SPLITS:
+            mistakes.append(f"{path} line {line}: expected {', '.join(SPLITS)} in column split, got {part!r}")
+            continue
         row = list(map(TOKENS.get, fields[1:]))
         problem = _find_mistake(fields, row, names)
         if problem is not None:
@@ -99,6 +114,7 @@ def read_labels(path: Path, attributes: Sequence[str] | None = None) -> LabelTab
         if name not in images:
             images[name] = (len(values), line)
             values.append(row)
+            parts += [part] if part is not None else []
         elif values[images[name][0]] == row:
             repeated.append(f"{name!r} (lines {images[name][1]} and {line})")
         else:
@@ -109,7 +125,8 @@ def read_labels(path: Path, attributes: Sequence[str] | None = None) -> LabelTab
     if repeated:
         log.warning("%s: the same row stands twice for %d images: %s", path, len(repeated), listed(repeated))
     table = np.array(values, dtype=np.int8)
-    return LabelTable(list(images), names, (table == PRESENT).astype(np.float32), table != UNKNOWN)
+    labels = (table == PRESENT).astype(np.float32)
+    return LabelTable(list(images), names, labels, table != UNKNOWN, parts or None)
 
 
 def warn_about_values(table: LabelTable) -> None:
@@ -186,6 +203,12 @@ def _are_labels(tokens: list[str]) -> bool:
 def _is_header(fields: list[str]) -> bool:
     no_labels = all(token not in TOKENS or token == "" for token in fields[1:])
     return no_labels and any(fields[1:]) and posixpath.splitext(fields[0])[1].lower() not in IMAGE_SUFFIXES
+
+
+def _split_column(header: list[str], fields: list[str]) -> int | None:
+    """Number of the column that assigns images to parts; an attribute may be called the same."""
+    columns = [i for i, name in enumerate(header) if i and name.lower() == SPLIT_COLUMN]
+    return next((i for i in columns if i < len(fields) and fields[i].lower() in SPLITS), None)
 
 
 def _attribute_names(

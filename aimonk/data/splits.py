@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from aimonk.data.duplicates import duplicate_groups
-from aimonk.data.labels import IMAGE_SUFFIXES, listed, tell
+from aimonk.data.labels import IMAGE_SUFFIXES, SPLITS, listed, tell
 
 log = logging.getLogger(__name__)
 
-SPLITS = ("train", "val", "test")
 BLOCK = 4096  # groups whose counts are held as float64 at once
 
 

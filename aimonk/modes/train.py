@@ -113,10 +113,9 @@ def train_split(
     held_out = {name: parts[name] for name in judged}
     write_text(out_dir / "predictions.csv", format_predictions(images.table, held_out, judged))
     conclude({name: judgement.scores for name, judgement in judged.items()})
-    notes, settings = data_notes(images, groups, parts), (out_dir / "config.yaml").read_text()
-    write_report(
-        out_dir / REPORT_FILE, out_dir.name, report, judged, images.table, parts, images.pixels, settings, notes
-    )
+    shown = (judged, images.table, parts, images.pixels)
+    about = ((out_dir / "config.yaml").read_text(encoding="utf-8"), data_notes(images, groups, parts))
+    write_report(out_dir / REPORT_FILE, out_dir.name, report, *shown, *about)
 
 
 def cross_validate(
@@ -168,10 +167,9 @@ def cross_validate(
     write_json(out_dir / "metrics.json", report)
     write_text(out_dir / "predictions.csv", format_predictions(table, {"val": rows}, judged))
     conclude({"val": judged["val"].scores})
-    notes, settings = data_notes(images, groups, everything), (out_dir / "config.yaml").read_text()
-    write_report(
-        out_dir / REPORT_FILE, out_dir.name, report, judged, table, {"val": rows}, images.pixels, settings, notes
-    )
+    shown = (judged, table, {"val": rows}, images.pixels)
+    about = ((out_dir / "config.yaml").read_text(encoding="utf-8"), data_notes(images, groups, everything))
+    write_report(out_dir / REPORT_FILE, out_dir.name, report, *shown, *about)
 
 
 def split_parts(cfg: DictConfig, images: ImageSet, groups: np.ndarray | None) -> Parts:
@@ -183,6 +181,9 @@ def split_parts(cfg: DictConfig, images: ImageSet, groups: np.ndarray | None) ->
     table, data = images.table, cfg.data
     if data.splits is not None:
         rows = assigned_split(Path(data.splits), table.names, groups)
+    elif table.splits is not None:
+        log.info("the column 'split' of the label file says which images train, validate and test")
+        rows = assigned_split(dict(zip(table.names, table.splits, strict=True)), table.names, groups)
     else:
         for key in ("val_fraction", "test_fraction"):
             if not 0 <= data[key] < 1:
@@ -196,7 +197,7 @@ def split_parts(cfg: DictConfig, images: ImageSet, groups: np.ndarray | None) ->
                 raise ValueError(f"{len(table)} images are too few: none is left for {name} ({fraction:g})")
     parts = dict(zip(SPLITS, rows, strict=True))
     if not len(parts["train"]):
-        raise ValueError(f"{data.splits}: no image is assigned to train")
+        raise ValueError("no image is assigned to train")
     return parts
 
 
