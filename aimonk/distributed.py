@@ -55,6 +55,15 @@ def add(values: Tensor) -> Tensor:
     return values
 
 
+def any_of(flag: object) -> bool:
+    """Whether the flag is true on any rank; all ranks have to ask together."""
+    if world() == 1:
+        return bool(flag)
+    flags: list[Any] = [None] * world()
+    dist.all_gather_object(flags, bool(flag))
+    return any(flags)
+
+
 def parts(count: int) -> list[np.ndarray]:
     """Every rank's share of 0..count-1; together the shares are everything once, in order."""
     return np.array_split(np.arange(count), world())

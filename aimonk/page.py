@@ -53,7 +53,8 @@ svg .good { stroke: var(--good); fill: var(--good) } svg .bad { stroke: var(--ba
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.4rem; font-size: .8rem; color: var(--soft) }
 .legend span { display: flex; align-items: center; gap: .4rem }
 img { max-width: 100% } .picture { margin: .6rem 0 } .picture img { display: block; border-radius: 4px }
-@media (prefers-color-scheme: dark) { .picture img { filter: invert(1) hue-rotate(180deg); mix-blend-mode: lighten } }
+@media (prefers-color-scheme: dark) {
+  .picture img { filter: invert(1) hue-rotate(180deg); mix-blend-mode: lighten } }
 .sides { display: grid; grid-template-columns: repeat(auto-fit, minmax(27rem, 1fr)); gap: .3rem 2rem }
   .sheet { display: flex; flex-wrap: wrap; gap: .6rem }
 .sheet figure { margin: 0; width: 112px; font-size: .7rem; line-height: 1.3; overflow-wrap: anywhere }
@@ -72,7 +73,8 @@ footer { margin-top: 3.5rem; padding-top: .8rem; border-top: 1px solid var(--lin
   --good: #0067a3;
   --bad: #b03a08; --bad-wash: #fdf3ec; --good-wash: #eef6fb } body { max-width: none; padding: 0;
   font-size: 11pt }
-  * { print-color-adjust: exact; -webkit-print-color-adjust: exact } .picture img { filter: none; mix-blend-mode: normal }
+  * { print-color-adjust: exact; -webkit-print-color-adjust: exact }
+  .picture img { filter: none; mix-blend-mode: normal }
   .picture, .sides, tr, .verdict { break-inside: avoid } h2, h3 { break-after: avoid } }
 """
 

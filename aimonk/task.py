@@ -144,7 +144,9 @@ class Phase:
     """A stretch of epochs in which the same stages are frozen.
 
     Attributes:
-        module: Inputs to logits: the trainable suffix, behind the frozen prefix where inputs are images.
+        suffix: Features, or images where nothing is frozen, to logits.
+        local: The same, compiled where that is asked for.
+        module: The same, summing gradients over all processes.
     """
 
     def __init__(self, task: Task, cut: int):
@@ -153,11 +155,8 @@ class Phase:
         fetch, is_features = task.fetch(cut)
         self.prefix = None if is_features or cut == 0 else task.classifier.prefix(cut)
         self.suffix = task.classifier.suffix(cut)
-        self.module: nn.Module = self.suffix
-        if task.settings.compile:
-            self.module = torch.compile(self.module)
-        if distributed.world() > 1:
-            self.module = DistributedDataParallel(self.module)
+        self.local = torch.compile(self.suffix) if task.settings.compile else self.suffix
+        self.module = DistributedDataParallel(self.local) if distributed.world() > 1 else self.local
         self.batches = BatchList()
         workers = task.settings.workers if task.slow_fetch and not is_features else 0
         rows = Rows(fetch, task.labels, task.mask)
@@ -172,7 +171,8 @@ class Phase:
                     inputs = self.prefix(inputs)
             elif self.cut > 0 and task.precision is None:
                 inputs = inputs.float()
-            return self.module(inputs)
+            # shares of the held-out images may be unequal, so with them processes do not wait for each other
+            return (self.module if torch.is_grad_enabled() else self.local)(inputs)
 
 
 @torch.inference_mode()

@@ -55,7 +55,7 @@ def fit(task: Task, progress: Progress, stop: Callable[[], object], save: Callab
         _keep_best(task, progress)
         _log_epoch(settings, progress)
         save()
-        if stop() or _is_stuck(settings, progress):
+        if distributed.any_of(stop()) or _is_stuck(settings, progress):
             return
 
 
@@ -77,16 +77,16 @@ def train_one_epoch(
     phase.batches.batches = batches[progress.batches :]
     # reading a loss waits for the GPU, so there losses are read many at a time
     block = 1 if task.device.type == "cpu" else 50
-    losses, known, images = [], [], 0
+    losses, known, rates, images = [], [], [], 0
     total = torch.zeros((), device=task.device)
 
     def read_losses() -> None:
         values = distributed.add(torch.stack(losses)).tolist() if losses else []
         progress.losses += values
         progress.known += known
-        losses.clear()
-        known.clear()
-        _check_finite(values, progress, task.optimizer)
+        _check_finite(values, rates, progress)
+        for read in (losses, known, rates):
+            read.clear()
 
     with show_progress(f"epoch {progress.epoch}/{settings.epochs}", len(batches)) as bar:
         bar.advance(progress.batches)
@@ -106,6 +106,7 @@ def train_one_epoch(
             images += len(batch.rows)
             if not batch.last:
                 continue
+            rates.append(highest_lr(task.optimizer))
             _step(task, phase)
             losses.append(total)
             known.append(batch.known)
@@ -121,7 +122,9 @@ def train_one_epoch(
             ):
                 read_losses()
                 save()
-            if stop():
+            # the processes agree on it, or they would wait for one another for ever; where losses were read
+            # they have just met anyway
+            if (not losses or distributed.world() == 1) and distributed.any_of(stop()):
                 break
     read_losses()
     progress.seconds += time.perf_counter() - started
@@ -141,15 +144,19 @@ def _step(task: Task, phase: Phase) -> None:
         task.average.update_parameters(task.classifier.suffix(task.lowest_cut))
 
 
-def _check_finite(values: list[float], progress: Progress, optimizer: Optimizer) -> None:
+def highest_lr(optimizer: Optimizer) -> float:
+    """The learning rate of the next step, the highest of all groups."""
+    return max(group["lr"] for group in optimizer.param_groups)
+
+
+def _check_finite(values: list[float], rates: list[float], progress: Progress) -> None:
     for i, value in enumerate(values):
         if not math.isfinite(value):
             del progress.losses[len(progress.losses) - len(values) + i + 1 :]
-            raise _diverged("the loss", progress, optimizer)
+            raise _diverged("the loss", progress, rates[i])
 
 
-def _diverged(what: str, progress: Progress, optimizer: Optimizer) -> FloatingPointError:
-    lr = max(group["lr"] for group in optimizer.param_groups)
+def _diverged(what: str, progress: Progress, lr: float) -> FloatingPointError:
     return FloatingPointError(
         f"{what} is not a finite number at iteration {len(progress.losses)} (epoch {progress.epoch}, "
         f"learning rate {lr:.3g}); try a lower optimizer.lr, clip_norm=1, loss.max_weight=10 with "
@@ -174,7 +181,7 @@ def _record(task: Task, phase: Phase, progress: Progress, batches: list[Batch]) 
         with averaged(task):
             logits = predict(task, phase, task.val_rows)
         if not torch.isfinite(logits).all():
-            raise _diverged("a logit of the validation images", progress, task.optimizer)
+            raise _diverged("a logit of the validation images", progress, highest_lr(task.optimizer))
         moved = [torch.as_tensor(a).to(task.device) for a in (logits, labels, mask)]
         probs = torch.sigmoid(logits.double()).numpy()
         record["val_loss"] = task.criterion(*moved).item()

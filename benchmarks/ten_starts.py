@@ -1,4 +1,4 @@
-"""Start ten runs at once on an empty cache: ten folders, one set of decoded images and features, ten equal curves.
+"""Start ten runs at once on an empty cache: ten folders, everything computed once, ten equal curves.
 
     python benchmarks/ten_starts.py --runs 10            # about two minutes on two cores
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def own_data(trained: SimpleNamespace, cache_dir: Path, tmp_path: Path) -> list[str]:
-    """Overrides for a data set of 60 images in `tmp_path / "data"` that a test may spoil, and a small network."""
+    """Overrides for a small network on 60 images in `tmp_path / "data"`, which a test may spoil."""
     data = shutil.copytree(cache_dir / "demo_60_0", tmp_path / "data")
     return [
         *("data=folder", f"data.images={data / 'images'}", f"data.labels={data / 'labels.txt'}"),

@@ -67,7 +67,8 @@ def format_page(found: Audit, whole: dict, pixels: np.ndarray, top: int) -> str:
         *show_copies(found, picture),
         "<h2>4. Can it be learned?</h2>",
         "<p>A linear model of a frozen network's features predicts each image from the others; labels are"
-        " shuffled to see how often chance does as well. The p-values are corrected for the number of attributes.</p>",
+        " shuffled to see how often chance does as well. A claim of evidence is corrected for the number of"
+        " attributes.</p>",
         *(f"<p>{mark(entry)}{escape(entry['sentence'])}</p>" for entry in found.attributes.values()),
         "" if found.shift is None else f"<p>Order of the rows: {escape(found.shift['sentence'])}.</p>",
         "<h2>5. Which labels look wrong?</h2>",

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -91,6 +90,9 @@ def fast_inference(module: nn.Module, example: Tensor) -> Engine:
             network, largest = fuse(module, example)
             fused = Engine("fused", network, max(int(GROUP_BYTES / largest), 1), example.shape[1:])
             why = _refuse(eager, fused, example[:2])
+        # by structure and not by a stopwatch, so that the same command gives the same numbers
+        if not any(isinstance(part, nn.BatchNorm2d) for part in module.modules()):
+            why = "it has no BatchNorm, and so next to nothing to gain"
     except Exception as error:  # whatever an unusual module, or a build of torch without oneDNN, raises
         why = f"{type(error).__name__}: {error}".splitlines()[0]
     if why is not None:
@@ -108,16 +110,4 @@ def _refuse(eager: Engine, fused: Engine, sample: Tensor) -> str | None:
     error = ((got - expected).abs().max() / expected.abs().max()).item()
     if not error <= TOLERANCE:  # nan included
         return f"outputs differ by {error:.1e} of the largest"
-    return "it is slower" if _is_slower(fused, eager, sample) else None
-
-
-def _is_slower(engine: Engine, reference: Engine, sample: Tensor) -> bool:
-    seconds = {reference: math.inf, engine: math.inf}
-    for _ in range(4):
-        for each in seconds:
-            start = time.thread_time()  # does not count what other processes take of the core
-            each(sample)
-            seconds[each] = min(seconds[each], time.thread_time() - start)
-        if seconds[engine] <= seconds[reference]:
-            break
-    return seconds[engine] > 1.05 * seconds[reference]
+    return None

@@ -2,8 +2,9 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
+from typing import get_type_hints
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from timm.layers import convert_sync_batchnorm
 
 from aimonk import distributed
-from aimonk.build import build, cache_folder
+from aimonk.build import build, cache_folder, check_types
 from aimonk.data.augmentation import FixedViews
 from aimonk.data.dataset import ImageSet
 from aimonk.data.labels import value_warnings
@@ -43,6 +44,7 @@ def check_components(cfg: DictConfig) -> None:
         raise ValueError(f"calibrate is {cfg.calibrate!r}; expected null, platt or temperature")
     if cfg.features.enabled not in ("auto", True, False):
         raise ValueError(f"features.enabled is {cfg.features.enabled!r}; expected auto, true or false")
+    check_types({"views": int | None, "limit_gb": float}, cfg.features, "features")
     if cfg.features.dtype not in ("auto", "float16", "float32"):
         raise ValueError(f"features.dtype is {cfg.features.dtype!r}; expected auto, float16 or float32")
 
@@ -53,6 +55,8 @@ def read_settings(cfg: DictConfig) -> Settings:
     Raises:
         ValueError: A setting that makes no sense.
     """
+    keys = [name for name in Settings.__dataclass_fields__ if name != "workers"]
+    check_types(get_type_hints(Settings), {key: cfg[key] for key in keys}, "")
     for key in ("epochs", "batch_size", "accumulate", "patience", "checkpoint_every"):
         if cfg[key] is not None and cfg[key] < 1:
             raise ValueError(f"{key} is {cfg[key]}; expected 1 or more")
@@ -65,7 +69,6 @@ def read_settings(cfg: DictConfig) -> Settings:
     if cfg.workers != "auto" and (not isinstance(cfg.workers, int) or cfg.workers < 0):
         raise ValueError(f"workers is {cfg.workers!r}; expected auto or a number of processes")
     workers = min(8, os.cpu_count() or 1) if cfg.workers == "auto" else cfg.workers
-    keys = [name for name in Settings.__dataclass_fields__ if name != "workers"]
     return Settings(**{key: cfg[key] for key in keys}, workers=workers)
 
 
@@ -98,7 +101,7 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
         criterion=loss.to(device),
         optimizer=optimizer,
         scheduler=build(cfg.scheduler)(optimizer, steps * settings.epochs),
-        fetch=open_inputs(cfg, images, augmentation, classifier, device),
+        fetch=open_inputs(cfg, images, augmentation, classifier, cuts, device),
         labels=table.labels,
         mask=table.mask,
         train_rows=train_rows,
@@ -112,7 +115,12 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
 
 
 def open_inputs(
-    cfg: DictConfig, images: ImageSet, augmentation: Callable, classifier: Classifier, device: torch.device
+    cfg: DictConfig,
+    images: ImageSet,
+    augmentation: Callable,
+    classifier: Classifier,
+    cuts: Sequence[int],
+    device: torch.device,
 ) -> Callable:
     """A function from the number of frozen stages to what gives the inputs, and if these are features."""
     pixels = Pixels(images.pixels, augmentation, cfg.data.image_size, cfg.data.resize)
@@ -137,7 +145,8 @@ def open_inputs(
         elif cfg.features.enabled is False:
             why = "features.enabled=false"
         stored = source.at(classifier, cut, engine, device) if why is None else None
-        if stored is None and cfg.features.enabled is True:
+        # a policy may end with nothing frozen; to ask for features where nothing ever is, is a mistake
+        if stored is None and cfg.features.enabled is True and (cut > 0 or not any(cuts)):
             raise ValueError(f"features.enabled=true, but {why or 'the features do not fit into the store'}")
         if why is not None:
             log.info("features are not stored: %s", why)

@@ -86,6 +86,8 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         for leftover in out_dir.rglob(STATE_FILE):
             leftover.unlink()
     log.info("%s: %s", state, out_dir)
+    if state == "interrupted":
+        raise KeyboardInterrupt  # all is written; this ends a sweep as well, and tells the shell
 
 
 def is_finished(out_dir: Path) -> bool:
@@ -125,14 +127,14 @@ def cross_validate(
     out_dir: Path,
     stop: Callable[[], signal.Signals | None],
 ) -> None:
-    """Train a model per fold, score every image by the model that did not see it, then train one on all images."""
+    """Train a model per fold, score each image by the one that did not see it, then train one on all."""
     table, folds = images.table, cfg.data.folds
     rows = np.arange(len(table))
     pooled, spread = np.zeros((cfg.data.repeats, *table.labels.shape)), []
     for repeat in range(cfg.data.repeats):
         fold_of = stratified_folds(table.labels, table.mask, folds, groups, cfg.seed + repeat)
         for fold in range(folds):
-            if stop():
+            if distributed.any_of(stop()):
                 raise KeyboardInterrupt("cross-validation was interrupted: its folds so far are kept")
             name = f"fold_{fold + 1}" if cfg.data.repeats == 1 else f"repeat_{repeat + 1}_fold_{fold + 1}"
             log.info("%s", name)
@@ -209,8 +211,8 @@ def conclude(scores: dict[str, dict]) -> None:
     last = scores.get("test", scores.get("val"))
     if last is None:
         log.info(
-            "nothing was held out, so nothing is known of how the model does on new images: data.val_fraction=0.2 "
-            "would tell, and mode=audit whether the labels can be learned at all"
+            "nothing was held out, so nothing is known of how the model does on new images: "
+            "data.val_fraction=0.2 would tell, and mode=audit whether the labels can be learned at all"
         )
         return
     log.info("verdict: %s", verdict(last))
