@@ -68,7 +68,7 @@ def cell(
 
 def whisker(value: float, interval: list[float] | None, chance: float | None, key: str) -> str:
     """A drawing of a score on the way from 0 to 1; filled where its whole interval lies above chance."""
-    kind = "good" if chance is not None and value > chance else "bad"
+    kind = "good" if chance is not None and above(interval, chance) else "bad"
     middle = HEIGHT / 2
     lines = [f'<line class="axis" x1="{EDGE}" x2="{LENGTH - EDGE}" y1="{middle}" y2="{middle}"/>']
     if interval is not None:

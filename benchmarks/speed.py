@@ -4,8 +4,8 @@
     python benchmarks/speed.py IMAGES LABELS frozen infer       # of: frozen finetune last sweep infer start
 
 Both sides are whole commands, start-up included. The plain script (benchmarks/plain.py) is timed for two
-epochs, and longer runs of it are its start-up and so many of its second epoch; everything of aimonk's is really
-run. ResNet18's weights are a stand-in file with random numbers, which take as long as any.
+epochs; longer runs of it are its start-up and so many of its second epoch, and all of aimonk's are really run.
+ResNet18's weights are a stand-in file with random numbers, which take as long as any.
 """
 
 import argparse

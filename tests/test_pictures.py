@@ -67,6 +67,8 @@ def test_precision_recall_shows_chance_and_the_decision(case: dict, tmp_path: Pa
         np.testing.assert_allclose(drawn["chance"][:, 1], entry["prevalence"])
         np.testing.assert_allclose(drawn["as decided"], [[entry["recall"], entry["precision"]]])
         curve = drawn["precision"]
+        (line,) = [line for line in axes.lines if line.get_label() == "precision"]
+        assert line.get_drawstyle() == "steps-pre", "the area below is the sum below"
         assert (np.diff(curve[:, 0]) * curve[1:, 1]).sum() == pytest.approx(entry["ap"])
         assert curve[-1, 0] == 1
     assert texts(figure.axes[3]) == ["one value only"] and texts(figure.axes[4]) == ["nothing known"]
