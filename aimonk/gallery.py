@@ -127,7 +127,7 @@ def show_mistakes(mistakes: Sequence[Mistakes], thumbs: dict[int, np.ndarray], n
 
     def figure(row: int, prob: float) -> str:
         image = images.get(row, '<div class="gone"></div>')
-        return f"<figure>{image}<figcaption><b>{short(prob)}</b> {names[row]}</figcaption></figure>"
+        return f"<figure>{image}<figcaption><b>{short(prob)}</b> {isolated(names[row])}</figcaption></figure>"
 
     def sheet(entries: list[tuple[int, float]], count: int, what: str) -> str:
         shown = "".join(figure(row, prob) for row, prob in entries)

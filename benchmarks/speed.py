@@ -4,7 +4,7 @@
     python benchmarks/speed.py IMAGES LABELS frozen infer       # of: frozen finetune last sweep infer start
 
 Both sides are whole commands, start-up included. The plain script (benchmarks/plain.py) is timed for two
-epochs; longer runs of it are its start-up and so many of its second epoch, and all of aimonk's are really run.
+epochs; longer runs of it are its start-up and so many of its second epoch, aimonk's are really run.
 ResNet18's weights are a stand-in file with random numbers, which take as long as any.
 """
 
