@@ -10,6 +10,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -17,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from aimonk.overrides import continue_run, quote_paths
 
 log = logging.getLogger("aimonk")
+TOLD = (HydraException, OmegaConfBaseException)
 failed_jobs: list[str] = []
 
 
@@ -33,7 +35,8 @@ def main(cfg: DictConfig) -> None:
         if hydra_cfg.mode == RunMode.RUN:
             sys.exit(1)
         if not hydra_cfg.launcher._target_.endswith("BasicLauncher"):
-            raise  # this is another process than the one that counts the failed jobs
+            # this is another process than the one that counts the failed jobs
+            raise RuntimeError(f"job {hydra_cfg.job.id}: {error}") from error
         failed_jobs.append(hydra_cfg.job.id)  # the sweep goes on with its other jobs
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)  # as of a process that the signal ended; ends a sweep as well
@@ -44,11 +47,19 @@ def main(cfg: DictConfig) -> None:
 
 def start(arguments: list[str]) -> None:
     """Compose the config from command-line arguments and call the mode for each job."""
+    logging.raiseExceptions = False  # a full disk must not answer each line of the log with a traceback
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own errors come here, and not as a traceback
     try:
         sys.argv[1:] = quote_paths(continue_run(arguments))
+        main()
     except FileNotFoundError as error:
         sys.exit(str(error))
-    main()
+    except HydraException as error:
+        sys.exit("\n".join(str(e) for e in (error, error.__cause__) if isinstance(e, TOLD)))
+    except (OSError, ValueError) as error:
+        # before a mode is called, only the run folder can fail: Hydra makes it, and opens run.log in it
+        cause = error.__cause__ or error
+        sys.exit(f"the run folder cannot be written to ({cause}); hydra.run.dir=FOLDER chooses another")
     sys.exit(1 if failed_jobs else 0)
 
 

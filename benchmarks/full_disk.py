@@ -18,6 +18,7 @@ import io
 import json
 import logging
 import os
+import re
 import resource
 import runpy
 import subprocess
@@ -40,7 +41,7 @@ SMALL = [
     "batch_size=8",
     "checkpoint_every=3",
 ]
-ADVICE = "make room"
+ADVICE = re.compile("make room|hydra.run.dir=FOLDER chooses another")
 
 
 class FullDisk:
@@ -161,7 +162,7 @@ def find_faults(ended: Ended, folder: Path, can_tell: bool) -> list[str]:
         wrong.append(f"exit status {ended.status}")
     if "Traceback" in ended.output or "--- Logging error" in ended.output:
         wrong.append("a traceback on the terminal")
-    if sum(ADVICE in line for line in ended.output.splitlines()) != 1:
+    if sum(bool(ADVICE.search(line)) for line in ended.output.splitlines()) != 1:
         wrong.append("no line that says what to do")
     if any(path.name.endswith(".tmp") for path in folder.rglob("*")):
         wrong.append("a file that is not whole was left")
@@ -175,7 +176,7 @@ def find_faults(ended: Ended, folder: Path, can_tell: bool) -> list[str]:
         told = json.loads(status.read_text())
         if told["state"] == "finished":
             wrong.append("status.json says that it has finished")
-        if can_tell and not (told["state"] == "failed" and ADVICE in told["reason"]):
+        if can_tell and not (told["state"] == "failed" and ADVICE.search(told["reason"])):
             wrong.append(f"status.json says {told}")
     return wrong
 

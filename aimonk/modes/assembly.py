@@ -44,6 +44,7 @@ def check_components(cfg: DictConfig) -> None:
         raise ValueError(f"calibrate is {cfg.calibrate!r}; expected null, platt or temperature")
     if cfg.features.enabled not in ("auto", True, False):
         raise ValueError(f"features.enabled is {cfg.features.enabled!r}; expected auto, true or false")
+    check_types({"deterministic": bool}, cfg, "")
     check_types({"views": int | None, "limit_gb": float}, cfg.features, "features")
     if cfg.features.dtype not in ("auto", "float16", "float32"):
         raise ValueError(f"features.dtype is {cfg.features.dtype!r}; expected auto, float16 or float32")

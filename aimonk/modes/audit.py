@@ -63,7 +63,8 @@ def frozen_features(cfg: DictConfig, images: ImageSet) -> np.ndarray:
     device = pick_device(cfg.device)
     classifier = Classifier(build(cfg.backbone), len(images.table.attributes))
     classifier = classifier.to(device, memory_format=torch.channels_last).eval()
-    fetch, is_features = open_inputs(cfg, images, Unchanged(), classifier, device)(len(classifier.stages))
+    whole = len(classifier.stages)
+    fetch, is_features = open_inputs(cfg, images, Unchanged(), classifier, [whole], device)(whole)
     if not is_features:
         raise ValueError("the audit needs stored features: features.enabled=auto, and room in cache_dir")
     rows = torch.arange(len(images))

@@ -23,12 +23,13 @@ from aimonk.checkpoint import (
 from aimonk.data.dataset import ImageSet
 from aimonk.data.duplicates import find_groups
 from aimonk.data.splits import SPLITS, assigned_split, stratified_folds, stratified_split
+from aimonk.determinism import make_deterministic
 from aimonk.device import pick_device
 from aimonk.evaluation import verdict
 from aimonk.interrupt import Interrupt
 from aimonk.modes.assembly import check_components
 from aimonk.modes.training_run import Parts, choose, judge_parts, train_once, write_models
-from aimonk.report import REPORT_FILE, data_notes, write_report
+from aimonk.report import REPORT_FILE, Notes, data_notes, write_report
 from aimonk.results import format_predictions, format_splits
 from aimonk.resume import (
     DATA_FILE,
@@ -55,6 +56,7 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         FloatingPointError: The loss is not a number any more.
     """
     check_components(cfg)
+    make_deterministic(cfg.deterministic)  # before pick_device starts CUDA
     distributed.start(pick_device(cfg.device))
     begun = distributed.share(out_dir)  # ranks other than 0 have a folder of their own, which is thrown away
     if cfg.resume is not None:
@@ -116,7 +118,8 @@ def train_split(
     write_text(out_dir / "predictions.csv", format_predictions(images.table, held_out, judged))
     conclude({name: judgement.scores for name, judgement in judged.items()})
     shown = (judged, images.table, parts, images.pixels)
-    about = ((out_dir / "config.yaml").read_text(encoding="utf-8"), data_notes(images, groups, parts))
+    notes = data_notes(images, groups, parts) + run_notes(report)
+    about = ((out_dir / "config.yaml").read_text(encoding="utf-8"), notes)
     write_report(out_dir / REPORT_FILE, out_dir.name, report, *shown, *about)
 
 
@@ -170,7 +173,8 @@ def cross_validate(
     write_text(out_dir / "predictions.csv", format_predictions(table, {"val": rows}, judged))
     conclude({"val": judged["val"].scores})
     shown = (judged, table, {"val": rows}, images.pixels)
-    about = ((out_dir / "config.yaml").read_text(encoding="utf-8"), data_notes(images, groups, everything))
+    notes = data_notes(images, groups, everything) + run_notes(report)
+    about = ((out_dir / "config.yaml").read_text(encoding="utf-8"), notes)
     write_report(out_dir / REPORT_FILE, out_dir.name, report, *shown, *about)
 
 
@@ -201,6 +205,12 @@ def split_parts(cfg: DictConfig, images: ImageSet, groups: np.ndarray | None) ->
     if not len(parts["train"]):
         raise ValueError("no image is assigned to train")
     return parts
+
+
+def run_notes(report: dict) -> Notes:
+    """What the report says of how the run was computed."""
+    names = report.get("not_deterministic", [])
+    return [("not deterministic", ", ".join(names))] if names else []
 
 
 def conclude(scores: dict[str, dict]) -> None:

@@ -13,6 +13,7 @@ from aimonk import distributed, plots
 from aimonk.calibration import Calibration
 from aimonk.checkpoint import LAST_FILE, MODEL_FILE, ModelInfo, save_model, write_text
 from aimonk.data.dataset import ImageSet
+from aimonk.determinism import noting_exceptions
 from aimonk.evaluation import Judgement, Operating, choose_operating, judge, judge_choice
 from aimonk.modes.assembly import build_task
 from aimonk.results import format_losses
@@ -62,7 +63,10 @@ def train_once(
         if distributed.rank() == 0:
             save_state(out_dir / STATE_FILE, task, progress)
 
-    fit(task, progress, stop, save)
+    with noting_exceptions() as exceptions:
+        fit(task, progress, stop, save)
+    if exceptions:
+        log.warning("deterministic=true: torch has no such algorithm for %s", ", ".join(sorted(exceptions)))
     if stop() == signal.SIGTERM:
         raise SystemExit(TERMINATED)  # there may be no time for more than the state, which is saved
     with averaged(task):
@@ -88,6 +92,8 @@ def train_once(
         "epoch_seconds": progress.epoch_seconds,
         "epochs": progress.history,
     }
+    if exceptions:
+        report["not_deterministic"] = sorted(exceptions)
     return Outcome(task, logits, whole, kept, last, report)
 
 
