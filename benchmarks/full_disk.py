@@ -275,7 +275,8 @@ def _at(stage: Stage, common: list[str], folder: Path, make_room: Callable, curv
     make_room()
     begun = (folder / ".hydra" / "hydra.yaml").is_file()
     again = attempt([f"resume={folder}"] if begun else start)
-    if "start it again" in again.output:  # it had not come to the point from which it can go on
+    # it may not have come to the point from which it can go on
+    if "start it again" in again.output and "Traceback" not in again.output:
         again = attempt(start)
     if again.status != 0:
         wrong.append(f"it does not go on: {again.output}")

@@ -5,9 +5,9 @@
     python benchmarks/fuzz.py checkpoint -max_total_time=300     # checkpoints
     python benchmarks/fuzz.py pickle -max_total_time=300         # what a checkpoint's zip file holds
 
-Anything but a result, ValueError or FileNotFoundError is a finding, so is more than 5 s or 1 GB. libFuzzer
-writes the input to a file `crash-...`, `timeout-...` or `oom-...` in the working folder. Inputs that found
-something are kept in tests/corpus/, from which the next run starts; tests/test_corpus.py reads them all.
+Anything but a result, ValueError or FileNotFoundError is a finding, and so is more than 5 s or 1 GB. The
+input is written to `crash-...`, `timeout-...` or `oom-...` in the working folder. Such inputs belong into
+tests/corpus/<reader>/, from which the next run starts; so far there are none.
 """
 
 import contextlib

@@ -27,6 +27,7 @@ RUN = [
     "data=folder",
     "data.image_size=16",
     "data.val_fraction=0.1",
+    "data.duplicate_distance=null",
     "backbone=timm",
     "backbone.name=test_resnet",
     "backbone.weights=random",
