@@ -7,7 +7,9 @@ from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 MULTIRUN = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 # keys whose value is a path; Hydra would read commas, brackets, quotes or letters outside ASCII as grammar
@@ -43,10 +45,12 @@ def continue_run(arguments: Sequence[str]) -> list[str]:
         return list(arguments)
     sweep = any(argument in MULTIRUN for argument in arguments)
     record = folder / ("multirun.yaml" if sweep else ".hydra/hydra.yaml")
+    nothing = f"no {'sweep' if sweep else 'run'} to go on with at {folder.absolute()}"
     if not record.is_file():
-        what = "sweep" if sweep else "run"
-        raise FileNotFoundError(f"no {what} to go on with at {folder.absolute()}: it has no {record.name}")
-    overrides = OmegaConf.load(record).hydra.overrides
+        raise FileNotFoundError(f"{nothing}: it has no {record.name}")
+    overrides = _read_overrides(record)
+    if overrides is None:
+        raise FileNotFoundError(f"{nothing}: its {record.name} is not whole; start it again")
     own = [
         a for a in overrides.hydra if not a.startswith(("hydra.mode=", "hydra.run.dir=", "hydra.sweep.dir="))
     ]
@@ -59,6 +63,17 @@ def continue_run(arguments: Sequence[str]) -> list[str]:
     # among the overrides, since Hydra's parser wants them all in a row
     first = next(i for i, argument in enumerate(arguments) if "=" in argument)
     return [*arguments[:first], *before, *arguments[first:]]
+
+
+def _read_overrides(record: Path) -> DictConfig | None:
+    """What Hydra noted of the command line; None where the disk was full before it had written all."""
+    complete = record.with_name("overrides.yaml")  # of a run, it writes this last
+    try:
+        overrides = OmegaConf.load(record).hydra.overrides
+        whole = record.name == "multirun.yaml" or OmegaConf.load(complete) == overrides.task
+        return overrides if whole and overrides.hydra is not None else None
+    except (OSError, OmegaConfBaseException, YAMLError):
+        return None
 
 
 def _quote(argument: str, sweep: bool) -> str:
