@@ -14,7 +14,8 @@ from rich.text import Text
 
 from aimonk.checkpoint import replacing, write_text
 from aimonk.data.images import decode
-from aimonk.results import format_table, guard
+from aimonk.results import format_table
+from aimonk.text import guard, printable
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def to_text(answers: list[Answer], attributes: list[str], checkpoint: str) -> st
     lines = []
     for answer in answers:
         probs = ", ".join(f"{name} {p:.3f}" for name, p in answer.probs.items())
-        lines.append(f"{answer.image}: {', '.join(answer.present) or 'nothing'} ({probs})\n")
+        lines.append(printable(f"{answer.image}: {', '.join(answer.present) or 'nothing'} ({probs})") + "\n")
     return "".join(lines)
 
 

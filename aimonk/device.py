@@ -1,5 +1,7 @@
 """Where the numbers are crunched."""
 
+import ctypes
+
 import torch
 
 from aimonk import distributed
@@ -22,4 +24,19 @@ def pick_device(name: str) -> torch.device:
         raise ValueError(f"device={name} cannot be used here ({str(error).splitlines()[0]})") from None
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    if device.type == "cpu":
+        keep_freed_memory()
     return device
+
+
+def keep_freed_memory() -> None:
+    """Let the C library hand out large blocks again, which it would return to the system.
+
+    The system clears every page that it gives: some 8 % of a training step of ResNet18. Only glibc is told.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
+        return
+    mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD: blocks below 1 GiB come from the heap
+    mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD: up to 1 GiB of it may lie free

@@ -3,7 +3,7 @@
 import base64
 from html import escape
 
-from aimonk.tables import printable
+from aimonk.text import printable
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 

@@ -8,13 +8,14 @@ import numpy as np
 from aimonk.checkpoint import write_text
 from aimonk.data.dataset import ImageSet
 from aimonk.data.duplicates import duplicate_groups
-from aimonk.data.labels import LabelTable, listed
+from aimonk.data.labels import LabelTable
 from aimonk.evaluation import Judgement, verdict
 from aimonk.gallery import draw_mistakes, fetch_thumbnails, show_mistakes, worst_mistakes
 from aimonk.page import details, document, isolated, picture, section, text
 from aimonk.panels import DPI, hardest, plot_decisions, plot_precision_recall, plot_reliability
 from aimonk.plots import save
 from aimonk.scoreboard import balance_table, folds_table, full_table, optimistic_table, score_table
+from aimonk.text import listed
 
 REPORT_FILE, LOSS_FILE = "report.html", "loss_curve.png"
 TITLES = {"test": "test images", "val": "validation images", "evaluated": "evaluated images"}

@@ -8,18 +8,7 @@ import numpy as np
 
 from aimonk.data.labels import LabelTable
 from aimonk.evaluation import Judgement
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-def guard(text: str) -> str:
-    """A text that no spreadsheet runs as a formula: an apostrophe stands before what could start one."""
-    return f"'{text}" if text.startswith(FORMULA) else text
-
-
-def unguard(text: str) -> str:
-    """What `guard` was given."""
-    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
+from aimonk.text import guard
 
 
 def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -12,8 +12,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from aimonk.checkpoint import load_tensors, save_tensors
-from aimonk.data.labels import LabelTable, listed
+from aimonk.data.labels import LabelTable
 from aimonk.task import Progress, Task, trained_state
+from aimonk.text import listed
 
 log = logging.getLogger(__name__)
 

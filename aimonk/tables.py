@@ -7,15 +7,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from aimonk.text import printable
+
 SHOWN = {"ap": "AP", "auroc": "AUROC", "f1": "F1"}
 SHOWN_OVERALL = {"ap": "mean_ap", "auroc": "mean_auroc", "f1": "f1_macro"}
 LONGEST_NAME = 32
-JOINERS = "\u200c\u200d"  # invisible, but part of how some scripts are written
-
-
-def printable(text: str) -> str:
-    """A text without characters that could steer a terminal, turn a line around, or not be written at all."""
-    return "".join(c if c.isprintable() or c in JOINERS else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def shorten(name: str, longest: int = LONGEST_NAME) -> str:

@@ -176,16 +176,24 @@ class Phase:
 
 
 @torch.inference_mode()
-def predict(task: Task, phase: Phase, rows: np.ndarray) -> Tensor:
-    """Logits of rows of the label table as they are, without augmentation, [n, A] on the CPU."""
+def predict(task: Task, phase: Phase, rows: np.ndarray) -> tuple[np.ndarray, Tensor]:
+    """Logits of rows of the label table, without augmentation.
+
+    Returns:
+        The rows whose images are there, [n], and their logits, [n, A] on the CPU.
+    """
     task.classifier.eval()
     mine = rows[distributed.parts(len(rows))[distributed.rank()]]
     size = 4 * task.settings.batch_size
     blocks = [mine[i : i + size] for i in range(0, len(mine), size)]
     phase.batches.batches = [Batch(block, np.zeros_like(block), 0, True, True) for block in blocks]
-    parts = [phase.logits(task, inputs).float() for inputs, _, _ in phase.loader]
-    empty = torch.zeros(0, task.labels.shape[1], device=task.device)
-    return distributed.join(torch.cat([empty, *parts]))
+    parts = [torch.zeros(0, task.labels.shape[1], device=task.device)]
+    there = [torch.zeros(0, dtype=torch.bool)]
+    for inputs, _, _, had in phase.loader:
+        parts.append(phase.logits(task, inputs).float())
+        there.append(had)
+    kept = distributed.join(torch.cat(there))
+    return rows[kept.numpy()], distributed.join(torch.cat(parts))[kept]
 
 
 @contextmanager

@@ -90,7 +90,7 @@ def train_one_epoch(
 
     with show_progress(f"epoch {progress.epoch}/{settings.epochs}", len(batches)) as bar:
         bar.advance(progress.batches)
-        for batch, (inputs, labels, mask) in zip(phase.batches.batches, phase.loader, strict=True):
+        for batch, (inputs, labels, mask, _) in zip(phase.batches.batches, phase.loader, strict=True):
             if batch.first:
                 # randomness inside the network is a function of the iteration, so a resumed run repeats it
                 key = np.random.SeedSequence([settings.seed, progress.epoch, progress.batches])
@@ -177,9 +177,9 @@ def _record(task: Task, phase: Phase, progress: Progress, batches: list[Batch]) 
         "f1_macro": None,
     }
     if len(task.val_rows):
-        labels, mask = task.labels[task.val_rows], task.mask[task.val_rows]
         with averaged(task):
-            logits = predict(task, phase, task.val_rows)
+            rows, logits = predict(task, phase, task.val_rows)
+        labels, mask = task.labels[rows], task.mask[rows]
         if not torch.isfinite(logits).all():
             raise _diverged("a logit of the validation images", progress, highest_lr(task.optimizer))
         moved = [torch.as_tensor(a).to(task.device) for a in (logits, labels, mask)]

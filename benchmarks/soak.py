@@ -50,7 +50,7 @@ def finish(process: subprocess.Popen) -> None:
 
 
 def soak(work: Path, kills: int, epochs: int, seed: int) -> dict:
-    """Train undisturbed and disturbed; returns what there is to report.
+    """Train undisturbed, and then disturbed as often as it takes; returns what there is to report.
 
     Raises:
         AssertionError: The two differ.
@@ -62,34 +62,45 @@ def soak(work: Path, kills: int, epochs: int, seed: int) -> dict:
     finish(start(*common, f"hydra.run.dir={work / 'whole'}"))
     whole = time.perf_counter() - begun
 
-    command = [*common, f"hydra.run.dir={work / 'cut'}"]
-    struck = died_early = attempts = 0
-    while struck < kills:
-        process, attempts = start(*command), attempts + 1
+    report = {"kills": 0, "runs": 0, "starts": 0, "failed on their own": 0}
+    while report["kills"] < kills:
+        cut = work / f"cut{report['runs']}"
+        _disturb([*common, f"hydra.run.dir={cut}"], cut, moments, 1.05 * whole, kills, report)
+        report["runs"] += 1
+        _compare(cut, work / "whole")
+    rows = len((work / "whole" / "loss.csv").read_text().splitlines()) - 1
+    return report | {"iterations of each run": rows}
+
+
+def _disturb(
+    command: list[str], folder: Path, moments: random.Random, longest: float, kills: int, report: dict
+) -> None:
+    """Bring one run to its end, killing it again and again."""
+    while not _is_finished(folder):
+        process = start(*command)
+        report["starts"] += 1
         try:
-            process.wait(timeout=moments.uniform(0, 1.05 * whole))
-            died_early += process.returncode != 0
-            if (work / "cut" / "status.json").is_file() and "finished" in (
-                work / "cut" / "status.json"
-            ).read_text():
-                break  # it came to its end between two kills
+            process.wait(timeout=moments.uniform(0, longest) if report["kills"] < kills else None)
+            report["failed on their own"] += process.returncode != 0
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
-            struck += 1
-        if (work / "cut" / ".hydra" / "hydra.yaml").is_file():
-            command = [f"resume={work / 'cut'}"]
-    if "finished" not in (work / "cut" / "status.json").read_text():
-        finish(start(*command))
-    assert (work / "cut" / "loss.csv").read_bytes() == (work / "whole" / "loss.csv").read_bytes(), (
-        "curves differ"
-    )
+            report["kills"] += 1
+        if (folder / ".hydra" / "hydra.yaml").is_file():
+            command = [f"resume={folder}"]
+
+
+def _is_finished(folder: Path) -> bool:
+    status = folder / "status.json"
+    return status.is_file() and "finished" in status.read_text()
+
+
+def _compare(cut: Path, whole: Path) -> None:
+    assert (cut / "loss.csv").read_bytes() == (whole / "loss.csv").read_bytes(), f"the curve of {cut} differs"
     for name in ("aimonk_model.pth", "aimonk_model_last.pth"):
-        one, other = (torch.load(work / run / name, weights_only=True)["state"] for run in ("cut", "whole"))
+        one, other = (torch.load(run / name, weights_only=True)["state"] for run in (cut, whole))
         assert one.keys() == other.keys()
-        assert all(torch.equal(one[key], other[key]) for key in one), f"{name} differs"
-    rows = len((work / "whole" / "loss.csv").read_text().splitlines()) - 1
-    return {"kills": struck, "starts": attempts, "failed on their own": died_early, "iterations": rows}
+        assert all(torch.equal(one[key], other[key]) for key in one), f"{name} of {cut} differs"
 
 
 if __name__ == "__main__":
@@ -103,4 +114,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         report = soak(Path(folder), options.kills, options.epochs, options.seed)
     print("\n".join(f"{key}: {value}" for key, value in report.items()))
-    print("curve and weights equal those of the undisturbed run bit for bit")
+    print("all curves and weights equal those of the undisturbed run bit for bit")

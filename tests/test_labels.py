@@ -9,8 +9,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aimonk.data.labels import LabelTable, listed, read_labels, tell, warn_about_values
+from aimonk.data.labels import LabelTable, read_labels, warn_about_values
 from aimonk.losses import count_pos_weight
+from aimonk.text import listed, printable, tell
 
 REAL_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 TOKENS = np.array(["0", "1", "NA"])
@@ -135,6 +136,7 @@ def test_attribute_names(write, header: str) -> None:
         ("a.jpg\nb.jpg\n", "line 1: expected an image and its labels, got 'a.jpg'"),
         ("image,hat,hat\na.jpg,1,0\n", "line 1: two attributes are called 'hat'"),
         ("image,hat,\na.jpg,1,0\n", "line 1: an attribute has no name"),
+        ("image,h\x1b[2Jat\na.jpg,1\n", "line 1: 'h\\x1b[2Jat', an attribute, has characters that cannot"),
         (b"a.jpg 1\nb\xff.jpg 1\n", "line 2: not UTF-8 text; save the file as UTF-8"),
         ("a.jpg 1\n".encode("utf-16"), "line 1: not UTF-8 text; save the file as UTF-8"),
     ],
@@ -209,7 +211,7 @@ def files(draw: st.DrawFn) -> tuple[list[list[str]], list[str] | None, bytes]:
         [f"{name}{i}.jpg", *TOKENS[rng.integers(0, 3, attributes)].tolist()]
         for i, name in enumerate(draw(st.lists(text, min_size=images, max_size=images)))
     ]
-    labels = text.filter(lambda s: s.lower() not in ("1", "0", "na"))
+    labels = text.filter(lambda s: s.lower() not in ("1", "0", "na") and printable(s) == s)
     header = draw(st.none() | st.lists(labels, min_size=attributes, max_size=attributes, unique=True))
     lines = [["image", *header]] if header else []
     for name, *tokens in rows:

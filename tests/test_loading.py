@@ -81,21 +81,24 @@ def test_a_file_that_vanishes_is_left_out(files: list[Path], caplog: pytest.LogC
     assert there.tolist() == [True, False, False, True]
     assert images[0].any() and not images[1].any() and images.shape == (4, 3, SIZE, SIZE)
     assert [str(files[i]) in record.message for i, record in enumerate(caplog.records, 1)] == [True, True]
-    assert "No such file or directory; left out of this batch" in caplog.records[0].message
+    assert "No such file or directory; left out from here on" in caplog.records[0].message
+    fetch(torch.tensor([1, 2, 3]), torch.zeros(3, dtype=torch.int64))
+    assert len(caplog.records) == 2  # told once
     labels, mask = table()
     mask[:4] = True
     (batch,) = [Rows(fetch, labels, mask).__getitems__([(i, 0) for i in range(4)])]
     assert batch[2].tolist() == [[True, True], [False, False], [False, False], [True, True]]
+    assert batch[3].tolist() == [True, False, False, True]
 
 
 def test_rows(pixels: np.ndarray) -> None:
     labels, mask = table()
     rows = Rows(Pixels(pixels, none(), SIZE, "squash"), labels, mask)
     assert len(rows) == N
-    inputs, y, m = rows.__getitems__([(5, 0), (PADDING, 0), (7, 0)])
+    inputs, y, m, there = rows.__getitems__([(5, 0), (PADDING, 0), (7, 0)])
     assert inputs.shape == (3, 3, SIZE, SIZE)
     assert (y[[0, 2]].numpy() == labels[[5, 7]]).all() and (m[[0, 2]].numpy() == mask[[5, 7]]).all()
-    assert not m[1].any()  # padding counts for nothing
+    assert not m[1].any() and there.tolist() == [True, False, True]  # padding counts for nothing
     assert y.dtype == torch.float32 and m.dtype == torch.bool
 
 

@@ -14,7 +14,8 @@ from aimonk.data.labels import LabelTable
 from aimonk.evaluation import Judgement, choose_operating, judge, judge_choice, verdict
 from aimonk.report import TITLES, write_report
 from aimonk.scoreboard import cell, optimistic_table, whisker
-from aimonk.tables import format_scores, printable
+from aimonk.tables import format_scores
+from aimonk.text import printable
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
 

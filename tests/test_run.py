@@ -290,14 +290,25 @@ def test_misspelt_keys_are_told(argument: str, told: str, command, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("argument", "told"),
-    [("data=folder", r"^no label file at .*/labels\.txt"), ("backbone=timm", r"backbone\.name")],
+    ("arguments", "told"),
+    [
+        (["data=folder"], r"^no label file at .*/labels\.txt"),
+        (["backbone=timm"], r"backbone\.name"),
+        (
+            ["backbone=timm", "backbone.name=vit_tiny_patch16_224", "backbone.weights=random"],
+            r"^vit_tiny_patch16_224 takes 224 x 224 pixels alone: data\.image_size=224$",
+        ),
+        (["loss=focal", "loss.gamma=a"], r"^loss\.gamma is 'a'"),
+        (["device=tpu"], "^device=tpu cannot be used here"),
+    ],
+    ids=lambda value: value[0],
 )
-def test_other_mistakes(argument: str, told: str, train_here, tmp_path: Path, monkeypatch) -> None:
+def test_other_mistakes(arguments: list[str], told: str, train_here, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises((ValueError, FileNotFoundError, OmegaConfBaseException), match=told):
-        train_here(tmp_path / "run", argument)
-    assert json.loads((tmp_path / "run/status.json").read_text())["state"] == "failed"
+        train_here(tmp_path / "run", *arguments)
+    status = json.loads((tmp_path / "run/status.json").read_text())
+    assert status["state"] == "failed" and re.search(told, status["reason"])
 
 
 def test_interrupt_leaves_what_a_finished_run_leaves(environment, demo, tmp_path: Path) -> None:

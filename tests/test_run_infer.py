@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from aimonk.modes import infer
-from aimonk.results import unguard
+from aimonk.text import unguard
 
 ATTRIBUTES = ["sleeves", "buttons", "stripes", "hat"]
 # each character means something to Hydra, to OmegaConf, or to a shell

@@ -283,7 +283,8 @@ def test_loss_that_is_no_number_stops_with_iteration_and_learning_rate(value: fl
 def test_validation_record_is_that_of_the_weights() -> None:
     task = make_task(val=8, epochs=1)
     record = run(task).history[0]
-    logits = predict(task, Phase(task, 0), task.val_rows)
+    rows, logits = predict(task, Phase(task, 0), task.val_rows)
+    assert rows.tolist() == task.val_rows.tolist()
     images = torch.from_numpy(task.fetch(0)[0].images[task.val_rows]).permute(0, 3, 1, 2)
     with torch.no_grad():
         expected = task.classifier.eval()(images)
@@ -297,12 +298,27 @@ def test_validation_record_is_that_of_the_weights() -> None:
 
 def test_predictions_do_not_depend_on_the_batch_size() -> None:
     logits = [
-        predict(task, Phase(task, 0), np.array([7, 3, 11, 0, 19]))
+        predict(task, Phase(task, 0), np.array([7, 3, 11, 0, 19]))[1]
         for task in (make_task(batch_size=1), make_task(batch_size=16))
     ]
     torch.testing.assert_close(*logits)
     task = make_task()
-    assert predict(task, Phase(task, 0), np.array([], dtype=np.int64)).shape == (0, A)
+    assert predict(task, Phase(task, 0), np.array([], dtype=np.int64))[1].shape == (0, A)
+
+
+def test_images_that_have_vanished_are_not_scored() -> None:
+    task, whole = make_task(val=8, epochs=1), make_task(val=8, epochs=1)
+    pixels, lost = task.fetch(0)[0], {14, 19}
+    there = torch.tensor([row not in lost for row in range(N)])
+    task.fetch = lambda cut: (lambda rows, views: (pixels(rows, views)[0] * 0, there[rows]), False)
+    rows, logits = predict(task, Phase(task, 0), task.val_rows)
+    assert rows.tolist() == [12, 13, 15, 16, 17, 18] and logits.shape == (6, A)
+    whole.val_rows = rows
+    whole.fetch = lambda cut: (lambda rows, views: (pixels(rows, views)[0] * 0, there[rows] | True), False)
+    assert without_times(run(task).history) == without_times(run(whole).history)
+    there[:] = False  # all of them
+    rows, logits = predict(task, Phase(task, 0), task.val_rows)
+    assert len(rows) == 0 and logits.shape == (0, A)
 
 
 def with_scores(monkeypatch: pytest.MonkeyPatch, scores: list[float | None]) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 
 from aimonk.data.decoding import RESIZES
 from aimonk.data.images import decode_all, find_images, fingerprints, list_images, open_pixels
-from aimonk.data.labels import LabelTable, listed, read_labels, warn_about_values
+from aimonk.data.labels import LabelTable, read_labels, warn_about_values
 from aimonk.data.store import RowStore, StoredRows
+from aimonk.text import listed
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from aimonk.data.decoding import UnavailableError, decode
-from aimonk.data.labels import IMAGE_SUFFIXES, listed
+from aimonk.data.labels import IMAGE_SUFFIXES
 from aimonk.data.rowset import Passing
 from aimonk.data.store import Row, RowStore, StoredRows
+from aimonk.text import listed
 
 # part of every key: raise it when the same file would give other pixels
 CODE_VERSION = "2"

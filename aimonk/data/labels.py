@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from aimonk.text import listed, printable, tell
+
 log = logging.getLogger(__name__)
 
 PRESENT, ABSENT, UNKNOWN = 1, 0, -1
@@ -19,7 +21,6 @@ TOKENS = {"1": PRESENT, "0": ABSENT} | dict.fromkeys(["NA", "Na", "nA", "na", ""
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".mpo"}
 SPLITS = ("train", "val", "test")
 SPLIT_COLUMN = "split"
-MAX_TOLD = 10
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,6 @@ class LabelTable:
         known = self.mask.sum(axis=0)
         present = (self.labels * self.mask).sum(axis=0).astype(int)
         return present, known - present, len(self) - known
-
-
-def tell(mistakes: Sequence[str]) -> str:
-    """The first ten of a list of mistakes, and how many more there are."""
-    told = "\n".join(mistakes[:MAX_TOLD])
-    more = len(mistakes) - MAX_TOLD
-    return told if more <= 0 else f"{told}\nand {more} more"
 
 
 def read_labels(path: Path, attributes: Sequence[str] | None = None) -> LabelTable:
@@ -224,6 +218,8 @@ def _attribute_names(
     for name in names:
         if not name:
             raise ValueError(f"{source}: an attribute has no name")
+        if printable(name) != name:  # it would change the terminal, and the files that carry it
+            raise ValueError(f"{source}: {name[:80]!r}, an attribute, has characters that cannot be shown")
         if name in seen:
             raise ValueError(f"{source}: two attributes are called {name[:80]!r}")
         seen.add(name)
@@ -245,10 +241,3 @@ def _find_mistake(fields: list[str], row: list[int | None], attributes: list[str
     if top in ("", "..") or top[1:] == ":" or os.path.splitdrive(name)[0]:
         return f"{name[:80]!r} leaves the images folder; expected a path inside it"
     return None
-
-
-def listed(items: Sequence[str], count: int = MAX_TOLD) -> str:
-    """The first few of a list in one line, and how many more there are."""
-    # a name with control characters could change the terminal
-    told = ", ".join(item if item.isprintable() else repr(item) for item in items[:count])
-    return told if len(items) <= count else f"{told} and {len(items) - count} more"

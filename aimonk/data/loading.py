@@ -33,6 +33,8 @@ class Pixels:
         self.augmentation = augmentation
         self.size = size
         self.resize = resize
+        # which files have been complained of; shared with the loader's processes
+        self.told = torch.zeros(len(images), dtype=torch.bool).share_memory_()
 
     def __call__(self, rows: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
         there = torch.ones(len(rows), dtype=torch.bool)
@@ -47,7 +49,9 @@ class Pixels:
         try:
             return torch.from_numpy(decode(self.images[row], self.size, self.resize).copy())
         except ValueError as error:  # it could be read when the run began
-            log.warning("%s: %s; left out of this batch", self.images[row], error)
+            if not self.told[row]:
+                log.warning("%s: %s; left out from here on", self.images[row], error)
+            self.told[row] = True
             there[position] = False
             return torch.zeros(self.size, self.size, 3, dtype=torch.uint8)
 
@@ -69,13 +73,14 @@ class Rows(Dataset):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitems__(self, keys: list[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs [B, ...], labels [B, A] and mask [B, A] of pairs of row and view."""
+    def __getitems__(self, keys: list[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Inputs [B, ...], labels and mask [B, A] of pairs of row and view, and which are there [B]."""
         rows, views = torch.tensor(keys, dtype=torch.int64).unbind(1)
         real = rows != PADDING
         rows = rows.clamp(min=0)
         inputs, there = self.fetch(rows, views)
-        return inputs, self.labels[rows], self.mask[rows] & (real & there)[:, None]
+        there = there & real
+        return inputs, self.labels[rows], self.mask[rows] & there[:, None], there
 
 
 def create_loader(rows: Rows, batches: BatchList, workers: int, pin_memory: bool) -> DataLoader:
@@ -90,5 +95,5 @@ def create_loader(rows: Rows, batches: BatchList, workers: int, pin_memory: bool
     )
 
 
-def _as_is(batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def _as_is(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return batch

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from aimonk.data.duplicates import duplicate_groups
-from aimonk.data.labels import IMAGE_SUFFIXES, SPLITS, listed, tell
+from aimonk.data.labels import IMAGE_SUFFIXES, SPLITS
+from aimonk.text import listed, tell
 
 log = logging.getLogger(__name__)
 

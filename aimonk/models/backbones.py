@@ -25,6 +25,7 @@ class Backbone:
         features: Length of the vector.
         mean: Per channel, of images in 0..1.
         std: Per channel, likewise.
+        image_size: Pixels per side where the network takes no others, as most transformers; None for any.
     """
 
     library: str
@@ -33,6 +34,7 @@ class Backbone:
     features: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    image_size: int | None = None
 
 
 def create_backbone(library: str, name: str, weights: str) -> Backbone:
@@ -47,9 +49,9 @@ def create_backbone(library: str, name: str, weights: str) -> Backbone:
         ValueError: Unknown model, or weights that are not of this model.
         FileNotFoundError: The weights are not there and cannot be downloaded.
     """
-    _check_name(library, name)
+    check_name(library, name)
     # first what may be missing, then the network, which may be large
-    state = None
+    state, image_size = None, None
     if weights != "random":
         state = read_imagenet(library, name) if weights == "imagenet" else read_weights(Path(weights))
     if library == "torchvision":
@@ -57,14 +59,21 @@ def create_backbone(library: str, name: str, weights: str) -> Backbone:
         mean, std = IMAGENET_MEAN, IMAGENET_STD
     else:
         model = timm.create_model(name, pretrained=False, num_classes=0)
-        mean, std = tuple(model.pretrained_cfg["mean"]), tuple(model.pretrained_cfg["std"])
+        about = model.pretrained_cfg
+        mean, std = tuple(about["mean"]), tuple(about["std"])
+        image_size = about["input_size"][1] if about.get("fixed_input_size") else None
     stages, features = _stages(model)
     if state is not None:
         load_weights(model, stages.values(), name, state, weights)
-    return Backbone(library, name, stages, features, mean, std)
+    return Backbone(library, name, stages, features, mean, std, image_size)
 
 
-def _check_name(library: str, name: str) -> None:
+def check_name(library: str, name: str) -> None:
+    """See to it that there is such a model.
+
+    Raises:
+        ValueError: There is none; the message tells names near to it.
+    """
     if library not in ("torchvision", "timm"):
         raise ValueError(f"backbone.library is {library!r}; expected torchvision or timm")
     if library == "torchvision":

@@ -15,8 +15,6 @@ from timm.layers import BatchNormAct2d, Conv2dSame
 from timm.layers.padding import pad_same_arg
 from torch import Tensor, nn
 
-from aimonk.models.classifier import Normalise
-
 # what oneDNN calls an activation, and its parameters
 ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
     nn.ReLU: ("relu", []),
@@ -47,9 +45,7 @@ def fuse(module: nn.Module, example: Tensor) -> tuple[nn.Module, int]:
     chains = _chains(steps)
     if not chains:
         raise ValueError("it has no convolution to fuse")
-    replacements: dict[nn.Module, nn.Module] = {
-        part: FastNormalise(part) for part in network.modules() if type(part) is Normalise
-    }
+    replacements: dict[nn.Module, nn.Module] = {}
     for conv, *followers in chains:
         size = conv.input.shape[2:]
         replacements[conv.module] = FusedConv(conv.module, [step.module for step in followers], size)
@@ -119,27 +115,6 @@ def _is_norm(module: nn.Module) -> bool:
     if type(module) is BatchNormAct2d and type(module.act) not in (nn.Identity, *ACTIVATIONS):
         return False
     return type(module) in (nn.BatchNorm2d, BatchNormAct2d) and module.running_mean is not None
-
-
-class FastNormalise(nn.Module):
-    """Normalisation of images in channels_last layout, several times as fast and equal to the bit.
-
-    Three channels are too few for the processor's vectors; repeated along a row of the image, they fill them.
-    """
-
-    def __init__(self, normalise: Normalise):
-        super().__init__()
-        self.normalise = normalise
-
-    def forward(self, images: Tensor) -> Tensor:
-        if images.ndim != 4 or images.dtype != torch.uint8:
-            return self.normalise(images)  # raises the error
-        images = images.contiguous(
-            memory_format=torch.channels_last
-        )  # bytes are quicker to rearrange than floats
-        mean, std = (x.flatten().repeat(images.shape[3]) for x in (self.normalise.mean, self.normalise.std))
-        rows = images.permute(0, 2, 3, 1).float().flatten(2)  # [B, H, W * 3]
-        return rows.sub_(mean).div_(std).unflatten(2, (-1, 3)).permute(0, 3, 1, 2)
 
 
 class FusedConv(nn.Module):

@@ -20,6 +20,7 @@ from aimonk.data.loading import Pixels
 from aimonk.data.store import RowStore
 from aimonk.device import pick_device
 from aimonk.evaluation import METHODS
+from aimonk.models.backbones import check_name
 from aimonk.models.classifier import Classifier
 from aimonk.models.engine import fast_inference
 from aimonk.models.features import FeatureSource
@@ -38,6 +39,7 @@ def check_components(cfg: DictConfig) -> None:
     """
     for group in ("freeze", "loss", "sampler", "augmentation", "optimizer", "scheduler"):
         build(cfg[group])
+    check_name(cfg.backbone.library, cfg.backbone.name)
     read_settings(cfg)
     parse_rule(cfg.threshold)
     if cfg.calibrate not in METHODS:
@@ -73,6 +75,19 @@ def read_settings(cfg: DictConfig) -> Settings:
     return Settings(**{key: cfg[key] for key in keys}, workers=workers)
 
 
+def build_classifier(cfg: DictConfig, attributes: int) -> Classifier:
+    """The backbone and a new head.
+
+    Raises:
+        ValueError: The backbone takes images of another size.
+    """
+    backbone, size = build(cfg.backbone), cfg.data.image_size
+    if backbone.image_size not in (None, size):
+        only = backbone.image_size
+        raise ValueError(f"{backbone.name} takes {only} x {only} pixels alone: data.image_size={only}")
+    return Classifier(backbone, attributes)
+
+
 def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_rows: np.ndarray) -> Task:
     """Everything that training needs, for these rows of the data set."""
     device, table = pick_device(cfg.device), images.table
@@ -81,7 +96,7 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
     if cfg.features.views is not None and augmentation.views is None:
         augmentation = FixedViews(augmentation, cfg.features.views)
     torch.manual_seed(cfg.seed)  # the same new head whatever was drawn before
-    classifier = Classifier(build(cfg.backbone), len(table.attributes))
+    classifier = build_classifier(cfg, len(table.attributes))
     if cfg.sync_batchnorm and distributed.world() > 1 and device.type == "cuda":
         classifier = convert_sync_batchnorm(
             classifier

@@ -10,15 +10,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from aimonk.audit.examine import Audit, examine
 from aimonk.audit.page import format_page
-from aimonk.build import build, label_paths, open_data
+from aimonk.build import label_paths, open_data
 from aimonk.checkpoint import write_json, write_text
 from aimonk.data.augmentation import Unchanged
 from aimonk.data.dataset import ImageSet
 from aimonk.data.formats import odd_files, read_headers, summarise_sizes
-from aimonk.data.labels import listed, read_labels
+from aimonk.data.labels import read_labels
 from aimonk.device import pick_device
-from aimonk.models.classifier import Classifier
-from aimonk.modes.assembly import open_inputs
+from aimonk.modes.assembly import build_classifier, open_inputs
+from aimonk.text import listed
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
 def frozen_features(cfg: DictConfig, images: ImageSet) -> np.ndarray:
     """What the frozen backbone makes of every image as it is, float32 [N, D]."""
     device = pick_device(cfg.device)
-    classifier = Classifier(build(cfg.backbone), len(images.table.attributes))
+    classifier = build_classifier(cfg, len(images.table.attributes))
     classifier = classifier.to(device, memory_format=torch.channels_last).eval()
     whole = len(classifier.stages)
     fetch, is_features = open_inputs(cfg, images, Unchanged(), classifier, [whole], device)(whole)

@@ -14,15 +14,16 @@ from aimonk.calibration import Calibration
 from aimonk.checkpoint import ModelInfo, load_model, newest_run, write_json, write_text
 from aimonk.data.dataset import ImageSet
 from aimonk.data.duplicates import find_groups
-from aimonk.data.labels import LabelTable, listed, read_labels, tell
+from aimonk.data.labels import LabelTable, read_labels
 from aimonk.data.loading import Pixels
 from aimonk.data.splits import read_assignment
 from aimonk.device import pick_device
 from aimonk.evaluation import Judgement, Operating, choose_operating, judge, judge_choice, verdict
 from aimonk.inference import predict_pixels
 from aimonk.report import REPORT_FILE, data_notes, write_report
-from aimonk.results import format_predictions, unguard
+from aimonk.results import format_predictions
 from aimonk.tables import format_scores
+from aimonk.text import listed, tell, unguard
 from aimonk.thresholds import parse_rule
 
 log = logging.getLogger(__name__)

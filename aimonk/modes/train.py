@@ -25,7 +25,7 @@ from aimonk.data.duplicates import find_groups
 from aimonk.data.splits import SPLITS, assigned_split, stratified_folds, stratified_split
 from aimonk.determinism import make_deterministic
 from aimonk.device import pick_device
-from aimonk.evaluation import verdict
+from aimonk.evaluation import Judgement, verdict
 from aimonk.interrupt import Interrupt
 from aimonk.modes.assembly import check_components
 from aimonk.modes.training_run import Parts, choose, judge_parts, train_once, write_models
@@ -55,16 +55,18 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         FileNotFoundError: Data or weights that are not there.
         FloatingPointError: The loss is not a number any more.
     """
-    check_components(cfg)
-    make_deterministic(cfg.deterministic)  # before pick_device starts CUDA
-    distributed.start(pick_device(cfg.device))
-    begun = distributed.share(out_dir)  # ranks other than 0 have a folder of their own, which is thrown away
-    if cfg.resume is not None:
-        if is_finished(begun):
-            log.info("finished already: %s", begun)
-            return
-        refuse_changes(compare_configs(begun / "config.yaml", cfg), cfg.resume_force)
+    own = cfg.resume is None  # the folder of an earlier run is left alone until it is clear that it may go on
     try:
+        check_components(cfg)
+        make_deterministic(cfg.deterministic)  # before pick_device starts CUDA
+        distributed.start(pick_device(cfg.device))
+        begun = distributed.share(out_dir)  # other ranks have a folder of their own, which is thrown away
+        if cfg.resume is not None:
+            if is_finished(begun):
+                log.info("finished already: %s", begun)
+                return
+            refuse_changes(compare_configs(begun / "config.yaml", cfg), cfg.resume_force)
+            own = True
         with advising(out_dir, cache_folder(cfg)), Interrupt() as interrupt:
             write_text(out_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
             write_json(out_dir / STATUS_FILE, {"state": "running"})
@@ -79,8 +81,10 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
             write_json(out_dir / STATUS_FILE, {"state": state})
     except BaseException as error:
         state = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
+        reason = f"{error}" or type(error).__name__
         with contextlib.suppress(OSError):  # the disk may be what failed
-            write_json(out_dir / STATUS_FILE, {"state": state, "reason": f"{error}" or type(error).__name__})
+            if own:
+                write_json(out_dir / STATUS_FILE, {"state": state, "reason": reason})
         raise
     finally:
         distributed.stop()
@@ -109,18 +113,12 @@ def train_split(
     parts = split_parts(cfg, images, groups)
     write_text(out_dir / "splits.csv", format_splits(images.table.names, parts))
     outcome = train_once(cfg, images, parts, out_dir, stop)
+    parts = outcome.parts
     operating = choose(cfg, images, parts["val"], outcome.logits.get("val"))
     judged = judge_parts(cfg, images, groups, parts, outcome.logits, operating)
     write_models(cfg, images, outcome, operating, out_dir)
-    report = outcome.report | {name: judgement.scores for name, judgement in judged.items()}
-    write_json(out_dir / "metrics.json", report)
     held_out = {name: parts[name] for name in judged}
-    write_text(out_dir / "predictions.csv", format_predictions(images.table, held_out, judged))
-    conclude({name: judgement.scores for name, judgement in judged.items()})
-    shown = (judged, images.table, parts, images.pixels)
-    notes = data_notes(images, groups, parts) + run_notes(report)
-    about = ((out_dir / "config.yaml").read_text(encoding="utf-8"), notes)
-    write_report(out_dir / REPORT_FILE, out_dir.name, report, *shown, *about)
+    write_results(out_dir, images, groups, parts, held_out, judged, outcome.report)
 
 
 def cross_validate(
@@ -133,7 +131,7 @@ def cross_validate(
     """Train a model per fold, score each image by the one that did not see it, then train one on all."""
     table, folds = images.table, cfg.data.folds
     rows = np.arange(len(table))
-    pooled, spread = np.zeros((cfg.data.repeats, *table.labels.shape)), []
+    pooled, spread = np.full((cfg.data.repeats, *table.labels.shape), np.nan), []
     for repeat in range(cfg.data.repeats):
         fold_of = stratified_folds(table.labels, table.mask, folds, groups, cfg.seed + repeat)
         for fold in range(folds):
@@ -144,38 +142,60 @@ def cross_validate(
             done = out_dir / name / OUTCOME_FILE
             if cfg.resume is not None and done.is_file():
                 outcome = load_tensors(done)
-                pooled[repeat, fold_of == fold] = outcome["logits"].numpy()
+                pooled[repeat, outcome["rows"].numpy()] = outcome["logits"].numpy()
                 spread.append(outcome["scores"])
                 continue
             parts = {"train": rows[fold_of != fold], "val": rows[fold_of == fold], "test": rows[:0]}
             (out_dir / name).mkdir(parents=True, exist_ok=True)
             write_text(out_dir / name / "splits.csv", format_splits(table.names, parts))
             outcome = train_once(cfg, images, parts, out_dir / name, stop)
+            parts = outcome.parts
             operating = choose(cfg, images, parts["val"], outcome.logits["val"])
             judged = judge_parts(cfg, images, groups, parts, outcome.logits, operating)
             write_models(cfg, images, outcome, operating, out_dir / name)
             write_json(out_dir / name / "metrics.json", outcome.report | {"val": judged["val"].scores})
             pooled[repeat, parts["val"]] = outcome.logits["val"]
             spread.append({key: judged["val"].scores[key] for key in ("mean_ap", "mean_auroc", "f1_macro")})
-            save_tensors(done, {"logits": torch.from_numpy(outcome.logits["val"]), "scores": spread[-1]})
-    logits = pooled.mean(axis=0)
+            kept = {"rows": torch.from_numpy(parts["val"]), "logits": torch.from_numpy(outcome.logits["val"])}
+            save_tensors(done, kept | {"scores": spread[-1]})
+    held_out = np.flatnonzero(~np.isnan(pooled).any(axis=(0, 2)))  # images that vanish meanwhile are not
+    logits = pooled.mean(axis=0)[held_out]
     everything = {"train": rows, "val": rows[:0], "test": rows[:0]}
     log.info("all images: the model that is kept")
     outcome = train_once(cfg, images, everything, out_dir, stop)
-    operating = choose(cfg, images, rows, logits)
-    judged = judge_parts(cfg, images, groups, everything | {"val": rows}, {"val": logits}, operating)
+    operating = choose(cfg, images, held_out, logits)
+    judged = judge_parts(cfg, images, groups, everything | {"val": held_out}, {"val": logits}, operating)
     write_models(cfg, images, outcome, operating, out_dir)
-    report = outcome.report | {"val": judged["val"].scores, "folds": spread}
+    report = outcome.report | {"folds": spread}
     for key in spread[0]:
         values = [fold[key] for fold in spread if fold[key] is not None]
         report[f"{key}_spread"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    write_results(out_dir, images, groups, everything, {"val": held_out}, judged, report)
+
+
+def write_results(
+    out_dir: Path,
+    images: ImageSet,
+    groups: np.ndarray | None,
+    parts: Parts,
+    held_out: Parts,
+    judged: dict[str, Judgement],
+    report: dict,
+) -> None:
+    """Write the scores, the predictions and the report.
+
+    Args:
+        parts: What the model that is kept was trained on and chosen by.
+        held_out: The rows that `judged` is about.
+    """
+    report = report | {name: judgement.scores for name, judgement in judged.items()}
     write_json(out_dir / "metrics.json", report)
-    write_text(out_dir / "predictions.csv", format_predictions(table, {"val": rows}, judged))
-    conclude({"val": judged["val"].scores})
-    shown = (judged, table, {"val": rows}, images.pixels)
-    notes = data_notes(images, groups, everything) + run_notes(report)
-    about = ((out_dir / "config.yaml").read_text(encoding="utf-8"), notes)
-    write_report(out_dir / REPORT_FILE, out_dir.name, report, *shown, *about)
+    write_text(out_dir / "predictions.csv", format_predictions(images.table, held_out, judged))
+    conclude({name: judgement.scores for name, judgement in judged.items()})
+    config = (out_dir / "config.yaml").read_text(encoding="utf-8")
+    notes = data_notes(images, groups, parts) + run_notes(report)
+    shown = (judged, images.table, held_out, images.pixels)
+    write_report(out_dir / REPORT_FILE, out_dir.name, report, *shown, config, notes)
 
 
 def split_parts(cfg: DictConfig, images: ImageSet, groups: np.ndarray | None) -> Parts:

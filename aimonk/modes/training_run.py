@@ -34,12 +34,14 @@ class Outcome:
     """A trained model.
 
     Attributes:
+        parts: The rows it was trained and scored on: held-out images that are not there any more left out.
         logits: Of the parts that were held out, by name.
         whole: All weights; `kept` and `last` replace those that train.
         report: What metrics.json says beside the scores.
     """
 
     task: Task
+    parts: Parts
     logits: dict[str, np.ndarray]
     whole: dict
     kept: dict
@@ -76,11 +78,11 @@ def train_once(
     task.classifier.load_state_dict({**whole, **kept})
     cut = task.policy.cut(min(progress.epoch, cfg.epochs), len(task.classifier.stages))
     phase = Phase(task, cut)
-    logits = {
-        name: predict(task, phase, parts[name]).double().numpy()
-        for name in ("val", "test")
-        if len(parts[name])
-    }
+    parts, logits = dict(parts), {}
+    for name in ("val", "test"):
+        if len(parts[name]):
+            parts[name], values = predict(task, phase, parts[name])
+            logits[name] = values.double().numpy()
     write_text(out_dir / "loss.csv", format_losses(progress.losses))
     chosen = best["iteration"] if len(parts["val"]) else None
     plots.plot_loss(out_dir / "loss_curve.png", progress.losses, progress.history, chosen)
@@ -94,7 +96,7 @@ def train_once(
     }
     if exceptions:
         report["not_deterministic"] = sorted(exceptions)
-    return Outcome(task, logits, whole, kept, last, report)
+    return Outcome(task, parts, logits, whole, kept, last, report)
 
 
 def why_chosen(task: Task, progress: Progress) -> str:

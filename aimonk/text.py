@@ -1,0 +1,36 @@
+"""Texts from outside, such that they do nothing but be read: in a terminal, a message, a spreadsheet."""
+
+from collections.abc import Sequence
+
+JOINERS = "\u200c\u200d"  # invisible, but part of how some scripts are written
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+MAX_TOLD = 10
+
+
+def printable(text: str) -> str:
+    """A text without characters that could steer a terminal, turn a line around, or not be written at all."""
+    return "".join(c if c.isprintable() or c in JOINERS else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def listed(items: Sequence[str], count: int = MAX_TOLD) -> str:
+    """The first few of a list in one line, and how many more there are."""
+    # a name with control characters could change the terminal
+    told = ", ".join(item if item.isprintable() else repr(item) for item in items[:count])
+    return told if len(items) <= count else f"{told} and {len(items) - count} more"
+
+
+def tell(mistakes: Sequence[str]) -> str:
+    """The first ten of a list of mistakes, and how many more there are."""
+    told = "\n".join(mistakes[:MAX_TOLD])
+    more = len(mistakes) - MAX_TOLD
+    return told if more <= 0 else f"{told}\nand {more} more"
+
+
+def guard(text: str) -> str:
+    """A text that no spreadsheet runs as a formula: an apostrophe stands before what could start one."""
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def unguard(text: str) -> str:
+    """What `guard` was given."""
+    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
