@@ -39,7 +39,7 @@ def plot_loss(path: Path, losses: list[float], epochs: list[dict], chosen: int |
     axes.set(title=TITLE, xlabel=X_LABEL, ylabel=Y_LABEL, ylim=(0, 1.08 * top if top > 0 else 1))
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
-    figure.savefig(path)
+    save(figure, path)
 
 
 def smooth(values: np.ndarray) -> np.ndarray:

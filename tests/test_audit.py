@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from aimonk.audit.examine import examine, say
-from aimonk.audit.page import format_page
 from aimonk.data.formats import odd_files, read_headers
 from aimonk.data.images import find_images
 from aimonk.data.labels import LabelTable, read_labels
+from aimonk.report.audit import format_page
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -82,7 +82,7 @@ def test_labels_without_a_signal_give_no_evidence_and_no_suspects() -> None:
     assert found.suspects == [] and found.duplicates == [] and found.shift is not None
     whole = {"rows": 80, "images": 80, "missing": [], "unreadable": {}, "unlisted": [], "odd": {}}
     whole |= {"formats": {"PNG": 80}, "shortest_side": 32, "median_side": 32, "longest_side": 32}
-    assert "<h1>There is no evidence" in format_page(found, whole, pixels, top=5)
+    assert "<h1>There is no evidence that any of these labels" in format_page(found, whole, pixels, top=5)
 
 
 def test_an_attribute_known_with_one_value_only_cannot_be_tested() -> None:

@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from aimonk.gallery import SIDE, draw_mistakes, fetch_thumbnails, worst_mistakes
 from aimonk.metrics import score
-from aimonk.panels import (
+from aimonk.plots import save
+from aimonk.report.gallery import SIDE, draw_mistakes, fetch_thumbnails, worst_mistakes
+from aimonk.report.panels import (
     MOST_POINTS,
     PANELS,
     hardest,
@@ -21,7 +22,6 @@ from aimonk.panels import (
     reliability,
     wilson_limits,
 )
-from aimonk.plots import save
 
 NAMES = ["hat", "$\\frac{<b>$", "帽子", "never", "unknown"]
 

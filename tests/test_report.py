@@ -12,8 +12,8 @@ from PIL import Image
 
 from aimonk.data.labels import LabelTable
 from aimonk.evaluation import Judgement, choose_operating, judge, judge_choice, verdict
-from aimonk.report import TITLES, write_report
-from aimonk.scoreboard import cell, optimistic_table, whisker
+from aimonk.report.run import TITLES, write_report
+from aimonk.report.scoreboard import cell, optimistic_table, whisker
 from aimonk.tables import format_scores
 from aimonk.text import printable
 

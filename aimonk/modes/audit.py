@@ -9,7 +9,6 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from aimonk.audit.examine import Audit, examine
-from aimonk.audit.page import format_page
 from aimonk.build import label_paths, open_data
 from aimonk.checkpoint import write_json, write_text
 from aimonk.data.augmentation import Unchanged
@@ -18,6 +17,7 @@ from aimonk.data.formats import odd_files, read_headers, summarise_sizes
 from aimonk.data.labels import read_labels
 from aimonk.device import pick_device
 from aimonk.modes.assembly import build_classifier, open_inputs
+from aimonk.report.audit import format_page
 from aimonk.text import listed
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from aimonk.data.splits import read_assignment
 from aimonk.device import pick_device
 from aimonk.evaluation import Judgement, Operating, choose_operating, judge, judge_choice, verdict
 from aimonk.inference import predict_pixels
-from aimonk.report import REPORT_FILE, data_notes, write_report
+from aimonk.report.run import REPORT_FILE, data_notes, write_report
 from aimonk.results import format_predictions
 from aimonk.tables import format_scores
 from aimonk.text import listed, tell, unguard

@@ -29,7 +29,7 @@ from aimonk.evaluation import Judgement, verdict
 from aimonk.interrupt import Interrupt
 from aimonk.modes.assembly import check_components
 from aimonk.modes.training_run import Parts, choose, judge_parts, train_once, write_models
-from aimonk.report import REPORT_FILE, Notes, data_notes, write_report
+from aimonk.report.run import REPORT_FILE, Notes, data_notes, write_report
 from aimonk.results import format_predictions, format_splits
 from aimonk.resume import (
     DATA_FILE,

@@ -10,11 +10,11 @@ from aimonk.data.dataset import ImageSet
 from aimonk.data.duplicates import duplicate_groups
 from aimonk.data.labels import LabelTable
 from aimonk.evaluation import Judgement, verdict
-from aimonk.gallery import draw_mistakes, fetch_thumbnails, show_mistakes, worst_mistakes
-from aimonk.page import details, document, isolated, picture, section, text
-from aimonk.panels import DPI, hardest, plot_decisions, plot_precision_recall, plot_reliability
 from aimonk.plots import save
-from aimonk.scoreboard import balance_table, folds_table, full_table, optimistic_table, score_table
+from aimonk.report.gallery import draw_mistakes, fetch_thumbnails, show_mistakes, worst_mistakes
+from aimonk.report.page import details, document, isolated, picture, section, text
+from aimonk.report.panels import DPI, hardest, plot_decisions, plot_precision_recall, plot_reliability
+from aimonk.report.scoreboard import balance_table, folds_table, full_table, optimistic_table, score_table
 from aimonk.text import listed
 
 REPORT_FILE, LOSS_FILE = "report.html", "loss_curve.png"
@@ -70,7 +70,11 @@ def write_report(
     if order:
         rows = parts[order[0]]
         body += draw(path.parent, judged[order[0]], table, rows, pixels, titles[order[0]])
-    body.append(section("Data", describe_notes(notes), balance_table(table)))
+    body.append(
+        section(
+            "Data", describe_notes(notes), balance_table(zip(table.attributes, *table.counts(), strict=True))
+        )
+    )
     body.append(section("Settings", details("config.yaml", f"<pre>{text_lines(config_text)}</pre>")))
     write_text(path, document(title, "\n".join(part for part in body if part)))
 

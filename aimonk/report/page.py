@@ -60,6 +60,8 @@ img { max-width: 100% } .picture { margin: .6rem 0 } .picture img { display: blo
 .sheet figure { margin: 0; width: 112px; font-size: .7rem; line-height: 1.3; overflow-wrap: anywhere }
 .sheet img, .gone { display: block; width: 112px; height: 112px; border-radius: 4px;
   background: var(--wash) }
+.pair { display: flex; gap: .3rem; padding: .4rem; border: 1px solid var(--line); border-radius: 6px }
+.pair.bad { border-color: var(--bad) } .no { color: var(--bad) } .yes { color: var(--good) }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.5rem; margin: .6rem 0 }
 dt { color: var(--soft) } dd { margin: 0; overflow-wrap: anywhere }
 details { margin: .8rem 0 } summary { cursor: pointer; color: var(--soft) }

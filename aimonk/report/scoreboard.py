@@ -1,8 +1,9 @@
 """Scores as tables of a web page: each a dot with its 95 % interval as a whisker, and a mark for chance."""
 
+from collections.abc import Iterable
+
 from aimonk.bootstrap import above
-from aimonk.data.labels import LabelTable
-from aimonk.page import details, isolated
+from aimonk.report.page import details, isolated
 from aimonk.tables import SHOWN, SHOWN_OVERALL, format_figure, short
 
 LENGTH, HEIGHT, EDGE = 132, 14, 5  # pixels of a whisker's drawing
@@ -170,10 +171,14 @@ def folds_table(report: dict) -> str:
     )
 
 
-def balance_table(table: LabelTable) -> str:
-    """How often each attribute is present, absent and unknown."""
+def balance_table(entries: Iterable[tuple[str, int, int, int]]) -> str:
+    """How often each attribute is present, absent and unknown.
+
+    Args:
+        entries: Attributes, each with these three counts.
+    """
     rows = []
-    for name, *counts in zip(table.attributes, *table.counts(), strict=True):
+    for name, *counts in entries:
         kinds = zip(("present", "absent", "unknown"), counts, strict=True)
         bars = "".join(f'<i class="{kind}" style="flex:{count}"></i>' for kind, count in kinds if count)
         cells = "".join(f"<td>{count:,}</td>" for count in counts)

@@ -12,8 +12,8 @@ from matplotlib.transforms import IdentityTransform
 from PIL import Image
 
 from aimonk.data.decoding import decode
-from aimonk.page import data_uri, isolated
-from aimonk.panels import DPI, GREY, font_families
+from aimonk.report.page import data_uri, isolated
+from aimonk.report.panels import DPI, GREY, font_families
 from aimonk.tables import short, shorten
 
 SIDE = 112  # pixels of a thumbnail
@@ -81,8 +81,13 @@ def fetch_thumbnails(
             image = decode(source, SIDE, "squash") if isinstance(source, Path) else source
         except ValueError:  # it was there when training began
             continue
-        thumbs[row] = np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize((SIDE, SIDE)))
+        thumbs[row] = shrink(image)
     return thumbs
+
+
+def shrink(pixels: np.ndarray) -> np.ndarray:
+    """A thumbnail, uint8 [SIDE, SIDE, 3], of uint8 [H, W, 3]."""
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize((SIDE, SIDE)))
 
 
 def draw_mistakes(
