@@ -30,17 +30,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-SMALL = [
-    "data.draw.images=60",
-    "data.image_size=32",
-    "backbone=timm",
-    "backbone.name=test_resnet",
-    "backbone.weights=random",
-    "epochs=2",
-    "batch_size=8",
-    "checkpoint_every=3",
-]
+from small_run import ROOT, SMALL
+
+RUN = [*SMALL, "epochs=2", "checkpoint_every=3"]
 ADVICE = re.compile("make room|hydra.run.dir=FOLDER chooses another")
 
 
@@ -237,7 +229,7 @@ def fill(work: Path, fault: str, every: int) -> list[tuple[str, str]]:
     """
     sys.path.insert(0, str(ROOT))
     importlib.import_module("aimonk.modes.train")  # so that each fork starts warm
-    common = [f"cache_dir={work / 'cache'}", *SMALL]
+    common = [f"cache_dir={work / 'cache'}", *RUN]
     if not (work / "whole").is_dir():
         whole = attempt([*common, f"hydra.run.dir={work / 'whole'}"])
         if whole.status != 0:

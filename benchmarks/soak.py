@@ -10,23 +10,21 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import torch
+from small_run import COMMAND, SMALL
 
-ROOT = Path(__file__).resolve().parents[1]
-SMALL = [
-    "data.draw.images=60",
-    "data.image_size=32",
+# what has a state of its own beside weights and optimizer
+RUN = [
+    *SMALL,
     "freeze=stages",
     "augmentation=crop_color",
     "features.views=3",
     "ema=0.9",
     "accumulate=2",
-    "batch_size=4",
     "scheduler=onecycle",
     "checkpoint_every=2",
 ]
@@ -34,8 +32,9 @@ SMALL = [
 
 def start(*arguments: str) -> subprocess.Popen:
     """Start a command of aimonk in a process of its own."""
-    command = [sys.executable, str(ROOT / "run.py"), *arguments]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
 
 
 def finish(process: subprocess.Popen) -> None:
@@ -56,7 +55,7 @@ def soak(work: Path, kills: int, epochs: int, seed: int) -> dict:
         AssertionError: The two differ.
     """
     moments = random.Random(seed)
-    common = [f"cache_dir={work / 'cache'}", f"epochs={epochs}", *SMALL]
+    common = [f"cache_dir={work / 'cache'}", f"epochs={epochs}", *RUN]
     finish(start(*common, f"hydra.run.dir={work / 'first'}"))  # fills the stores
     begun = time.perf_counter()
     finish(start(*common, f"hydra.run.dir={work / 'whole'}"))

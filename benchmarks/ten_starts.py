@@ -8,28 +8,17 @@ They are compared with a run alone, bit for bit. A short version is in tests/tes
 import argparse
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import torch
-
-ROOT = Path(__file__).resolve().parents[1]
-SMALL = [
-    "data.draw.images=60",
-    "data.image_size=32",
-    "backbone=timm",
-    "backbone.name=test_resnet",
-    "backbone.weights=random",
-    "epochs=3",
-    "batch_size=8",
-]
+from small_run import COMMAND, SMALL
 
 
 def start(work: Path, cache: Path) -> subprocess.Popen:
     """Start a run with outputs/ in a folder."""
-    command = [sys.executable, str(ROOT / "run.py"), f"cache_dir={cache}", *SMALL]
+    command = [*COMMAND, f"cache_dir={cache}", *SMALL, "epochs=3"]
     return subprocess.Popen(command, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
