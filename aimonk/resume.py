@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import logging
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,9 @@ def advising(out_dir: Path, cache: Path) -> Iterator[None]:
     except RuntimeError as error:
         if not f"{error}".startswith("DataLoader worker"):
             raise
+        if hasattr(signal, "SIGCHLD"):
+            # torch's handler would raise once more, in the middle of anything that comes now
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         advice = f"mostly for want of memory; workers=1 takes less; go on with resume={out_dir}"
         raise ChildProcessError(f"a process that loads images has died ({error}), {advice}") from error
 

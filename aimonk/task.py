@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from aimonk import distributed
-from aimonk.data.loading import Rows, create_loader
+from aimonk.data.loading import Rows, create_loader, iterate
 from aimonk.data.sampling import Batch, BatchList
 from aimonk.models.classifier import Classifier
 from aimonk.models.freeze import FreezePolicy
@@ -189,7 +189,7 @@ def predict(task: Task, phase: Phase, rows: np.ndarray) -> tuple[np.ndarray, Ten
     phase.batches.batches = [Batch(block, np.zeros_like(block), 0, True, True) for block in blocks]
     parts = [torch.zeros(0, task.labels.shape[1], device=task.device)]
     there = [torch.zeros(0, dtype=torch.bool)]
-    for inputs, _, _, had in phase.loader:
+    for inputs, _, _, had in iterate(phase.loader):
         parts.append(phase.logits(task, inputs).float())
         there.append(had)
     kept = distributed.join(torch.cat(there))

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from aimonk import distributed, metrics
+from aimonk.data.loading import iterate
 from aimonk.data.sampling import Batch, plan_epoch, split_batches
 from aimonk.progress import show_progress
 from aimonk.task import Phase, Progress, Settings, Task, averaged, predict, trained_state
@@ -90,7 +91,9 @@ def train_one_epoch(
 
     with show_progress(f"epoch {progress.epoch}/{settings.epochs}", len(batches)) as bar:
         bar.advance(progress.batches)
-        for batch, (inputs, labels, mask, _) in zip(phase.batches.batches, phase.loader, strict=True):
+        for batch, (inputs, labels, mask, _) in zip(
+            phase.batches.batches, iterate(phase.loader), strict=True
+        ):
             if batch.first:
                 # randomness inside the network is a function of the iteration, so a resumed run repeats it
                 key = np.random.SeedSequence([settings.seed, progress.epoch, progress.batches])

@@ -12,9 +12,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from aimonk.data import loading
 from aimonk.data.augmentation import FixedViews, flip, none, trivial
 from aimonk.data.dataset import StoredSubset
-from aimonk.data.loading import Pixels, Rows, create_loader
+from aimonk.data.loading import Pixels, Rows, create_loader, iterate
 from aimonk.data.sampling import PADDING, Batch, BatchList, plan_epoch, split_batches
 
 N, SIZE = 13, 16
@@ -147,6 +148,19 @@ class Deadly:
 def test_a_killed_worker_is_an_error() -> None:
     with pytest.raises(RuntimeError, match=r"killed|exited unexpectedly"):
         load(Deadly(), [epoch(1)], workers=2)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("reset by peer"), EOFError()])
+def test_a_batch_that_a_dead_worker_holds_is_an_error_of_that_worker(monkeypatch, error: Exception) -> None:
+    def batches() -> Iterator[int]:
+        yield 1
+        raise error
+
+    monkeypatch.setattr(loading.time, "sleep", lambda seconds: None)
+    loader = iterate(batches())
+    assert next(loader) == 1
+    with pytest.raises(RuntimeError, match=f"^DataLoader worker is gone: {error or 'EOFError'}$"):
+        next(loader)
 
 
 def test_an_error_in_a_worker_keeps_its_type(pixels: np.ndarray) -> None:

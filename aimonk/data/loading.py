@@ -1,7 +1,8 @@
 """Batches of inputs, labels and mask by row numbers, for a DataLoader."""
 
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,20 @@ def create_loader(rows: Rows, batches: BatchList, workers: int, pin_memory: bool
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
     )
+
+
+def iterate(loader: DataLoader) -> Iterator[tuple[Tensor, ...]]:
+    """The loader's batches.
+
+    Raises:
+        RuntimeError: One of its processes has died; the message starts with `DataLoader worker`.
+    """
+    try:
+        yield from loader
+    except (ConnectionError, EOFError) as error:
+        # the process that has the batch is gone; torch raises here as soon as it hears which one
+        time.sleep(1)
+        raise RuntimeError(f"DataLoader worker is gone: {error or type(error).__name__}") from error
 
 
 def _as_is(batch: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
