@@ -174,7 +174,7 @@ def main() -> None:
     )
     parser.add_argument("images", type=Path)
     parser.add_argument("labels", type=Path)
-    parser.add_argument("tables", nargs="*", choices=[*TABLES, []], default=list(TABLES))
+    parser.add_argument("tables", nargs="*", choices=[*TABLES, []], default=[])
     arguments = parser.parse_args()
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "timm"))
     print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {packages}\n")
