@@ -20,6 +20,11 @@ PATHS = re.compile(
 )
 
 
+def flag_first(arguments: Sequence[str]) -> list[str]:
+    """Put -m before the overrides, wherever it stands: Hydra's parser wants these in a row."""
+    return sorted(arguments, key=lambda argument: argument not in MULTIRUN[:2])
+
+
 def quote_paths(arguments: Sequence[str]) -> list[str]:
     """Quote the values of arguments that name paths, unless they are quoted already.
 

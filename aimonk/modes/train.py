@@ -163,6 +163,7 @@ def cross_validate(
     everything = {"train": rows, "val": rows[:0], "test": rows[:0]}
     log.info("all images: the model that is kept")
     outcome = train_once(cfg, images, everything, out_dir, stop)
+    outcome.report["chosen_by"] = "the last epoch; the folds' models tell what it is worth"
     operating = choose(cfg, images, held_out, logits)
     judged = judge_parts(cfg, images, groups, everything | {"val": held_out}, {"val": logits}, operating)
     write_models(cfg, images, outcome, operating, out_dir)
