@@ -1,5 +1,6 @@
 """Train, evaluate, audit or ask a multi-label image classifier: see README.md, or `python run.py --help`."""
 
+import gc
 import logging
 import os
 import sys
@@ -24,6 +25,7 @@ def main(cfg: DictConfig) -> None:
 
 def start(arguments: list[str]) -> None:
     """Compose the config from command-line arguments and call the mode for each job."""
+    gc.disable()  # until the mode is imported
     logging.raiseExceptions = False  # a full disk must not answer each line of the log with a traceback
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own errors come here, and not as a traceback
     try:

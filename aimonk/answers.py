@@ -6,20 +6,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from aimonk.checkpoint import replacing, write_text
-from aimonk.data.images import decode
-from aimonk.results import format_table
-from aimonk.text import guard, printable
+from aimonk.checkpoint import write_text
+from aimonk.text import format_table, guard, printable
 
 log = logging.getLogger(__name__)
-
-DRAWN = 12  # images in a picture at most
 
 
 @dataclass
@@ -41,6 +35,8 @@ def show(
 ) -> None:
     """Write the answers to the terminal or a file, in the style asked for."""
     if style == "auto" and output is not None and output.lower().endswith(".png"):
+        from aimonk.report.answer import draw  # matplotlib takes as long to load as many images to answer
+
         draw(Path(output), answers)
         return
     if style == "auto" and output is not None:
@@ -93,28 +89,3 @@ def print_table(answers: list[Answer], attributes: list[str]) -> None:
             probs = [f"{p:.3f}" for p in answer.probs.values()]
             table.add_row(Text(answer.image), Text(", ".join(answer.present) or "-", style="bold"), *probs)
     console.print(table)
-
-
-def draw(path: Path, answers: list[Answer]) -> None:
-    """A PNG picture of the first images, each beside its probabilities; what is present is dark."""
-    shown = answers[:DRAWN]
-    rows = max(1, len(shown))
-    tall = max(2.2, 0.28 * max((len(answer.probs) for answer in shown), default=1))
-    figure = Figure(figsize=(7, tall * rows), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, 2, squeeze=False, width_ratios=[1, 1.6])
-    for (left, right), answer in zip(axes, shown, strict=True):
-        left.imshow(decode(Path(answer.image), 448, "pad"))
-        left.set_axis_off()
-        left.set_title(Path(answer.image).name, fontsize=9, parse_math=False)
-        colors = ["tab:blue" if name in answer.present else "lightsteelblue" for name in answer.probs]
-        bars = right.barh(list(range(len(answer.probs))), list(answer.probs.values()), color=colors)
-        right.bar_label(bars, [f"{p:.2f}" for p in answer.probs.values()], padding=3, fontsize=8)
-        right.set_yticks(range(len(answer.probs)), list(answer.probs), fontsize=9, parse_math=False)
-        right.set(xlim=(0, 1.15), xticks=[0, 0.5, 1])
-        right.invert_yaxis()
-        right.spines[["top", "right"]].set_visible(False)
-    with replacing(path) as file:
-        figure.savefig(file, format="png")
-    if len(answers) > DRAWN:
-        log.info("the picture shows the first %d of %d images", DRAWN, len(answers))

@@ -1,23 +1,12 @@
 """Tables that a run leaves in its folder, as text."""
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from aimonk.data.labels import LabelTable
 from aimonk.evaluation import Judgement
-from aimonk.text import guard
-
-
-def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A CSV file; texts are guarded against spreadsheets."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([guard(name) for name in header])
-    writer.writerows([guard(row[0]), *row[1:]] for row in rows)
-    return text.getvalue()
+from aimonk.text import format_table
 
 
 def format_losses(losses: Sequence[float]) -> str:

@@ -1,6 +1,8 @@
 """Texts from outside, such that they do nothing but be read: in a terminal, a message, a spreadsheet."""
 
-from collections.abc import Sequence
+import csv
+import io
+from collections.abc import Iterable, Sequence
 
 JOINERS = "\u200c\u200d"  # invisible, but part of how some scripts are written
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -34,3 +36,12 @@ def guard(text: str) -> str:
 def unguard(text: str) -> str:
     """What `guard` was given."""
     return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
+
+
+def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A CSV file; texts are guarded against spreadsheets."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([guard(name) for name in header])
+    writer.writerows([guard(row[0]), *row[1:]] for row in rows)
+    return text.getvalue()
