@@ -129,6 +129,7 @@ def _view(
 
 FUNCTIONS: dict[str, Callable] = {
     "torch._utils _rebuild_tensor_v2": _view,
+    "torch._utils _rebuild_parameter": lambda tensor, requires_grad, hooks: tensor,
     "collections OrderedDict": lambda: {},
 }
 

@@ -35,11 +35,20 @@ class Predictor:
 def predict_pixels(
     classifier: Classifier, pixels: Callable, count: int, batch_size: int, device: torch.device
 ) -> np.ndarray:
-    """Logits [count, A] of the images that `pixels(rows, views)` gives."""
+    """Logits [count, A] of the images that `pixels(rows, views)` gives.
+
+    Raises:
+        ValueError: Some cannot be read any more.
+    """
     predictor, parts = Predictor(classifier, device, count), []
     with show_progress("images", count) as bar:
         for start in range(0, count, batch_size):
             rows = torch.arange(start, min(start + batch_size, count))
-            parts.append(predictor(pixels(rows, torch.zeros_like(rows))[0]))
+            images, there = pixels(rows, torch.zeros_like(rows))
+            if not there.all():
+                raise ValueError(
+                    f"{int((~there).sum())} images could be read a moment ago, and now cannot be"
+                )
+            parts.append(predictor(images))
             bar.advance(len(rows))
     return torch.cat(parts).double().numpy()

@@ -226,13 +226,17 @@ def test_other_kinds_of_tensors_are_refused(tmp_path):
         "sparse": torch.eye(3).to_sparse(),
         "complex": torch.zeros(2, dtype=torch.complex64),
         "meta": torch.zeros(2, device="meta"),
-        "parameter": nn.Parameter(torch.zeros(2)),
         "module": nn.Linear(2, 2),
         "expanded": torch.zeros(1).expand(1000, 1000),
     }
     for name, value in kinds.items():
         message = refusal(save(tmp_path / f"{name}.pth", {"a": value}))
         assert "asks for" in message or "larger than its 1 numbers" in message, name
+
+
+def test_a_parameter_is_read_as_its_tensor(tmp_path):
+    read = read_archive(save(tmp_path / "x.pth", {"a": nn.Parameter(torch.arange(3.0))}))
+    assert type(read["a"]) is torch.Tensor and read["a"].tolist() == [0, 1, 2]
 
 
 def test_depth_does_no_harm(tmp_path):

@@ -3,6 +3,7 @@
 import itertools
 import pickle
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -293,6 +294,14 @@ def test_layers_that_are_used_must_be_in_the_file(tmp_path):
             create_backbone(library, name, str(tmp_path / "weights.pth"))
 
 
+@pytest.mark.parametrize("new", [True, False])  # formats of torch: a zip file since 1.6
+def test_saved_parameters_are_weights_too(tmp_path: Path, new: bool) -> None:
+    whole = original("timm", "test_resnet").state_dict(keep_vars=True)
+    torch.save({"state_dict": whole}, tmp_path / "weights.pth", _use_new_zipfile_serialization=new)
+    loaded = create_backbone("timm", "test_resnet", str(tmp_path / "weights.pth"))
+    torch.testing.assert_close(loaded.stages["layer1"][0].conv1.weight, whole["layer1.0.conv1.weight"])
+
+
 class Recorder:
     """Calls something when it is unpickled."""
 
@@ -317,8 +326,10 @@ def test_files_that_are_no_state_dict(tmp_path):
         ([1, 2], {"state_dict": [1]}, {"a": 1}, torch.zeros(2), {"a": Recorder(tmp_path / "ran")})
     ):
         torch.save(content, tmp_path / f"other{i}.pth")
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/data.pkl", b"\0" * 10**8)
     files = [p for p in tmp_path.iterdir()]
-    assert len(files) == 10
+    assert len(files) == 11
     for path in files:
         with pytest.raises(ValueError) as caught:
             load(path)

@@ -1,5 +1,6 @@
 """Where a network's weights come from: pip, the caches of torch and Hugging Face, or a file."""
 
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.utils import get_session
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from aimonk.archive import read_archive
 
 LITE0 = "tf_efficientnet_lite0"  # the one model whose weights come with pip
 HEADS = ("fc.", "head.", "head_fc.", "head_dist.", "classifier.", "last_linear.")  # of other people's files
@@ -82,9 +85,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"backbone.weights: no file at {path.absolute()}; expected imagenet, random or a path"
         )
     try:
-        state = (
-            load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        )
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        elif zipfile.is_zipfile(path):
+            state = read_archive(path)
+        else:  # as torch wrote them before 1.6
+            state = torch.load(path, "cpu", weights_only=True)
     except Exception as error:
         raise ValueError(f"backbone.weights: {path} is not a state dict ({_first_line(error)})") from error
     for wrapper in ("state_dict", "model"):
