@@ -442,7 +442,6 @@ def test_weights_that_are_not_those_of_the_network(tmp_path, content):
         (lambda w: torch.zeros(1).expand(2, 1280), "larger than its 1 numbers"),
         (lambda w: torch.zeros(1).expand(200_000, 1_000_000), "larger than its 1 numbers"),
         (lambda w: w.to_sparse(), "asks for 'torch._utils _rebuild_sparse_tensor'"),
-        (lambda w: torch.nn.Parameter(w), "asks for 'torch._utils _rebuild_parameter'"),
     ],
 )
 def test_weights_of_another_kind(tmp_path, content, change, message):
