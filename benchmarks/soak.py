@@ -6,6 +6,7 @@ The curve and the weights must be equal bit for bit. A short version is in tests
 """
 
 import argparse
+import contextlib
 import os
 import random
 import signal
@@ -17,6 +18,7 @@ from pathlib import Path
 import torch
 from small_run import COMMAND, SMALL
 
+STATE = "state.pth"
 # what has a state of its own beside weights and optimizer
 RUN = [
     *SMALL,
@@ -61,7 +63,7 @@ def soak(work: Path, kills: int, epochs: int, seed: int) -> dict:
     finish(start(*common, f"hydra.run.dir={work / 'whole'}"))
     whole = time.perf_counter() - begun
 
-    report = {"kills": 0, "runs": 0, "starts": 0, "failed on their own": 0}
+    report = {"kills": 0, "of these, while it trained": 0, "runs": 0, "starts": 0, "failed on their own": 0}
     while report["kills"] < kills:
         cut = work / f"cut{report['runs']}"
         _disturb([*common, f"hydra.run.dir={cut}"], cut, moments, 1.05 * whole, kills, report)
@@ -78,15 +80,39 @@ def _disturb(
     while not _is_finished(folder):
         process = start(*command)
         report["starts"] += 1
-        try:
-            process.wait(timeout=moments.uniform(0, longest) if report["kills"] < kills else None)
-            report["failed on their own"] += process.returncode != 0
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
+        if report["kills"] >= kills:
             process.wait()
+        elif moments.random() < 0.3:  # any moment, most of which are not in the training of so small a run
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=moments.uniform(0, longest))
+        else:
+            report["of these, while it trained"] += _wait_for_training(process, folder / STATE, moments)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
             report["kills"] += 1
+        report["failed on their own"] += process.wait() > 0
         if (folder / ".hydra" / "hydra.yaml").is_file():
             command = [f"resume={folder}"]
+
+
+def _wait_for_training(process: subprocess.Popen, state: Path, moments: random.Random) -> bool:
+    """Wait until the process has saved its state a few times and a little longer; whether it still trains."""
+    left, before = moments.randint(1, 12), _version(state)
+    while left and process.poll() is None:
+        time.sleep(0.002)
+        now = _version(state)
+        left -= now != before
+        before = now
+    time.sleep(moments.uniform(0, 0.03))
+    return process.poll() is None and state.is_file()
+
+
+def _version(file: Path) -> tuple[int, int] | None:
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_mtime_ns, status.st_ino
 
 
 def _is_finished(folder: Path) -> bool:

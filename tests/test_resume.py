@@ -29,6 +29,7 @@ def test_a_run_killed_five_times_ends_as_if_undisturbed(environment) -> None:
     result = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "kills: 5\n" in result.stdout and "failed on their own: 0\n" in result.stdout
+    assert "while it trained: 0" not in result.stdout
 
 
 def start(cwd: Path, environment, *arguments: str) -> subprocess.Popen:

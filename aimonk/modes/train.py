@@ -8,29 +8,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from aimonk import distributed
 from aimonk.build import cache_folder, open_data
 from aimonk.checkpoint import (
     STATUS_FILE,
-    load_tensors,
-    save_tensors,
     write_json,
     write_text,
 )
 from aimonk.data.dataset import ImageSet
 from aimonk.data.duplicates import find_groups
-from aimonk.data.splits import SPLITS, assigned_split, stratified_folds, stratified_split
+from aimonk.data.splits import SPLITS, assigned_split, stratified_split
 from aimonk.determinism import make_deterministic
 from aimonk.device import pick_device
-from aimonk.evaluation import Judgement, verdict
 from aimonk.interrupt import Interrupt
 from aimonk.modes.assembly import check_components
+from aimonk.modes.conclusion import write_results
+from aimonk.modes.cross_validation import cross_validate
 from aimonk.modes.training_run import Parts, choose, judge_parts, train_once, write_models
-from aimonk.report.run import REPORT_FILE, Notes, data_notes, write_report
-from aimonk.results import format_predictions, format_splits
+from aimonk.results import format_splits
 from aimonk.resume import (
     DATA_FILE,
     STATE_FILE,
@@ -40,11 +37,8 @@ from aimonk.resume import (
     refuse_changes,
     save_labels,
 )
-from aimonk.tables import format_scores
 
 log = logging.getLogger(__name__)
-
-OUTCOME_FILE = "outcome.pth"  # of a fold: what a cross-validation that goes on needs of it
 
 
 def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
@@ -121,84 +115,6 @@ def train_split(
     write_results(out_dir, images, groups, parts, held_out, judged, outcome.report)
 
 
-def cross_validate(
-    cfg: DictConfig,
-    images: ImageSet,
-    groups: np.ndarray | None,
-    out_dir: Path,
-    stop: Callable[[], signal.Signals | None],
-) -> None:
-    """Train a model per fold, score each image by the one that did not see it, then train one on all."""
-    table, folds = images.table, cfg.data.folds
-    rows = np.arange(len(table))
-    pooled, spread = np.full((cfg.data.repeats, *table.labels.shape), np.nan), []
-    for repeat in range(cfg.data.repeats):
-        fold_of = stratified_folds(table.labels, table.mask, folds, groups, cfg.seed + repeat)
-        for fold in range(folds):
-            if distributed.any_of(stop()):
-                raise KeyboardInterrupt("cross-validation was interrupted: its folds so far are kept")
-            name = f"fold_{fold + 1}" if cfg.data.repeats == 1 else f"repeat_{repeat + 1}_fold_{fold + 1}"
-            log.info("%s", name)
-            done = out_dir / name / OUTCOME_FILE
-            if cfg.resume is not None and done.is_file():
-                outcome = load_tensors(done)
-                pooled[repeat, outcome["rows"].numpy()] = outcome["logits"].numpy()
-                spread.append(outcome["scores"])
-                continue
-            parts = {"train": rows[fold_of != fold], "val": rows[fold_of == fold], "test": rows[:0]}
-            (out_dir / name).mkdir(parents=True, exist_ok=True)
-            write_text(out_dir / name / "splits.csv", format_splits(table.names, parts))
-            outcome = train_once(cfg, images, parts, out_dir / name, stop)
-            parts = outcome.parts
-            operating = choose(cfg, images, parts["val"], outcome.logits["val"])
-            judged = judge_parts(cfg, images, groups, parts, outcome.logits, operating)
-            write_models(cfg, images, outcome, operating, out_dir / name)
-            write_json(out_dir / name / "metrics.json", outcome.report | {"val": judged["val"].scores})
-            pooled[repeat, parts["val"]] = outcome.logits["val"]
-            spread.append({key: judged["val"].scores[key] for key in ("mean_ap", "mean_auroc", "f1_macro")})
-            kept = {"rows": torch.from_numpy(parts["val"]), "logits": torch.from_numpy(outcome.logits["val"])}
-            save_tensors(done, kept | {"scores": spread[-1]})
-    held_out = np.flatnonzero(~np.isnan(pooled).any(axis=(0, 2)))  # images that vanish meanwhile are not
-    logits = pooled.mean(axis=0)[held_out]
-    everything = {"train": rows, "val": rows[:0], "test": rows[:0]}
-    log.info("all images: the model that is kept")
-    outcome = train_once(cfg, images, everything, out_dir, stop)
-    outcome.report["chosen_by"] = "the last epoch; the folds' models tell what it is worth"
-    operating = choose(cfg, images, held_out, logits)
-    judged = judge_parts(cfg, images, groups, everything | {"val": held_out}, {"val": logits}, operating)
-    write_models(cfg, images, outcome, operating, out_dir)
-    report = outcome.report | {"folds": spread}
-    for key in spread[0]:
-        values = [fold[key] for fold in spread if fold[key] is not None]
-        report[f"{key}_spread"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    write_results(out_dir, images, groups, everything, {"val": held_out}, judged, report)
-
-
-def write_results(
-    out_dir: Path,
-    images: ImageSet,
-    groups: np.ndarray | None,
-    parts: Parts,
-    held_out: Parts,
-    judged: dict[str, Judgement],
-    report: dict,
-) -> None:
-    """Write the scores, the predictions and the report.
-
-    Args:
-        parts: What the model that is kept was trained on and chosen by.
-        held_out: The rows that `judged` is about.
-    """
-    report = report | {name: judgement.scores for name, judgement in judged.items()}
-    write_json(out_dir / "metrics.json", report)
-    write_text(out_dir / "predictions.csv", format_predictions(images.table, held_out, judged))
-    conclude({name: judgement.scores for name, judgement in judged.items()})
-    config = (out_dir / "config.yaml").read_text(encoding="utf-8")
-    notes = data_notes(images, groups, parts) + run_notes(report)
-    shown = (judged, images.table, held_out, images.pixels)
-    write_report(out_dir / REPORT_FILE, out_dir.name, report, *shown, config, notes)
-
-
 def split_parts(cfg: DictConfig, images: ImageSet, groups: np.ndarray | None) -> Parts:
     """Rows that train, validate and test.
 
@@ -226,28 +142,3 @@ def split_parts(cfg: DictConfig, images: ImageSet, groups: np.ndarray | None) ->
     if not len(parts["train"]):
         raise ValueError("no image is assigned to train")
     return parts
-
-
-def run_notes(report: dict) -> Notes:
-    """What the report says of how the run was computed."""
-    names = report.get("not_deterministic", [])
-    return [("not deterministic", ", ".join(names))] if names else []
-
-
-def conclude(scores: dict[str, dict]) -> None:
-    """Log the scores, and in one sentence how the model stands against chance."""
-    for name, title in (("val", "validation images"), ("test", "test images")):
-        if name in scores:
-            log.info("\n%s\n", format_scores(scores[name], title))
-    last = scores.get("test", scores.get("val"))
-    if last is None:
-        log.info(
-            "nothing was held out, so nothing is known of how the model does on new images: "
-            "data.val_fraction=0.2 would tell, and mode=audit whether the labels can be learned at all"
-        )
-        return
-    log.info("verdict: %s", verdict(last))
-    if not last["beats_chance"]:
-        log.warning(
-            "the scores do not beat chance: mode=audit tells whether these labels can be learned at all"
-        )

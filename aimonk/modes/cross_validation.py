@@ -1,0 +1,75 @@
+"""`data.folds=5`: a model per fold, every image scored by one that did not see it, and a model of all."""
+
+import logging
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from aimonk import distributed
+from aimonk.checkpoint import load_tensors, save_tensors, write_json, write_text
+from aimonk.data.dataset import ImageSet
+from aimonk.data.splits import stratified_folds
+from aimonk.modes.conclusion import write_results
+from aimonk.modes.training_run import choose, judge_parts, train_once, write_models
+from aimonk.results import format_splits
+
+log = logging.getLogger(__name__)
+
+OUTCOME_FILE = "outcome.pth"  # of a fold: what a cross-validation that goes on needs of it
+
+
+def cross_validate(
+    cfg: DictConfig,
+    images: ImageSet,
+    groups: np.ndarray | None,
+    out_dir: Path,
+    stop: Callable[[], signal.Signals | None],
+) -> None:
+    """Train a model per fold, score each image by the one that did not see it, then train one on all."""
+    table, folds = images.table, cfg.data.folds
+    rows = np.arange(len(table))
+    pooled, spread = np.full((cfg.data.repeats, *table.labels.shape), np.nan), []
+    for repeat in range(cfg.data.repeats):
+        fold_of = stratified_folds(table.labels, table.mask, folds, groups, cfg.seed + repeat)
+        for fold in range(folds):
+            if distributed.any_of(stop()):
+                raise KeyboardInterrupt("cross-validation was interrupted: its folds so far are kept")
+            name = f"fold_{fold + 1}" if cfg.data.repeats == 1 else f"repeat_{repeat + 1}_fold_{fold + 1}"
+            log.info("%s", name)
+            done = out_dir / name / OUTCOME_FILE
+            if cfg.resume is not None and done.is_file():
+                outcome = load_tensors(done)
+                pooled[repeat, outcome["rows"].numpy()] = outcome["logits"].numpy()
+                spread.append(outcome["scores"])
+                continue
+            parts = {"train": rows[fold_of != fold], "val": rows[fold_of == fold], "test": rows[:0]}
+            (out_dir / name).mkdir(parents=True, exist_ok=True)
+            write_text(out_dir / name / "splits.csv", format_splits(table.names, parts))
+            outcome = train_once(cfg, images, parts, out_dir / name, stop)
+            parts = outcome.parts
+            operating = choose(cfg, images, parts["val"], outcome.logits["val"])
+            judged = judge_parts(cfg, images, groups, parts, outcome.logits, operating)
+            write_models(cfg, images, outcome, operating, out_dir / name)
+            write_json(out_dir / name / "metrics.json", outcome.report | {"val": judged["val"].scores})
+            pooled[repeat, parts["val"]] = outcome.logits["val"]
+            spread.append({key: judged["val"].scores[key] for key in ("mean_ap", "mean_auroc", "f1_macro")})
+            kept = {"rows": torch.from_numpy(parts["val"]), "logits": torch.from_numpy(outcome.logits["val"])}
+            save_tensors(done, kept | {"scores": spread[-1]})
+    held_out = np.flatnonzero(~np.isnan(pooled).any(axis=(0, 2)))  # images that vanish meanwhile are not
+    logits = pooled.mean(axis=0)[held_out]
+    everything = {"train": rows, "val": rows[:0], "test": rows[:0]}
+    log.info("all images: the model that is kept")
+    outcome = train_once(cfg, images, everything, out_dir, stop)
+    outcome.report["chosen_by"] = "the last epoch; the folds' models tell what it is worth"
+    operating = choose(cfg, images, held_out, logits)
+    judged = judge_parts(cfg, images, groups, everything | {"val": held_out}, {"val": logits}, operating)
+    write_models(cfg, images, outcome, operating, out_dir)
+    report = outcome.report | {"folds": spread}
+    for key in spread[0]:
+        values = [fold[key] for fold in spread if fold[key] is not None]
+        report[f"{key}_spread"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    write_results(out_dir, images, groups, everything, {"val": held_out}, judged, report)
