@@ -5,9 +5,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
+from aimonk.calibration import Calibration
 from aimonk.checkpoint import ModelInfo
-from aimonk.modes.evaluate import match_attributes, read_predictions
+from aimonk.data.labels import LabelTable
+from aimonk.evaluation import Operating
+from aimonk.modes.evaluate import Subject, judge_as_asked, match_attributes, read_predictions
 
 
 def info(attributes: list[str]) -> ModelInfo:
@@ -37,6 +41,25 @@ def test_mistakes_in_predictions_are_told_with_their_lines(tmp_path: Path) -> No
     path.write_text("image,'=hat\na.jpg,0.5\n")
     attributes, names, probs = read_predictions(path)
     assert (attributes, names, probs.tolist()) == (["=hat"], ["a.jpg"], [[0.5]])
+
+
+def test_the_models_thresholds_decide_unless_others_are_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.random((60, 2)) < 0.4).astype(np.float32)
+    logits = labels + rng.normal(size=labels.shape)
+    table = LabelTable([f"{i}.jpg" for i in range(60)], ["hat", "scarf"], labels, labels > -1)
+    own = Operating(Calibration(np.array([2.0, 0.5]), np.array([-1.0, 0.5])), np.array([0.2, 0.8]))
+    probs = 1 / (1 + np.exp(-(logits * own.calibration.scale + own.calibration.bias)))
+    for asked, thresholds in ((None, [0.2, 0.8]), (0.3, [0.3, 0.3]), ("f1", None)):
+        cfg = OmegaConf.create({"threshold": asked, "seed": 0})
+        judged = judge_as_asked(cfg, Subject(table, logits, None, own, None))
+        np.testing.assert_allclose(judged.probs, probs)
+        used = [entry["threshold"] for entry in judged.scores["attributes"].values()]
+        if thresholds is not None:
+            assert used == thresholds
+            assert (judged.decisions == (probs >= thresholds)).all()
+        else:
+            assert "optimistic" in judged.scores and used != [0.2, 0.8]
 
 
 def test_a_model_and_its_predictions_get_the_scores_of_the_run(
