@@ -1,0 +1,43 @@
+import csv
+import io
+import json
+
+import pytest
+
+from aimonk.answers import Answer, to_csv, to_json, to_text
+from aimonk.text import FORMULA, unguard
+
+NAMES = ["=cmd()", "h\x1b[2Jat", "+1", "mütze"]
+
+
+@pytest.fixture
+def answers() -> list[Answer]:
+    probs = dict(zip(NAMES, (0.9, 0.1, 0.75, 0.5), strict=True))
+    return [Answer("@photo.jpg", ["=cmd()", "+1"], probs), Answer("b\nc.jpg", [], probs)]
+
+
+def test_a_spreadsheet_runs_nothing(answers: list[Answer]) -> None:
+    header, *rows = csv.reader(io.StringIO(to_csv(answers, NAMES, "model")))
+    assert not any(field.startswith(FORMULA) for row in (header, *rows) for field in row)
+    assert [unguard(name) for name in header] == ["image", "present", *NAMES]
+    assert [unguard(field) for field in rows[0]] == [
+        *("@photo.jpg", "=cmd();+1"),
+        *("0.900000", "0.100000", "0.750000", "0.500000"),
+    ]
+
+
+def test_a_terminal_is_not_steered(answers: list[Answer]) -> None:
+    text = to_text(answers, NAMES, "model")
+    assert text.count("\n") == 2 and text.replace("\n", "").isprintable()
+    assert text.startswith("@photo.jpg: =cmd(), +1 (=cmd() 0.900, ")
+    assert ".jpg: nothing (" in text
+
+
+def test_json_has_everything(answers: list[Answer]) -> None:
+    told = json.loads(to_json(answers, NAMES, "model"))
+    assert told["checkpoint"] == "model"
+    assert told["images"][0] == {
+        "image": "@photo.jpg",
+        "present": ["=cmd()", "+1"],
+        "probabilities": answers[0].probs,
+    }
