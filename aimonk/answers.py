@@ -37,7 +37,8 @@ def show(
     if style == "auto" and output is not None and output.lower().endswith(".png"):
         from aimonk.report.answer import draw  # matplotlib takes as long to load as many images to answer
 
-        draw(Path(output), answers)
+        if answers:
+            draw(Path(output), answers)
         return
     if style == "auto" and output is not None:
         style = {".csv": "csv", ".json": "json"}.get(Path(output).suffix.lower(), "text")
@@ -45,7 +46,7 @@ def show(
         return print_table(answers, attributes)
     text = {"csv": to_csv, "json": to_json}.get(style, to_text)(answers, attributes, checkpoint)
     if output is None:
-        sys.stdout.write(text)
+        sys.stdout.write("\n".join(map(printable, text.split("\n"))) if sys.stdout.isatty() else text)
     else:
         write_text(Path(output), text)
         log.info("%d images in %s", len(answers), output)
@@ -74,18 +75,23 @@ def to_csv(answers: list[Answer], attributes: list[str], checkpoint: str) -> str
 
 def print_table(answers: list[Answer], attributes: list[str]) -> None:
     """A table for people: one image downwards, several across."""
+
+    def plain(content: str, style: str = "") -> Text:
+        # as a Text, brackets are no markup
+        return Text(printable(content), style=style)
+
     console = Console()
     if len(answers) == 1:
-        console.print(Text(answers[0].image))
+        console.print(plain(answers[0].image))
         table = Table("attribute", "probability", "present")
         for name, p in answers[0].probs.items():
             present = name in answers[0].present
-            table.add_row(
-                Text(name, style="bold" if present else "dim"), f"{p:.3f}", "yes" if present else "no"
-            )
+            table.add_row(plain(name, "bold" if present else "dim"), f"{p:.3f}", "yes" if present else "no")
     else:
-        table = Table("image", "present", *map(Text, attributes))
+        table = Table()
+        for name in ("image", "present", *attributes):
+            table.add_column(plain(name), overflow="fold")
         for answer in answers:
             probs = [f"{p:.3f}" for p in answer.probs.values()]
-            table.add_row(Text(answer.image), Text(", ".join(answer.present) or "-", style="bold"), *probs)
+            table.add_row(plain(answer.image), plain(", ".join(answer.present) or "-", "bold"), *probs)
     console.print(table)

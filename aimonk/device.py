@@ -38,5 +38,6 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
         return
-    mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD: blocks below 1 GiB come from the heap
-    mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD: up to 1 GiB of it may lie free
+    # M_MMAP_THRESHOLD: blocks below 1 GiB come from the heap; older releases allow no more than 32 MiB
+    if mallopt(-3, 1 << 30) or mallopt(-3, 32 << 20):
+        mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD: up to 1 GiB of it may lie free

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 JOINERS = "\u200c\u200d"  # invisible, but part of how some scripts are written
@@ -11,13 +12,18 @@ MAX_TOLD = 10
 
 def printable(text: str) -> str:
     """A text without characters that could steer a terminal, turn a line around, or not be written at all."""
-    return "".join(c if c.isprintable() or c in JOINERS else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return "".join(c if _is_harmless(c) else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _is_harmless(character: str) -> bool:
+    # no space but the common one counts as printable; macOS puts another one into the names of screenshots
+    return character.isprintable() or character in JOINERS or unicodedata.category(character) == "Zs"
 
 
 def listed(items: Sequence[str], count: int = MAX_TOLD) -> str:
     """The first few of a list in one line, and how many more there are."""
     # a name with control characters could change the terminal
-    told = ", ".join(item if item.isprintable() else repr(item) for item in items[:count])
+    told = ", ".join(item if printable(item) == item else repr(item) for item in items[:count])
     return told if len(items) <= count else f"{told} and {len(items) - count} more"
 
 

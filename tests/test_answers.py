@@ -1,10 +1,11 @@
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
 
-from aimonk.answers import Answer, to_csv, to_json, to_text
+from aimonk.answers import Answer, print_table, show, to_csv, to_json, to_text
 from aimonk.text import FORMULA, unguard
 
 NAMES = ["=cmd()", "h\x1b[2Jat", "+1", "mütze"]
@@ -26,11 +27,24 @@ def test_a_spreadsheet_runs_nothing(answers: list[Answer]) -> None:
     ]
 
 
-def test_a_terminal_is_not_steered(answers: list[Answer]) -> None:
+def test_a_terminal_is_not_steered(answers: list[Answer], capsys: pytest.CaptureFixture, monkeypatch) -> None:
     text = to_text(answers, NAMES, "model")
+    for few in (answers, answers[1:]):
+        print_table(few, NAMES)
+    shown = capsys.readouterr().out
+    assert "cmd()" in shown and shown.replace("\n", "").isprintable()
     assert text.count("\n") == 2 and text.replace("\n", "").isprintable()
     assert text.startswith("@photo.jpg: =cmd(), +1 (=cmd() 0.900, ")
     assert ".jpg: nothing (" in text
+    for style in ("csv", "json"):
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+        show(answers, NAMES, "model", style, None)
+        assert capsys.readouterr().out.replace("\n", "").isprintable()
+
+
+def test_a_picture_of_nothing_is_not_drawn(tmp_path: Path) -> None:
+    show([], NAMES, "model", "auto", str(tmp_path / "a.png"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_json_has_everything(answers: list[Answer]) -> None:

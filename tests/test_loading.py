@@ -150,7 +150,14 @@ def test_a_killed_worker_is_an_error() -> None:
         load(Deadly(), [epoch(1)], workers=2)
 
 
-@pytest.mark.parametrize("error", [ConnectionResetError("reset by peer"), EOFError()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError("reset by peer"),
+        EOFError(),
+        RuntimeError("Pin memory thread exited unexpectedly"),
+    ],
+)
 def test_a_batch_that_a_dead_worker_holds_is_an_error_of_that_worker(monkeypatch, error: Exception) -> None:
     def batches() -> Iterator[int]:
         yield 1

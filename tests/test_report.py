@@ -265,4 +265,5 @@ def test_console_table_marks_what_does_not_beat_chance() -> None:
 
 def test_printable_keeps_scripts_and_drops_controls() -> None:
     assert printable("mütze 帽子 نمی‌خواهم") == "mütze 帽子 نمی‌خواهم"
+    assert printable("1.00\u202fPM\u00a0\u3000") == "1.00\u202fPM\u00a0\u3000"
     assert printable("a\nb\u202ec\ud800") == "a\ufffdb\ufffdc\ufffd"

@@ -34,8 +34,9 @@ class Pixels:
         self.augmentation = augmentation
         self.size = size
         self.resize = resize
-        # which files have been complained of; shared with the loader's processes
-        self.told = torch.zeros(len(images), dtype=torch.bool).share_memory_()
+        if isinstance(images, list):
+            # which files have been complained of; shared with the loader's processes
+            self.told = torch.zeros(len(images), dtype=torch.bool).share_memory_()
 
     def __call__(self, rows: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
         there = torch.ones(len(rows), dtype=torch.bool)
@@ -104,7 +105,10 @@ def iterate(loader: DataLoader) -> Iterator[tuple[Tensor, ...]]:
     """
     try:
         yield from loader
-    except (ConnectionError, EOFError) as error:
+    except (ConnectionError, EOFError, RuntimeError) as error:
+        # for a GPU, a thread of torch's fetches the batches, and ends without a word
+        if isinstance(error, RuntimeError) and not f"{error}".startswith("Pin memory thread"):
+            raise
         # the process that has the batch is gone; torch raises here as soon as it hears which one
         time.sleep(1)
         raise RuntimeError(f"DataLoader worker is gone: {error or type(error).__name__}") from error

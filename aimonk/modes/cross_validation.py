@@ -41,8 +41,10 @@ def cross_validate(
             name = f"fold_{fold + 1}" if cfg.data.repeats == 1 else f"repeat_{repeat + 1}_fold_{fold + 1}"
             log.info("%s", name)
             done = out_dir / name / OUTCOME_FILE
-            if cfg.resume is not None and done.is_file():
-                outcome = load_tensors(done)
+            # the other ranks have a folder of their own, with nothing in it
+            finished = distributed.rank() == 0 and cfg.resume is not None and done.is_file()
+            outcome = distributed.share(load_tensors(done) if finished else None)
+            if outcome is not None:
                 pooled[repeat, outcome["rows"].numpy()] = outcome["logits"].numpy()
                 spread.append(outcome["scores"])
                 continue
