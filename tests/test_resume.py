@@ -107,3 +107,24 @@ def test_a_sweep_redoes_only_what_is_unfinished(command, cache_dir: Path, tmp_pa
     assert (redone / "loss.csv").read_bytes() == whole
     assert json.loads((redone / "status.json").read_text())["state"] == "finished"
     assert sorted(path for path in sweep.iterdir() if path.is_dir()) == [done, redone]
+
+
+def test_a_cross_validation_redoes_only_what_is_unfinished(command, cache_dir: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    arguments = ["data.folds=2", f"cache_dir={cache_dir}", *SIZE, f"hydra.run.dir={folder}"]
+    assert command(tmp_path, *arguments).returncode == 0
+    tables = {path: path.read_bytes() for path in folder.rglob("*.csv")}
+    assert {str(path.relative_to(folder)) for path in tables} == {
+        *("fold_1/loss.csv", "fold_1/splits.csv", "fold_2/loss.csv", "fold_2/splits.csv"),
+        *("loss.csv", "predictions.csv"),
+    }
+    assert len(tables[folder / "predictions.csv"].splitlines()) == 1 + 60  # every image, once
+    before = (folder / "fold_1" / "aimonk_model.pth").stat().st_mtime_ns
+    (folder / "status.json").write_text('{"state": "running"}')  # as a machine that dies leaves it
+    (folder / "fold_2" / "outcome.pth").unlink()
+    for name in ("predictions.csv", "loss.csv", "fold_2/loss.csv"):
+        (folder / name).unlink()
+    result = command(tmp_path, f"resume={folder}")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert (folder / "fold_1" / "aimonk_model.pth").stat().st_mtime_ns == before
+    assert {path: path.read_bytes() for path in folder.rglob("*.csv")} == tables

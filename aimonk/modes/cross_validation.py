@@ -10,12 +10,11 @@ import torch
 from omegaconf import DictConfig
 
 from aimonk import distributed
-from aimonk.checkpoint import load_tensors, save_tensors, write_json, write_text
+from aimonk.checkpoint import load_tensors, save_tensors, write_json
 from aimonk.data.dataset import ImageSet
 from aimonk.data.splits import stratified_folds
 from aimonk.modes.conclusion import write_results
-from aimonk.modes.training_run import choose, judge_parts, train_once, write_models
-from aimonk.results import format_splits
+from aimonk.modes.training_run import choose, judge_parts, train_and_judge, train_once, write_models
 
 log = logging.getLogger(__name__)
 
@@ -50,16 +49,12 @@ def cross_validate(
                 continue
             parts = {"train": rows[fold_of != fold], "val": rows[fold_of == fold], "test": rows[:0]}
             (out_dir / name).mkdir(parents=True, exist_ok=True)
-            write_text(out_dir / name / "splits.csv", format_splits(table.names, parts))
-            outcome = train_once(cfg, images, parts, out_dir / name, stop)
-            parts = outcome.parts
-            operating = choose(cfg, images, parts["val"], outcome.logits["val"])
-            judged = judge_parts(cfg, images, groups, parts, outcome.logits, operating)
-            write_models(cfg, images, outcome, operating, out_dir / name)
+            outcome, judged = train_and_judge(cfg, images, groups, parts, out_dir / name, stop)
             write_json(out_dir / name / "metrics.json", outcome.report | {"val": judged["val"].scores})
-            pooled[repeat, parts["val"]] = outcome.logits["val"]
+            scored, logits = outcome.parts["val"], outcome.logits["val"]
+            pooled[repeat, scored] = logits
             spread.append({key: judged["val"].scores[key] for key in ("mean_ap", "mean_auroc", "f1_macro")})
-            kept = {"rows": torch.from_numpy(parts["val"]), "logits": torch.from_numpy(outcome.logits["val"])}
+            kept = {"rows": torch.from_numpy(scored), "logits": torch.from_numpy(logits)}
             save_tensors(done, kept | {"scores": spread[-1]})
     held_out = np.flatnonzero(~np.isnan(pooled).any(axis=(0, 2)))  # images that vanish meanwhile are not
     logits = pooled.mean(axis=0)[held_out]

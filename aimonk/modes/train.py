@@ -12,11 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aimonk import distributed
 from aimonk.build import cache_folder, open_data
-from aimonk.checkpoint import (
-    STATUS_FILE,
-    write_json,
-    write_text,
-)
+from aimonk.checkpoint import STATUS_FILE, write_json, write_text
 from aimonk.data.dataset import ImageSet
 from aimonk.data.duplicates import find_groups
 from aimonk.data.splits import SPLITS, assigned_split, stratified_split
@@ -26,8 +22,7 @@ from aimonk.interrupt import Interrupt
 from aimonk.modes.assembly import check_components
 from aimonk.modes.conclusion import write_results
 from aimonk.modes.cross_validation import cross_validate
-from aimonk.modes.training_run import Parts, choose, judge_parts, train_once, write_models
-from aimonk.results import format_splits
+from aimonk.modes.training_run import Parts, train_and_judge
 from aimonk.resume import (
     DATA_FILE,
     STATE_FILE,
@@ -105,14 +100,9 @@ def train_split(
 ) -> None:
     """Train on one part of the images, choose on another, and score."""
     parts = split_parts(cfg, images, groups)
-    write_text(out_dir / "splits.csv", format_splits(images.table.names, parts))
-    outcome = train_once(cfg, images, parts, out_dir, stop)
-    parts = outcome.parts
-    operating = choose(cfg, images, parts["val"], outcome.logits.get("val"))
-    judged = judge_parts(cfg, images, groups, parts, outcome.logits, operating)
-    write_models(cfg, images, outcome, operating, out_dir)
-    held_out = {name: parts[name] for name in judged}
-    write_results(out_dir, images, groups, parts, held_out, judged, outcome.report)
+    outcome, judged = train_and_judge(cfg, images, groups, parts, out_dir, stop)
+    held_out = {name: outcome.parts[name] for name in judged}
+    write_results(out_dir, images, groups, outcome.parts, held_out, judged, outcome.report)
 
 
 def split_parts(cfg: DictConfig, images: ImageSet, groups: np.ndarray | None) -> Parts:

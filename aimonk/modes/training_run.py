@@ -16,7 +16,7 @@ from aimonk.data.dataset import ImageSet
 from aimonk.determinism import noting_exceptions
 from aimonk.evaluation import Judgement, Operating, choose_operating, judge, judge_choice
 from aimonk.modes.assembly import build_task
-from aimonk.results import format_losses
+from aimonk.results import format_losses, format_splits
 from aimonk.resume import STATE_FILE, load_state, save_state
 from aimonk.task import Phase, Progress, Task, averaged, predict, trained_state
 from aimonk.thresholds import parse_rule
@@ -141,6 +141,24 @@ def judge_parts(
         else:
             judged[name] = judge(*arguments, cfg.seed)
     return judged
+
+
+def train_and_judge(
+    cfg: DictConfig,
+    images: ImageSet,
+    groups: np.ndarray | None,
+    parts: Parts,
+    out_dir: Path,
+    stop: Callable[[], signal.Signals | None],
+) -> tuple[Outcome, dict[str, Judgement]]:
+    """Train one model, choose its thresholds on "val", score it, and write it and its parts."""
+    write_text(out_dir / "splits.csv", format_splits(images.table.names, parts))
+    outcome = train_once(cfg, images, parts, out_dir, stop)
+    parts = outcome.parts
+    operating = choose(cfg, images, parts["val"], outcome.logits.get("val"))
+    judged = judge_parts(cfg, images, groups, parts, outcome.logits, operating)
+    write_models(cfg, images, outcome, operating, out_dir)
+    return outcome, judged
 
 
 def write_models(

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from aimonk.audit.examine import Audit
-from aimonk.report.gallery import as_jpeg, shrink
-from aimonk.report.page import data_uri, document, isolated, section, text
+from aimonk.report.gallery import embed, shrink
+from aimonk.report.page import document, isolated, section, text
 from aimonk.report.scoreboard import balance_table
+from aimonk.text import listed, printable
 
 GROUPS = 60  # photographs that stand there twice, at most
 LISTED = 200  # names in a list, at most
@@ -29,7 +30,7 @@ def format_page(found: Audit, whole: dict, pixels: np.ndarray, top: int) -> str:
     row_of = {name: i for i, name in enumerate(found.table.names)}
 
     def picture(name: str, caption: str) -> str:
-        source = data_uri(as_jpeg(shrink(pixels[row_of[name]])), "jpeg")
+        source = embed(shrink(pixels[row_of[name]]))
         told = f"{isolated(name)}<br>{text(caption)}"
         return f'<figure><img src="{source}" alt="{text(name)}"><figcaption>{told}</figcaption></figure>'
 
@@ -68,9 +69,7 @@ def say(entry: dict) -> str:
 
 def names_of(names: Iterable[str]) -> str:
     """Names for a paragraph, the first of many."""
-    names = list(names)
-    told = ", ".join(text(name) for name in names[:LISTED])
-    return told if len(names) <= LISTED else f"{told} and {len(names) - LISTED} more"
+    return text(listed([printable(name) for name in names], LISTED))
 
 
 def describe_files(whole: dict) -> list[str]:

@@ -128,7 +128,7 @@ def draw_mistakes(
 
 def show_mistakes(mistakes: Sequence[Mistakes], thumbs: dict[int, np.ndarray], names: Sequence[str]) -> str:
     """The same as part of a web page, with whole names."""
-    images = {row: f'<img src="{data_uri(as_jpeg(thumb), "jpeg")}" alt="">' for row, thumb in thumbs.items()}
+    images = {row: f'<img src="{embed(thumb)}" alt="">' for row, thumb in thumbs.items()}
 
     def figure(row: int, prob: float) -> str:
         image = images.get(row, '<div class="gone"></div>')
@@ -150,8 +150,8 @@ def show_mistakes(mistakes: Sequence[Mistakes], thumbs: dict[int, np.ndarray], n
     return "\n".join([*blocks, told])
 
 
-def as_jpeg(pixels: np.ndarray) -> bytes:
-    """A small file of uint8 [H, W, 3]."""
+def embed(pixels: np.ndarray) -> str:
+    """An address that holds a small JPEG of uint8 [H, W, 3]."""
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, "JPEG", quality=72)
-    return content.getvalue()
+    return data_uri(content.getvalue(), "jpeg")
