@@ -11,8 +11,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from aimonk import job
-from aimonk.overrides import continue_run, flag_first, quote_paths
+from aimonk.cli import job
+from aimonk.cli.overrides import continue_run, flag_first, quote_paths
 
 TOLD = (HydraException, OmegaConfBaseException)
 

@@ -1,4 +1,4 @@
-"""How often the 95 % intervals of `aimonk.bootstrap` hold the truth, as a Markdown table.
+"""How often the 95 % intervals of `aimonk.evaluation.bootstrap` hold the truth, as a Markdown table.
 
     python benchmarks/bootstrap_coverage.py                 # 600 sets a row: four minutes on one core
     python benchmarks/bootstrap_coverage.py --percentile    # what percentiles of the same resamples cover
@@ -17,9 +17,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aimonk.bootstrap import bootstrap, draw
-from aimonk.figures import MEANS, check, mean_defined, measure, rankings
-from aimonk.metrics import score
+from aimonk.evaluation.bootstrap import bootstrap, draw
+from aimonk.evaluation.kernels import MEANS, check, mean_defined, measure, rankings
+from aimonk.evaluation.metrics import score
 
 ATTRIBUTES = 4
 NAMES = [f"attribute {a}" for a in range(ATTRIBUTES)]

@@ -19,9 +19,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from aimonk.inference.engine import fast_inference
 from aimonk.models.backbones import TORCHVISION, create_backbone
 from aimonk.models.classifier import Classifier
-from aimonk.models.engine import fast_inference
 
 MODELS = (
     "tf_efficientnet_lite0",

@@ -6,7 +6,7 @@
     python benchmarks/full_disk.py --fault disk           # a small tmpfs; takes root
 
 Whatever fails, the run must end with exit status 1 and one line that says what to do, leave no half-written
-file, and go on to the curve of an undisturbed run. A short version is in tests/test_full_disk.py.
+file, and go on to the curve of an undisturbed run. A short version is in tests/modes/test_full_disk.py.
 """
 
 import argparse
@@ -147,7 +147,7 @@ def find_faults(ended: Ended, folder: Path, can_tell: bool) -> list[str]:
     Args:
         can_tell: Whether there was room for status.json.
     """
-    from aimonk.checkpoint import load_tensors
+    from aimonk.files.tensors import load_tensors
 
     wrong = []
     if ended.status != 1:
@@ -228,7 +228,7 @@ def fill(work: Path, fault: str, every: int) -> list[tuple[str, str]]:
         RuntimeError: The undisturbed run failed.
     """
     sys.path.insert(0, str(ROOT))
-    importlib.import_module("aimonk.modes.train")  # so that each fork starts warm
+    importlib.import_module("aimonk.modes.train.lifecycle")  # so that each fork starts warm
     common = [f"cache_dir={work / 'cache'}", *RUN]
     if not (work / "whole").is_dir():
         whole = attempt([*common, f"hydra.run.dir={work / 'whole'}"])

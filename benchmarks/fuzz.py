@@ -24,11 +24,14 @@ import atheris
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-with atheris.instrument_imports(include=["aimonk.archive", "aimonk.checkpoint", "aimonk.data.labels"]):
+with atheris.instrument_imports(
+    include=["aimonk.files.archive", "aimonk.models.checkpoint", "aimonk.data.labels"]
+):
     import torch
 
-    from aimonk.checkpoint import load_model, load_tensors
     from aimonk.data.labels import read_labels
+    from aimonk.files.tensors import load_tensors
+    from aimonk.models.checkpoint import load_model
 
 # a gigabyte above what the libraries take
 LIMITS = ["-timeout=5", "-rss_limit_mb=1800", "-malloc_limit_mb=1000", "-max_len=4096"]

@@ -141,7 +141,7 @@ def measure_table(work: Path, rows: int, attributes: int) -> None:
     from aimonk.data.loading import Rows, create_loader
     from aimonk.data.sampling import BatchList, plan_epoch, split_batches, weighted
     from aimonk.data.splits import stratified_split
-    from aimonk.losses import PosWeightLoss
+    from aimonk.training.losses import PosWeightLoss
 
     names = [f"{i:06d}.jpg" for i in range(rows)]
     write_labels(work / "labels.txt", names, attributes, np.random.default_rng(0))

@@ -2,7 +2,7 @@
 
     python benchmarks/soak.py --kills 100        # about a quarter of an hour on two cores
 
-The curve and the weights must be equal bit for bit. A short version is in tests/test_resume.py.
+The curve and the weights must be equal bit for bit. A short version is in tests/modes/test_resume.py.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
     python benchmarks/ten_starts.py --runs 10            # about two minutes on two cores
 
-They are compared with a run alone, bit for bit. A short version is in tests/test_concurrent.py.
+They are compared with a run alone, bit for bit. A short version is in tests/modes/test_concurrent.py.
 """
 
 import argparse

@@ -13,11 +13,11 @@ import time
 
 import torch
 
-from aimonk.device import pick_device
-from aimonk.losses import MaskedLoss
 from aimonk.models.backbones import create_backbone
 from aimonk.models.classifier import Classifier
-from aimonk.optim import adam
+from aimonk.runtime.device import pick_device
+from aimonk.training.losses import MaskedLoss
+from aimonk.training.optim import adam
 
 BATCH, ATTRIBUTES = 16, 4
 

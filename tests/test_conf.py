@@ -8,9 +8,10 @@ import pytest
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from aimonk.build import SPLIT, build, check_types
 from aimonk.models.classifier import Classifier
-from aimonk.task import Settings
+from aimonk.setup.build import build, check_types
+from aimonk.setup.data import SPLIT
+from aimonk.training.task import Settings
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 FILES = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml"))
@@ -137,7 +138,7 @@ def test_experiment_wins_over_the_defaults(name: str, compose_config: Compose) -
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_command_line_wins_over_the_experiment(name: str, compose_config: Compose) -> None:
     cfg = compose_config(override_of(name), "epochs=3", "optimizer=sgd", "data.image_size=96")
-    assert (cfg.epochs, cfg.optimizer._target_, cfg.data.image_size) == (3, "aimonk.optim.sgd", 96)
+    assert (cfg.epochs, cfg.optimizer._target_, cfg.data.image_size) == (3, "aimonk.training.optim.sgd", 96)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -158,11 +159,11 @@ RECIPE = {
         "weights": "imagenet",
     },
     "augmentation": {"_target_": "aimonk.data.augmentation.flip"},
-    "scheduler": {"_target_": "aimonk.optim.constant", "_partial_": True, "warmup": 0.0},
+    "scheduler": {"_target_": "aimonk.training.optim.constant", "_partial_": True, "warmup": 0.0},
     "sampler": {"_target_": "aimonk.data.sampling.shuffle", "_partial_": True},
 }
 ADAM = {
-    "_target_": "aimonk.optim.adam",
+    "_target_": "aimonk.training.optim.adam",
     "_partial_": True,
     "betas": [0.9, 0.999],
     "weight_decay": 0.0,
@@ -172,13 +173,17 @@ RECIPES = {
     "aimonk_finetune": {
         "epochs": 10,
         "freeze": {"_target_": "aimonk.models.freeze.none"},
-        "loss": {"_target_": "aimonk.losses.PosWeightLoss.of_labels", "_partial_": True, "max_weight": None},
+        "loss": {
+            "_target_": "aimonk.training.losses.PosWeightLoss.of_labels",
+            "_partial_": True,
+            "max_weight": None,
+        },
         "optimizer": ADAM | {"lr": 1e-4},
     },
     "aimonk_frozen": {
         "epochs": 5,
         "freeze": {"_target_": "aimonk.models.freeze.backbone"},
-        "loss": {"_target_": "aimonk.losses.MaskedLoss"},
+        "loss": {"_target_": "aimonk.training.losses.MaskedLoss"},
         "optimizer": ADAM | {"lr": 1e-5},
     },
 }
@@ -216,18 +221,18 @@ def test_recipe_builds_what_it_says(name: str, tensors: int, compose_config: Com
 REFUSED = [
     "os.mkdir",
     "aimonkey.mkdir",
-    "aimonk.distributed.os.mkdir",
-    "aimonk.checkpoint.os.mkdir",
-    "aimonk.build.instantiate",
-    "aimonk.build.platformdirs.os.mkdir",
+    "aimonk.runtime.distributed.os.mkdir",
+    "aimonk.models.checkpoint.os.mkdir",
+    "aimonk.setup.build.instantiate",
+    "aimonk.setup.build.platformdirs.os.mkdir",
     "torch.optim.adam.torch.load",
     "torch.optim.Adam.__class__",
     "torch.optim.Adam.__init__.__globals__.get",
     "torchvision.os.mkdir",
     "torchvision.datasets.utils.os.mkdir",
     "timm.models._hub.os.mkdir",
-    "aimonk.losses",
-    "aimonk.losses.NoSuchLoss",
+    "aimonk.training.losses",
+    "aimonk.training.losses.NoSuchLoss",
     "aimonk.",
     "",
     None,
@@ -239,8 +244,8 @@ REFUSED = [
 def test_build_refuses_other_targets(target: Any, tmp_path: Path) -> None:
     folder = str(tmp_path / "made")
     harmful = {"_target_": target, "_args_": [folder]}
-    nested = {"_target_": "aimonk.losses.FocalLoss", "gamma": harmful, "alpha": None}
-    listed = {"_target_": "aimonk.losses.FocalLoss", "gamma": [[{"a": harmful}]], "alpha": None}
+    nested = {"_target_": "aimonk.training.losses.FocalLoss", "gamma": harmful, "alpha": None}
+    listed = {"_target_": "aimonk.training.losses.FocalLoss", "gamma": [[{"a": harmful}]], "alpha": None}
     for node in (harmful, harmful | {"_partial_": True}, nested, listed):
         with pytest.raises(ValueError, match=f"^_target_ {re.escape(repr(target))} is not"):
             build(OmegaConf.create(node))
@@ -259,7 +264,9 @@ def test_build_takes_allowed_targets() -> None:
 
 def test_build_tells_what_the_constructor_said() -> None:
     with pytest.raises(ValueError, match=r"^loss\.gamma is -1\.0; expected 0 or more$"):
-        build(OmegaConf.create({"_target_": "aimonk.losses.FocalLoss", "gamma": -1.0, "alpha": None}))
+        build(
+            OmegaConf.create({"_target_": "aimonk.training.losses.FocalLoss", "gamma": -1.0, "alpha": None})
+        )
 
 
 @pytest.mark.parametrize(

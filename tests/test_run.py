@@ -16,8 +16,8 @@ import torchvision
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aimonk.checkpoint import load_model
 from aimonk.models.backbones import create_backbone
+from aimonk.models.checkpoint import load_model
 from aimonk.models.classifier import Classifier
 from aimonk.modes import train
 

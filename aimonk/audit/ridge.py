@@ -1,4 +1,4 @@
-"""A linear probe: ridge regression on features, judged on images it did not see."""
+"""A linear probe: ridge regression on features, evaluated on images it did not see."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aimonk.calibration import fit_sigmoid, sigmoid
+from aimonk.evaluation.calibration import fit_sigmoid, sigmoid
 
 # in units of the mean squared length of a centred feature vector. On the default backbone's features a tenth
 # to ten times as much ranks within .004 AUROC of it, and with every tenth label wrong it ranks best.

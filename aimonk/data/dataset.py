@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk.data.decoding import RESIZES
-from aimonk.data.images import decode_all, find_images, fingerprints, list_images, open_pixels
+from aimonk.data.images.decoding import RESIZES
+from aimonk.data.images.folder import decode_all, find_images, fingerprints, list_images, open_pixels
 from aimonk.data.labels import LabelTable, read_labels, warn_about_values
-from aimonk.data.store import RowStore, StoredRows
-from aimonk.text import listed
+from aimonk.data.store.row_store import RowStore, StoredRows
+from aimonk.files.text import listed
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from aimonk.text import listed
+from aimonk.files.text import listed
 
 log = logging.getLogger(__name__)
 

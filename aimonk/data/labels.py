@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk.text import listed, printable, tell
+from aimonk.files.text import listed, printable, tell
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from aimonk.data.decoding import decode
+from aimonk.data.images.decoding import decode
 from aimonk.data.sampling import PADDING, BatchList
 
 log = logging.getLogger(__name__)

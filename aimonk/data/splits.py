@@ -9,7 +9,7 @@ import numpy as np
 
 from aimonk.data.duplicates import duplicate_groups
 from aimonk.data.labels import IMAGE_SUFFIXES, SPLITS
-from aimonk.text import listed, tell
+from aimonk.files.text import listed, tell
 
 log = logging.getLogger(__name__)
 

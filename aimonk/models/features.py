@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aimonk import distributed
-from aimonk.data.rowset import Passing
-from aimonk.data.store import Compute, Row, RowStore, StoredRows
+from aimonk.data.store.row_set import TransientReason
+from aimonk.data.store.row_store import Compute, Row, RowStore, StoredRows
 from aimonk.models.classifier import Classifier
+from aimonk.runtime import distributed
 
 # part of every store key: raise it when the same weights and pixels would give other features
 CODE_VERSION = "1"
@@ -99,7 +99,7 @@ class FeatureSource:
                     features = _layout(run(images.to(device, non_blocking=True))).float().cpu().numpy()
                 for row, values, ok in zip(block.tolist(), features, there.tolist(), strict=True):
                     if wanted[row]:
-                        yield row, values if ok else Passing("the image could not be read")
+                        yield row, values if ok else TransientReason("the image could not be read")
 
         family = f"features {CODE_VERSION} {cut} {weights_digest(prefix)}"
         found = self._find_or_compute(family, keys, tuple(shape), dtype, compute)
@@ -116,7 +116,7 @@ class FeatureSource:
     ) -> StoredRows | None:
         """The stored set; of several processes each computes its share of what is missing."""
         there = self.store.find(family, keys, shape, dtype)
-        if distributed.world() == 1 or distributed.share(there is not None):
+        if distributed.world_size() == 1 or distributed.broadcast(there is not None):
             return there or self.store.rows(family, keys, shape, dtype, compute)
         shares = [(f"{family} share {r}", part) for r, part in enumerate(distributed.parts(len(keys)))]
         own, mine = shares[distributed.rank()]
@@ -126,7 +126,7 @@ class FeatureSource:
             yield from ((row - first, values) for row, values in compute(mine[missing]))
 
         self.store.rows(own, [keys[i] for i in mine], shape, dtype, compute_mine)
-        distributed.wait()
+        distributed.barrier()
 
         def collect(missing: np.ndarray) -> Iterator[Row]:
             wanted = set(missing.tolist())
@@ -141,7 +141,7 @@ class FeatureSource:
             yield from compute(np.array(sorted(wanted), dtype=np.int64)) if wanted else ()
 
         found = self.store.rows(family, keys, shape, dtype, collect)
-        distributed.wait()
+        distributed.barrier()
         self.store.remove(own, [keys[i] for i in mine], shape, dtype)
         return found
 

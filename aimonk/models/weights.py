@@ -12,7 +12,7 @@ from huggingface_hub.utils import get_session
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from aimonk.archive import read_archive
+from aimonk.files.archive import read_archive
 
 LITE0 = "tf_efficientnet_lite0"  # the one model whose weights come with pip
 HEADS = ("fc.", "head.", "head_fc.", "head_dist.", "classifier.", "last_linear.")  # of other people's files

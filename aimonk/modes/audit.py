@@ -9,16 +9,16 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from aimonk.audit.examine import Audit, examine
-from aimonk.build import label_paths, open_data
-from aimonk.checkpoint import write_json, write_text
 from aimonk.data.augmentation import Unchanged
 from aimonk.data.dataset import ImageSet
-from aimonk.data.formats import odd_files, read_headers, summarise_sizes
+from aimonk.data.images.headers import odd_files, read_headers, summarise_sizes
 from aimonk.data.labels import read_labels
-from aimonk.device import pick_device
-from aimonk.modes.assembly import build_classifier, open_inputs
-from aimonk.report.audit import format_page
-from aimonk.text import listed
+from aimonk.files.atomic import write_json, write_text
+from aimonk.files.text import listed
+from aimonk.report.html.audit import format_page
+from aimonk.runtime.device import pick_device
+from aimonk.setup.data import label_paths, open_data
+from aimonk.setup.task import build_classifier, open_inputs
 
 log = logging.getLogger(__name__)
 

@@ -9,22 +9,31 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from aimonk.build import label_paths, open_data
-from aimonk.calibration import Calibration
-from aimonk.checkpoint import ModelInfo, load_model, newest_run, write_json, write_text
 from aimonk.data.dataset import ImageSet
 from aimonk.data.duplicates import find_groups
 from aimonk.data.labels import LabelTable, read_labels
 from aimonk.data.loading import Pixels
 from aimonk.data.splits import read_assignment
-from aimonk.device import pick_device
-from aimonk.evaluation import Judgement, Operating, choose_operating, judge, judge_choice, verdict
-from aimonk.inference import predict_pixels
-from aimonk.report.run import REPORT_FILE, data_notes, write_report
-from aimonk.results import format_predictions
-from aimonk.tables import format_scores
-from aimonk.text import listed, tell, unguard
-from aimonk.thresholds import parse_rule
+from aimonk.evaluation.calibration import Calibration
+from aimonk.evaluation.evaluate import (
+    Evaluation,
+    OperatingPoint,
+    choose_operating_point,
+    evaluate,
+    evaluate_chosen,
+    verdict,
+)
+from aimonk.evaluation.thresholds import parse_rule
+from aimonk.files.atomic import write_json, write_text
+from aimonk.files.run_folder import newest_run
+from aimonk.files.text import listed, tell, unguard
+from aimonk.inference.predictor import predict_pixels
+from aimonk.models.checkpoint import ModelInfo, load_model
+from aimonk.report.csv_tables import format_predictions
+from aimonk.report.html.run import REPORT_FILE, data_notes, write_report
+from aimonk.report.tables import format_scores
+from aimonk.runtime.device import pick_device
+from aimonk.setup.data import label_paths, open_data
 
 log = logging.getLogger(__name__)
 
@@ -42,53 +51,55 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         parse_rule(cfg.threshold)
     subject = from_predictions(cfg) if cfg.predictions is not None else from_checkpoint(cfg)
     table = subject.table
-    judgement = judge_as_asked(cfg, subject)
-    parts, judged = {"evaluated": np.arange(len(table))}, {"evaluated": judgement}
-    settings, report = OmegaConf.to_yaml(cfg, resolve=True), {"evaluated": judgement.scores}
+    evaluation = evaluate_as_asked(cfg, subject)
+    parts, evaluations = {"evaluated": np.arange(len(table))}, {"evaluated": evaluation}
+    settings, report = OmegaConf.to_yaml(cfg, resolve=True), {"evaluated": evaluation.scores}
     write_text(out_dir / "config.yaml", settings)
     write_json(out_dir / "metrics.json", report)
-    write_text(out_dir / "predictions.csv", format_predictions(table, parts, judged))
+    write_text(out_dir / "predictions.csv", format_predictions(table, parts, evaluations))
     notes = data_notes(subject.images, subject.groups, parts) if subject.images is not None else []
     pixels = None if subject.images is None else subject.images.pixels
-    write_report(out_dir / REPORT_FILE, out_dir.name, report, judged, table, parts, pixels, settings, notes)
-    log.info("\n%s\n", format_scores(judgement.scores, f"{len(table)} images"))
-    log.info("verdict: %s", verdict(judgement.scores))
+    write_report(
+        out_dir / REPORT_FILE, out_dir.name, report, evaluations, table, parts, pixels, settings, notes
+    )
+    log.info("\n%s\n", format_scores(evaluation.scores, f"{len(table)} images"))
+    log.info("verdict: %s", verdict(evaluation.scores))
     log.info("written: %s", out_dir)
 
 
 @dataclass
 class Subject:
-    """What is judged.
+    """What is evaluations.
 
     Attributes:
         table: Labels, n rows.
         logits: Of the same images, [n, A].
         groups: Group number of each image, [n]; None where nobody looked.
-        operating: From logits to answers.
+        operating_point: From logits to answers.
         images: None where there are predictions only.
     """
 
     table: LabelTable
     logits: np.ndarray
     groups: np.ndarray | None
-    operating: Operating
+    operating_point: OperatingPoint
     images: ImageSet | None
 
 
-def judge_as_asked(cfg: DictConfig, subject: Subject) -> Judgement:
+def evaluate_as_asked(cfg: DictConfig, subject: Subject) -> Evaluation:
     """Score with the given thresholds, a fixed one, or by a rule whose choice is scored honestly."""
-    table, logits, operating = subject.table, subject.logits, subject.operating
+    table, logits, operating_point = subject.table, subject.logits, subject.operating_point
     arguments = (table.labels, table.mask, logits, table.attributes, subject.groups)
     if cfg.threshold is None:
-        return judge(*arguments, operating, cfg.seed)
+        return evaluate(*arguments, operating_point, cfg.seed)
     rule = parse_rule(cfg.threshold)
     if rule.kind == "fixed":
         fixed = np.full(len(table.attributes), rule.value)
-        return judge(*arguments, Operating(operating.calibration, fixed), cfg.seed)
-    calibrated = operating.calibration.scale * logits + operating.calibration.bias
-    chosen = choose_operating(table.labels, table.mask, calibrated, cfg.threshold, None)
+        return evaluate(*arguments, OperatingPoint(operating_point.calibration, fixed), cfg.seed)
+    calibrated = operating_point.calibration.scale * logits + operating_point.calibration.bias
+    chosen = choose_operating_point(table.labels, table.mask, calibrated, cfg.threshold, None)
     arguments = (table.labels, table.mask, calibrated, table.attributes, subject.groups)
-    return judge_choice(*arguments, chosen, cfg.threshold, None, cfg.seed)
+    return evaluate_chosen(*arguments, chosen, cfg.threshold, None, cfg.seed)
 
 
 def from_checkpoint(cfg: DictConfig) -> Subject:
@@ -104,9 +115,11 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
     pixels = Pixels(images.pixels, lambda images, views: images, info.image_size, info.resize)
     logits = predict_pixels(classifier, pixels, len(table), cfg.batch_size, pick_device(cfg.device))
     warn_about_training_images(source, table.names)
-    operating = Operating(Calibration(np.array(info.scale), np.array(info.bias)), np.array(info.thresholds))
+    operating_point = OperatingPoint(
+        Calibration(np.array(info.scale), np.array(info.bias)), np.array(info.thresholds)
+    )
     groups = find_groups(images.pixels, table.names, cfg.data.duplicate_distance)
-    return Subject(table, logits, groups, operating, images)
+    return Subject(table, logits, groups, operating_point, images)
 
 
 def warn_about_training_images(source: Path, names: list[str]) -> None:
@@ -168,8 +181,8 @@ def from_predictions(cfg: DictConfig) -> Subject:
     table = LabelTable(names, attributes, table.labels[:, columns], table.mask[:, columns])
     logits = torch.logit(torch.from_numpy(probs), eps=1e-12).numpy()
     count = len(attributes)
-    operating = Operating(Calibration.identity(count), np.full(count, 0.5))
-    return Subject(table, logits, None, operating, None)
+    operating_point = OperatingPoint(Calibration.identity(count), np.full(count, 0.5))
+    return Subject(table, logits, None, operating_point, None)
 
 
 def read_predictions(path: Path) -> tuple[list[str], list[str], np.ndarray]:

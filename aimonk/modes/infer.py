@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from aimonk.answers import Answer, show
-from aimonk.checkpoint import ModelInfo, load_model, newest_run
-from aimonk.data.images import decode, list_images
-from aimonk.device import pick_device
-from aimonk.inference import Predictor
+from aimonk.data.images.folder import decode, list_images
+from aimonk.files.run_folder import newest_run
+from aimonk.inference.predictor import Predictor
+from aimonk.models.checkpoint import ModelInfo, load_model
 from aimonk.models.classifier import Classifier
-from aimonk.progress import show_progress
+from aimonk.report.predictions import Answer, show
+from aimonk.runtime.device import pick_device
+from aimonk.runtime.progress import show_progress
 
 log = logging.getLogger(__name__)
 

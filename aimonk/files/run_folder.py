@@ -1,0 +1,47 @@
+"""The folder of a run: the name of every file in it, its status, and the newest finished one."""
+
+import contextlib
+import json
+from pathlib import Path
+
+MODEL_FILE = "aimonk_model.pth"
+LAST_FILE = "aimonk_model_last.pth"
+STATE_FILE = "state.pth"
+LABELS_FILE = "labels.pth"
+OUTCOME_FILE = "outcome.pth"  # of a fold: what a cross-validation that is resumed needs of it
+CONFIG_FILE = "config.yaml"
+STATUS_FILE = "status.json"
+METRICS_FILE = "metrics.json"
+AUDIT_FILE = "audit.json"
+PREDICTIONS_FILE = "predictions.csv"
+SPLITS_FILE = "splits.csv"
+LOSS_FILE = "loss.csv"
+CURVE_FILE = "loss_curve.png"
+REPORT_FILE = "report.html"
+AUDIT_PAGE = "audit.html"
+
+
+def is_finished(out_dir: Path) -> bool:
+    """Whether the folder holds a run that has come to its end."""
+    status = out_dir / STATUS_FILE
+    return status.is_file() and json.loads(status.read_text())["state"] == "finished"
+
+
+def newest_run(outputs: Path) -> Path:
+    """The folder of the training run that finished last.
+
+    Raises:
+        FileNotFoundError: No run below that folder has finished.
+    """
+    finished = []
+    for status in outputs.rglob(STATUS_FILE):
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            state = json.loads(status.read_text(encoding="utf-8"))
+            done = isinstance(state, dict) and state.get("state") == "finished"
+            if done and (status.parent / MODEL_FILE).is_file():
+                finished.append((status.stat().st_mtime_ns, status.parent))
+    if not finished:
+        raise FileNotFoundError(
+            f"no finished training run below {outputs.absolute()}; train one, or name it with checkpoint=PATH"
+        )
+    return max(finished)[1]

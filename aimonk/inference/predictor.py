@@ -1,0 +1,54 @@
+"""A finished classifier over many images, as fast as the device allows."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aimonk.inference.engine import fast_inference
+from aimonk.models.classifier import Classifier
+from aimonk.runtime.progress import show_progress
+
+
+class Predictor:
+    """Logits of batches of images.
+
+    Args:
+        count: How many images there will be; making a network fast takes a while, which a few do not repay.
+    """
+
+    def __init__(self, classifier: Classifier, device: torch.device, count: int):
+        self.network: Callable = classifier.to(device, memory_format=torch.channels_last).eval()
+        self.device = device
+        self.optimise = device.type == "cpu" and count >= 64
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits [B, A] on the CPU of uint8 images [B, 3, H, W]."""
+        if self.optimise:
+            self.network = fast_inference(self.network.suffix(0), images)
+            self.optimise = False
+        return self.network(images.to(self.device, non_blocking=True)).float().cpu()
+
+
+def predict_pixels(
+    classifier: Classifier, pixels: Callable, count: int, batch_size: int, device: torch.device
+) -> np.ndarray:
+    """Logits [count, A] of the images that `pixels(rows, views)` gives.
+
+    Raises:
+        ValueError: Some cannot be read any more.
+    """
+    predictor, parts = Predictor(classifier, device, count), []
+    with show_progress("images", count) as bar:
+        for start in range(0, count, batch_size):
+            rows = torch.arange(start, min(start + batch_size, count))
+            images, there = pixels(rows, torch.zeros_like(rows))
+            if not there.all():
+                raise ValueError(
+                    f"{int((~there).sum())} images could be read a moment ago, and now cannot be"
+                )
+            parts.append(predictor(images))
+            bar.advance(len(rows))
+    return torch.cat(parts).double().numpy()

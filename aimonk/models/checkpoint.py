@@ -1,0 +1,150 @@
+"""Checkpoints: the weights of a trained classifier and everything that inference needs beside them."""
+
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aimonk.files.run_folder import MODEL_FILE
+from aimonk.files.tensors import load_tensors, save_tensors
+from aimonk.models.backbones import create_backbone
+from aimonk.models.classifier import Classifier
+
+FORMAT = "aimonk 1"
+MAX_ATTRIBUTES = 100_000
+LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")  # cannot be printed
+MAX_TEXT = 1000  # characters that a checkpoint may put on the terminal
+
+
+@dataclass
+class ModelInfo:
+    """What inference needs beside the weights.
+
+    Attributes:
+        attributes: Names, A of them.
+        thresholds: From which probability on an attribute counts as present, A of them.
+        scale: Calibrated probability = sigmoid(scale * logit + bias), A of each.
+        bias: See scale.
+        image_size: Pixels per side, 8 to 4096.
+        resize: `squash`, `crop` or `pad`.
+        epoch: Which epoch's weights these are.
+        chosen_by: Why that one.
+    """
+
+    library: str
+    backbone: str
+    attributes: list[str]
+    thresholds: list[float]
+    scale: list[float]
+    bias: list[float]
+    image_size: int
+    resize: str
+    epoch: int
+    chosen_by: str
+
+
+def save_model(path: Path, info: ModelInfo, state: dict[str, Tensor]) -> None:
+    """Write weights and all that inference needs."""
+    save_tensors(path, {"format": FORMAT, "info": asdict(info), "state": state})
+
+
+def load_model(path: Path) -> tuple[Classifier, ModelInfo]:
+    """Read a trained classifier; no code from the file runs.
+
+    Args:
+        path: The file, or the folder of the run that wrote it.
+
+    Raises:
+        FileNotFoundError: Nothing is there.
+        ValueError: It is not a checkpoint of this project.
+    """
+    if path.is_dir():
+        path = path / MODEL_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path.absolute()}")
+    content = load_tensors(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a checkpoint of this project (expected format {FORMAT!r})")
+    info = _check_info(path, content.get("info"))
+    try:
+        expected = _expected_state(info)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    state = content.get("state")
+    _check_state(path, expected, state)
+    classifier = _create_classifier(info)
+    classifier.load_state_dict(state)
+    return classifier.eval(), info
+
+
+def _create_classifier(info: ModelInfo) -> Classifier:
+    backbone = create_backbone(info.library, info.backbone, weights="random")
+    return Classifier(backbone, len(info.attributes))
+
+
+def _expected_state(info: ModelInfo) -> dict[str, Tensor]:
+    """Names and shapes of the weights, without the memory that the largest networks would take."""
+    try:
+        with torch.device("meta"):
+            return _create_classifier(info).state_dict()
+    except RuntimeError:  # older releases of timm compute with weights while they create some networks
+        return _create_classifier(info).state_dict()
+
+
+def _check_info(path: Path, raw: Any) -> ModelInfo:
+    if not isinstance(raw, dict) or raw.keys() != {field.name for field in fields(ModelInfo)}:
+        raise ValueError(f"{path}: its description is not that of a checkpoint")
+    info = ModelInfo(**raw)
+    checks: dict[str, Callable[[], bool]] = {
+        "library": lambda: _is_line(info.library),
+        "backbone": lambda: _is_line(info.backbone),
+        "attributes": lambda: _are_names(info.attributes),
+        "thresholds": lambda: _are_numbers(info.thresholds, len(info.attributes), 0, 1),
+        # larger ones would be infinite in single precision
+        "scale": lambda: _are_numbers(info.scale, len(info.attributes), -1e30, 1e30),
+        "bias": lambda: _are_numbers(info.bias, len(info.attributes), -1e30, 1e30),
+        "image_size": lambda: type(info.image_size) is int and 8 <= info.image_size <= 4096,
+        "resize": lambda: info.resize in ("squash", "crop", "pad"),
+        "epoch": lambda: type(info.epoch) is int and 0 <= info.epoch < 2**31,
+        "chosen_by": lambda: _is_line(info.chosen_by),
+    }
+    for name, holds in checks.items():
+        if not holds():
+            raise ValueError(f"{path}: what it says about {name!r} cannot be right")
+    return info
+
+
+def _is_line(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_TEXT and value.isprintable()
+
+
+def _are_names(values: Any) -> bool:
+    if not isinstance(values, list) or not 0 < len(values) <= MAX_ATTRIBUTES:
+        return False
+    if not all(isinstance(v, str) and v and not LONE_SURROGATE.search(v) for v in values):
+        return False
+    return len(set(values)) == len(values)
+
+
+def _are_numbers(values: Any, count: int, least: float, most: float) -> bool:
+    if not isinstance(values, list) or len(values) != count:
+        return False
+    return all(type(v) is float and least <= v <= most for v in values)
+
+
+def _check_state(path: Path, expected: dict[str, Tensor], state: Any) -> None:
+    if not isinstance(state, dict) or state.keys() != expected.keys():
+        raise ValueError(f"{path}: its weights are not those of the network that it names")
+    if sum(value.nbytes for value in expected.values()) > path.stat().st_size:
+        raise ValueError(f"{path}: it is too small for the weights that it claims to hold")
+    for key, value in expected.items():
+        given = state[key]
+        if not isinstance(given, Tensor) or given.shape != value.shape or given.dtype != value.dtype:
+            got = f"{given.dtype} {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
+            raise ValueError(f"{path}: {key} is {got}, expected {value.dtype} {tuple(value.shape)}")
+        if given.is_floating_point() and not torch.isfinite(given).all():
+            raise ValueError(f"{path}: {key} holds NaN or infinite numbers")

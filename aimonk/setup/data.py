@@ -1,0 +1,62 @@
+"""From the data section of a config to labelled images."""
+
+from pathlib import Path
+from typing import get_type_hints
+
+import platformdirs
+from omegaconf import DictConfig, OmegaConf
+
+from aimonk.data.dataset import ImageSet, open_images
+from aimonk.data.store.row_store import RowStore
+from aimonk.runtime.progress import watch
+from aimonk.setup.build import build, check_types
+
+# what the data section has beside the arguments of open_images
+SPLIT = {
+    "val_fraction": float,
+    "test_fraction": float,
+    "folds": int | None,
+    "repeats": int,
+    "duplicate_distance": float | None,
+    "store_limit_gb": float,
+}
+
+
+def cache_folder(cfg: DictConfig) -> Path:
+    """Where decoded images, features and the demo are kept."""
+    return Path(cfg.cache_dir or platformdirs.user_cache_dir("aimonk", appauthor=False)).absolute()
+
+
+def label_paths(cfg: DictConfig) -> tuple[Path, Path]:
+    """The images folder and the label file that `data=` describes; draws the demo where it is asked for."""
+    data = cfg.data
+    if data.draw is None:
+        return Path(data.images), Path(data.labels)
+    folder = build(data.draw)(cache_folder(cfg) / f"demo_{data.draw.images}_{data.draw.seed}")
+    return folder / "images", folder / "labels.txt"
+
+
+def open_data(cfg: DictConfig) -> ImageSet:
+    """The labelled images that `data=` describes.
+
+    Raises:
+        FileNotFoundError: The label file, the folder, or an image is not there.
+        ValueError: Mistakes in the labels or the settings, unreadable images, or nothing left.
+    """
+    data = cfg.data
+    images, labels = label_paths(cfg)
+    check_types(get_type_hints(open_images) | SPLIT, OmegaConf.to_container(data, resolve=True), "data")
+    limit = round(data.store_limit_gb * 1e9)
+    store = RowStore(cache_folder(cfg) / "images", limit) if data.store else None
+    return open_images(
+        images,
+        labels,
+        data.attributes,
+        data.missing,
+        data.unreadable,
+        data.follow_links,
+        data.image_size,
+        data.resize,
+        store,
+        watch,
+    )

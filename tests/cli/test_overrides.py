@@ -1,0 +1,161 @@
+import os
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from aimonk.cli.overrides import flag_first, quote_paths
+
+KEYS = (
+    "image",
+    "checkpoint",
+    "output",
+    "cache_dir",
+    "backbone.weights",
+    "data.images",
+    "data.labels",
+    "hydra.run.dir",
+    "hydra.sweep.dir",
+)
+# each means something to Hydra, to OmegaConf, or to a shell
+NAMES = [
+    "a b.jpg",
+    "a,b.jpg",
+    "a[1].jpg",
+    "a(1).jpg",
+    "a{1}.jpg",
+    "a'b.jpg",
+    'a"b.jpg',
+    "'quoted'",
+    '"quoted"',
+    "a\\b.jpg",
+    "ends in\\",
+    "a\\'b.jpg",
+    "a=b.jpg",
+    "a#b.jpg",
+    "~a.jpg",
+    "!a.jpg",
+    "a;b.jpg",
+    "a&b.jpg",
+    "a:b.jpg",
+    "${x}",
+    "\\${x}",
+    "${x",
+    "$x",
+    "é.jpg",
+    "日本.jpg",
+    "-a.jpg",
+    "--multirun",
+    "-m",
+    "null",
+    "true",
+    "1e3",
+    "007",
+    "nan",
+    "[a,b]",
+    "{a:b}",
+    "range(1,3)",
+    "a\nb.jpg",
+    "a\\\n",
+    " a.jpg ",
+    "%s@?|+.jpg",
+]
+
+
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def read_back(argument: str) -> object:
+    """The value that the configuration gets from an argument; a list where Hydra sees a sweep."""
+    override = OverridesParser.create().parse_override(argument)
+    if override.is_sweep_override():
+        values = [str(choice) for choice in override.sweep_string_iterator()]
+        return [read_back(f"{override.key_or_group}={value}") for value in values]
+    cfg = OmegaConf.create({"value": override.value()})
+    return OmegaConf.to_container(cfg, resolve=True)["value"]
+
+
+@pytest.mark.parametrize("sweep", [[], ["-m"], ["--multirun"]], ids=["alone", "-m", "--multirun"])
+@pytest.mark.parametrize("name", NAMES)
+def test_existing_path_is_taken_literally(name: str, sweep: list[str]) -> None:
+    Path(name).touch()
+    for key in KEYS:
+        argument = quote_paths([*sweep, f"{key}={name}"])[-1]
+        assert argument.startswith(f"{key}=")
+        assert read_back(argument) == name
+
+
+@pytest.mark.parametrize("prefix", ["", "+", "++"])
+def test_prefixed_keys_are_quoted_too(prefix: str) -> None:
+    Path("a,b").touch()
+    assert quote_paths([f"{prefix}image=a,b"]) == [f"{prefix}image='a,b'"]
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in ("null", "'quoted'", '"quoted"')])
+def test_missing_path_is_taken_literally_outside_a_sweep(name: str) -> None:
+    assert read_back(quote_paths([f"image={name}"])[0]) == name
+
+
+def test_null_and_quoted_values_are_left_alone() -> None:
+    arguments = ["checkpoint=null", "image='a, b.jpg'", 'image="a, b.jpg"']
+    assert quote_paths(arguments) == arguments
+
+
+def test_other_arguments_are_left_alone() -> None:
+    Path("1e-3").touch()
+    arguments = [
+        "loss=masked,focal",
+        "optimizer.lr=1e-3",
+        "-m",
+        "data.attributes=[a,b]",
+        "images=a b",
+        "--cfg",
+        "job",
+    ]
+    assert quote_paths(arguments) == arguments
+
+
+def test_sweep_over_existing_paths() -> None:
+    for name in ("a 1", "b é"):
+        Path(name).mkdir()
+    assert read_back(quote_paths(["-m", "data.images=a 1,b é"])[1]) == ["a 1", "b é"]
+    # without -m a comma is part of the name
+    assert read_back(quote_paths(["data.images=a 1,b é"])[0]) == "a 1,b é"
+
+
+def test_missing_paths_in_a_sweep_are_left_to_hydra_where_it_can_read_them() -> None:
+    assert read_back(quote_paths(["-m", "checkpoint=a,b"])[1]) == ["a", "b"]
+    assert read_back(quote_paths(["-m", "cache_dir=new é"])[1]) == "new é"
+    assert read_back(quote_paths(["-m", "hydra.sweep.dir=a,b"])[1]) == "a,b"
+
+
+def test_interpolations_in_hydra_keys_stay() -> None:
+    argument = quote_paths(["hydra.run.dir=out é/${now:%H-%M}"])[0]
+    assert OverridesParser.create().parse_override(argument).value() == "out é/${now:%H-%M}"
+
+
+SPECIAL = st.sampled_from([*"\\'\"${}[](),;&~!#=: \n\té-%@", "${", "${x}", "null", "1e3"])
+ANY = st.characters(blacklist_characters="/\0", blacklist_categories=["Cs"])
+
+
+@settings(max_examples=150, derandomize=True, deadline=None)
+@given(st.lists(SPECIAL | ANY, min_size=1, max_size=12).map("".join).filter(lambda n: n not in (".", "..")))
+def test_any_existing_name_comes_back(name: str) -> None:
+    Path(name).touch()
+    try:
+        value = read_back(quote_paths([f"image={name}"])[0])
+        swept = read_back(quote_paths(["-m", f"image={name}"])[1])
+    finally:
+        os.unlink(name)
+    assert value == swept == name
+
+
+def test_the_sweep_flag_may_stand_anywhere() -> None:
+    assert flag_first(["a=1", "-m", "b=2,3"]) == ["-m", "a=1", "b=2,3"]
+    assert flag_first(["--cfg", "job", "b=2", "--multirun"]) == ["--multirun", "--cfg", "job", "b=2"]
+    assert flag_first(["hydra.mode=MULTIRUN", "a=1"]) == ["hydra.mode=MULTIRUN", "a=1"]

@@ -1,0 +1,263 @@
+import logging
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aimonk.data.dataset import ImageSet, StoredSubset, open_images
+from aimonk.data.duplicates import group_images
+from aimonk.data.images import folder as images_module
+from aimonk.data.store.row_store import RowStore
+
+REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+ROWS = {"a.png": "1 NA", "b.png": "0 1", "c.png": "1 0", "d.png": "NA 1"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Four labelled images; image number i is of the grey level i."""
+    (tmp_path / "images").mkdir()
+    for i, name in enumerate(ROWS):
+        Image.new("RGB", (20, 20), (i, i, i)).save(tmp_path / "images" / name)
+    write_labels(tmp_path, ROWS)
+    return tmp_path
+
+
+def write_labels(folder: Path, rows: dict[str, str]) -> None:
+    (folder / "labels.txt").write_text("".join(f"{name} {labels}\n" for name, labels in rows.items()))
+
+
+@pytest.fixture(params=["stored", "not stored"])
+def read(request: pytest.FixtureRequest, folder: Path) -> Callable[..., ImageSet]:
+    """Opens the folder's images, with or without a store."""
+    store = RowStore(folder / "cache", 10**9) if request.param == "stored" else None
+    settings = dict(attributes=None, missing="skip", unreadable="skip", follow_links=False)
+    settings |= dict(image_size=8, resize="squash", store=store)
+
+    def read(**changed) -> ImageSet:
+        arguments = settings | changed
+        watched = []
+
+        def watch(items, total: int, title: str):
+            watched.append(title)
+            items = list(items)
+            assert len(items) == total
+            return items
+
+        found = open_images(folder / "images", folder / "labels.txt", **arguments, watch=watch)
+        assert watched in ([], ["images"])
+        return found
+
+    return read
+
+
+def levels(found: ImageSet) -> list[int]:
+    """The grey level of each image."""
+    if isinstance(found.pixels, list):
+        return [np.asarray(Image.open(path))[0, 0, 0] for path in found.pixels]
+    return found.pixels[:][:, 0, 0, 0].tolist()
+
+
+def test_everything_there(read, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    found = read()
+    assert len(found) == 4 and found.table.names == list(ROWS)
+    assert found.paths == [folder / "images" / name for name in ROWS]
+    assert (found.missing, found.unreadable, found.unlisted) == ([], {}, [])
+    assert levels(found) == [0, 1, 2, 3]
+    assert len(set(found.keys)) == 4
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+def test_missing_images(read, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_labels(folder, {f"{i}.png": "1 0" for i in range(12)} | ROWS | {"x/e.png": "0 0"})
+    found = read()
+    assert found.table.names == list(ROWS) and levels(found) == [0, 1, 2, 3]
+    assert found.missing == [*(f"{i}.png" for i in range(12)), "x/e.png"]
+    (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
+    told = ", ".join(f"{i}.png" for i in range(10))
+    assert record.message == f"13 rows have no image and are skipped: {told} and 3 more"
+    with pytest.raises(FileNotFoundError) as caught:
+        read(missing="error")
+    assert str(caught.value) == (
+        f"13 of 17 rows of {folder}/labels.txt have no image in {folder}/images: {told} and 3 more; "
+        "data.missing=skip leaves them out"
+    )
+
+
+def test_no_image_at_all(read, folder: Path) -> None:
+    write_labels(folder, {"x.png": "1", "y.png": "0"})
+    for missing in ("skip", "error"):
+        with pytest.raises(FileNotFoundError, match=r"2 of 2 rows of .* have no image in .*: x.png, y.png$"):
+            read(missing=missing)
+
+
+def test_unreadable_images(read, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "images" / "a.png").write_bytes(b"<html>")
+    content = (folder / "images" / "c.png").read_bytes()
+    (folder / "images" / "c.png").write_bytes(content[:50])
+    for _ in range(2):  # the second time, the store remembers
+        caplog.clear()
+        found = read()
+        assert found.table.names == ["b.png", "d.png"] and levels(found) == [1, 3]
+        assert found.table.mask.tolist() == [[True, True], [False, True]]
+        assert list(found.unreadable) == ["a.png", "c.png"] and len(found.keys) == 2
+        (record,) = [r for r in caplog.records if "cannot be read" in r.message]
+        assert record.levelno == logging.WARNING
+        start = (
+            "2 images cannot be read: a.png (not an image of a known kind (JPEG, PNG, WEBP, BMP, GIF, TIFF))"
+        )
+        assert record.message.startswith(start + ", c.png (") and record.message.endswith(
+            "; they are skipped"
+        )
+    with pytest.raises(
+        ValueError, match=r"^2 images cannot be read: a.png .*; data.unreadable=skip leaves them"
+    ):
+        read(unreadable="error")
+
+
+def test_nothing_readable(read, folder: Path) -> None:
+    for name in ROWS:
+        (folder / "images" / name).write_bytes(b"")
+    for unreadable in ("skip", "error"):
+        with pytest.raises(ValueError, match=r"^4 images cannot be read: a.png \(an empty file\)"):
+            read(unreadable=unreadable)
+
+
+def test_unlisted_images(read, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    write_labels(folder, {"./a.png": "1 1", "b.png": "0 0"})
+    found = read()
+    assert found.unlisted == ["c.png", "d.png"]
+    assert f"2 images have no row in {folder}/labels.txt" in caplog.text
+
+
+def test_folder_and_file_that_are_not_there(read, folder: Path) -> None:
+    (folder / "images").rename(folder / "pictures")
+    with pytest.raises(FileNotFoundError, match=r"no images folder at .*/images"):
+        read()
+    (folder / "labels.txt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no label file at .*/labels.txt"):
+        read()
+
+
+def test_links_that_lead_out(read, folder: Path) -> None:
+    (folder / "images" / "b.png").rename(folder / "secret.png")
+    os.symlink(folder / "secret.png", folder / "images" / "b.png")
+    with pytest.raises(
+        ValueError, match=r"1 images lie behind links .*: b.png; data.follow_links=true allows"
+    ):
+        read()
+    assert levels(read(follow_links=True)) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"resize": "stretch"}, "data.resize is 'stretch'; expected squash, crop, pad"),
+        ({"missing": "ignore"}, "data.missing is 'ignore'; expected skip, error"),
+        ({"unreadable": True}, "data.unreadable is True; expected skip, error"),
+        ({"image_size": 7}, "data.image_size is 7; expected 8 to 4096 pixels"),
+        ({"image_size": 4097}, "data.image_size is 4097; expected 8 to 4096 pixels"),
+        ({"image_size": 32.5}, "data.image_size is 32.5; expected 8 to 4096 pixels"),
+    ],
+)
+def test_settings(read, changed: dict, message: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        read(**changed)
+    assert str(caught.value) == message
+
+
+def test_attributes_and_warnings(read, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_labels(folder, {"a.png": "1 NA", "b.png": "1 0", "x.png": "0 1"})
+    assert read(attributes=["hat", "scarf"]).table.attributes == ["hat", "scarf"]
+    # evaluations after rows without an image are gone
+    assert "attribute 'hat' is never 0" in caplog.text and "attribute 'scarf' is never 1" in caplog.text
+
+
+def test_keys_follow_the_files(read, folder: Path) -> None:
+    before = read()
+    os.utime(folder / "images" / "c.png", ns=(0, 1))
+    after = read()
+    assert [a == b for a, b in zip(before.keys, after.keys, strict=True)] == [True, True, False, True]
+    # the same image at the same place has one key, whatever else is in the table
+    write_labels(folder, {"d.png": "1", "a.png": "0"})
+    assert read().keys == [after.keys[3], after.keys[0]]
+
+
+def test_a_file_exchanged_while_it_is_decoded(read, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither its pixels nor what is computed from them may be found under the new file's key."""
+    decode = images_module.decode
+
+    def exchange(path: Path, size: int, resize: str) -> np.ndarray:
+        pixels = decode(path, size, resize)
+        os.utime(path, ns=(0, 12345))
+        return pixels
+
+    with monkeypatch.context() as patch:
+        patch.setattr(images_module, "decode", exchange)
+        during = read()
+    after = read()
+    assert not set(during.keys) & set(after.keys)
+    assert after.stored is None or after.stored.computed == 4
+
+
+def test_no_room_in_the_store(read, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    (folder / "images" / "c.png").write_bytes(b"")
+    found = read(store=RowStore(folder / "small", 100))
+    assert found.stored is None and found.pixels == [
+        folder / "images" / name for name in ("a.png", "b.png", "d.png")
+    ]
+    assert list(found.unreadable) == ["c.png"]
+    assert "decoded images are not stored: more than data.store_limit_gb" in caplog.text
+
+
+def test_subset_of_stored_rows() -> None:
+    array = np.arange(60, dtype=np.uint8).reshape(5, 2, 2, 3)
+    subset = StoredSubset(array, np.array([4, 0, 2]))
+    assert (len(subset), subset.shape, subset.ndim, subset.dtype) == (3, (3, 2, 2, 3), 4, np.uint8)
+    assert (subset[1] == array[0]).all()
+    assert (subset[1:] == array[[0, 2]]).all() and (subset[np.array([2, 2])] == array[[2, 2]]).all()
+    assert (pickle.loads(pickle.dumps(subset))[:] == subset[:]).all()
+    assert group_images(subset, 0).tolist() == [0, 1, 2]
+
+
+def test_a_loader_process_is_sent_no_pixels(folder: Path) -> None:
+    found = open_images(
+        folder / "images",
+        folder / "labels.txt",
+        None,
+        "skip",
+        "skip",
+        False,
+        64,
+        "squash",
+        RowStore(folder / "cache", 10**9),
+        lambda items, total, title: items,
+    )
+    sent = pickle.dumps(found.pixels)
+    assert len(sent) < 2000 < found.pixels[:].nbytes
+    assert (pickle.loads(sent)[:] == found.pixels[:]).all()
+
+
+@pytest.mark.skipif(not REAL_DATA.is_dir(), reason="the photographs are not there")
+def test_real_images(tmp_path: Path) -> None:
+    """The first and the odd ones of the original photographs."""
+    lines = (REAL_DATA / "aimonk" / "labels.txt").read_text().splitlines()
+    odd = {489, 624, 875, 43, 111, 534}  # missing, missing, missing, RGBA PNG, RGBA PNG, greyscale
+    rows = [line for i, line in enumerate(lines) if i < 20 or i in odd]
+    (tmp_path / "labels.txt").write_text("\n".join(rows))
+    images, labels = REAL_DATA / "aimonk" / "images", tmp_path / "labels.txt"
+    store = RowStore(tmp_path / "cache", 10**9)
+    found = open_images(
+        images, labels, None, "skip", "error", False, 32, "squash", store, lambda items, total, title: items
+    )
+    assert found.missing == ["image_489.jpg", "image_624.jpg", "image_875.jpg"]
+    assert len(found) == 23 and len(found.unlisted) == 972 - 23
+    grey = found.pixels[found.table.names.index("image_534.jpg")]
+    assert (grey[..., :1] == grey).all()
+    assert (found.pixels[:].reshape(23, -1).std(axis=1) > 10).all()

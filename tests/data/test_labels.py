@@ -1,0 +1,304 @@
+import csv
+import io
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from aimonk.data.labels import LabelTable, read_labels, warn_about_values
+from aimonk.files.text import listed, printable, tell
+from aimonk.training.losses import count_pos_weight
+
+REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+TOKENS = np.array(["0", "1", "NA"])
+PROPERTY = settings(
+    derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    """Writes a label file and gives its path."""
+
+    def write(content: str | bytes) -> Path:
+        path = tmp_path / "labels.txt"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def entries(table: LabelTable) -> list[str]:
+    """The rows of a table in the plain form."""
+    values = np.where(table.mask, np.where(table.labels == 1, "1", "0"), "NA")
+    return [" ".join([name, *row]) for name, row in zip(table.names, values, strict=True)]
+
+
+def mistakes(path: Path, attributes: list[str] | None = None) -> list[str]:
+    with pytest.raises(ValueError) as caught:
+        read_labels(path, attributes)
+    return str(caught.value).replace(f"{path.parent}/", "").splitlines()
+
+
+def test_types_and_placeholders(write) -> None:
+    table = read_labels(write("a.jpg 1 NA 0\nb.jpg 0 1 NA\n"))
+    assert table.names == ["a.jpg", "b.jpg"]
+    assert table.attributes == ["Attr1", "Attr2", "Attr3"]
+    assert table.labels.dtype == np.float32 and table.mask.dtype == bool
+    assert table.labels.tolist() == [[1, 0, 0], [0, 1, 0]]
+    assert table.mask.tolist() == [[True, False, True], [True, True, False]]
+    assert [c.tolist() for c in table.counts()] == [[1, 1, 0], [1, 0, 1], [0, 1, 1]]
+    assert entries(table.take(np.array([1]))) == ["b.jpg 0 1 NA"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a.jpg 1 NA 0\nb.jpg 0 1 NA\n",
+        "a.jpg   1\tNA  0\n   b.jpg 0 1 NA",
+        "a.jpg\t1\tNA\t0\nb.jpg\t0\t1\tNA\n",
+        "a.jpg\t1\t\t0\nb.jpg\t0\t1\t\n",
+        "a.jpg\t\t1\tNA\t0\nb.jpg\t0\t1\tNA\n",
+        "a.jpg\t1\tNA\t0\nb.jpg 0 1 NA\n",
+        "a.jpg,1,NA,0\nb.jpg,0,1,NA\n",
+        "a.jpg, 1, NA ,0\nb.jpg ,0,1, NA\n",
+        "a.jpg,1,,0\nb.jpg,0,1,\n",
+        '"a.jpg","1","NA","0"\n"b.jpg", "0",1,""\n',
+        "a.jpg 1 na 0\nb.jpg 0 1 Na\n",
+        "a.jpg,1,nA,0\nb.jpg,0,1,NA\n",
+        "a.jpg 1 NA 0\r\nb.jpg 0 1 NA\r\n",
+        "a.jpg 1 NA 0\rb.jpg 0 1 NA\r",
+        "\ufeffa.jpg 1 NA 0\nb.jpg 0 1 NA\n",
+        "\n\n# image Attr1\na.jpg 1 NA 0\n  \n\t# a.jpg 0 0 0\nb.jpg 0 1 NA\n\n",
+        "image Attr1 Attr2 Attr3\na.jpg 1 NA 0\nb.jpg 0 1 NA\n",
+        "\ufeffimage,Attr1,Attr2,Attr3\r\na.jpg,1,,0\r\nb.jpg,0,1,\r\n",
+        ",Attr1,Attr2,Attr3\na.jpg,1,,0\nb.jpg,0,1,NA\n",
+        "./a.jpg 1 NA 0\nx/../b.jpg 0 1 NA\n",
+    ],
+)
+def test_dialects(write, content: str) -> None:
+    table = read_labels(write(content))
+    assert entries(table) == ["a.jpg 1 NA 0", "b.jpg 0 1 NA"]
+    assert table.attributes == ["Attr1", "Attr2", "Attr3"]
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ("red hat.jpg,1,0\nblue [2].jpg,NA,1\n", ["red hat.jpg", "blue [2].jpg"]),
+        ("red hat.jpg\t1\t0\nblue [2].jpg\tNA\t1\n", ["red hat.jpg", "blue [2].jpg"]),
+        ('"a, b.jpg",1,0\n"say ""hi"".jpg",NA,1\n', ["a, b.jpg", 'say "hi".jpg']),
+        ('5" heel.jpg,1,0\n-é #1.jpg,NA,1\n', ['5" heel.jpg', "-é #1.jpg"]),
+        ("a,b.jpg 1 0\nc.jpg NA 1\n", ["a,b.jpg", "c.jpg"]),
+        ("sub/a.jpg 1 0\n'b'.jpg NA 1\n", ["sub/a.jpg", "'b'.jpg"]),
+    ],
+)
+def test_names_of_images(write, content: str, names: list[str]) -> None:
+    table = read_labels(write(content))
+    assert table.names == names
+    assert [row.rsplit(" ", 2)[1:] for row in entries(table)] == [["1", "0"], ["NA", "1"]]
+
+
+@pytest.mark.parametrize("header", ["", "image,hat,red scarf\n"])
+def test_attribute_names(write, header: str) -> None:
+    path = write(header + "a.jpg,1,0\n")
+    assert read_labels(path).attributes == (["hat", "red scarf"] if header else ["Attr1", "Attr2"])
+    assert read_labels(path, ["x", "y"]).attributes == ["x", "y"]
+    assert len(read_labels(path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "image hat\na.jpg 1\n" + "# x\n" * 14 + "b.jpg 2\n",
+            "line 17: expected 1, 0 or NA for 'hat', got '2'",
+        ),
+        ("a.jpg 1 0\nb.jpg 1\n", "line 2: expected an image and 2 labels, got 2 fields"),
+        ("a.jpg,1,0\nb.jpg,1,0,1\n", "line 2: expected an image and 2 labels, got 4 fields"),
+        ("a.jpg 1\nb.jpg 1 0\nc.jpg 1 0\n", "line 1: expected an image and 2 labels, got 2 fields"),
+        ("a.jpg yes no\nb.jpg 1 0\n", "line 1: expected 1, 0 or NA for 'Attr1', got 'yes'"),
+        ("a.jpg 1 0\n\nA.jpg 0 0\na.jpg 1 1\n", "line 4: 'a.jpg' has other labels here than on line 1"),
+        ("a.jpg 1 0\n./a.jpg 1 NA\n", "line 2: 'a.jpg' has other labels here than on line 1"),
+        ("a.jpg 1\n../b.jpg 1\n", "line 2: '../b.jpg' leaves the images folder; expected a path inside it"),
+        ("a.jpg 1\nx/../../b.jpg 1\n", "line 2: 'x/../../b.jpg' leaves the images folder"),
+        ("a.jpg 1\n..\\b.jpg 1\n", "line 2: '..\\\\b.jpg' leaves the images folder"),
+        ("a.jpg 1\n/etc/b.jpg 1\n", "line 2: '/etc/b.jpg' leaves the images folder"),
+        ("a.jpg 1\nC:\\b.jpg 1\n", "line 2: 'C:\\\\b.jpg' leaves the images folder"),
+        ("a.jpg 1\nC:/b.jpg 1\n", "line 2: 'C:/b.jpg' leaves the images folder"),
+        ("a.jpg,1\n,1\n", "line 2: expected the name of an image, got ''"),
+        ("a.jpg 1\n. 1\n", "line 2: expected the name of an image, got '.'"),
+        ("a.jpg 1\nb\0.jpg 1\n", "line 2: expected the name of an image, got 'b\\x00.jpg'"),
+        ("a.jpg\nb.jpg\n", "line 1: expected an image and its labels, got 'a.jpg'"),
+        ("image,hat,hat\na.jpg,1,0\n", "line 1: two attributes are called 'hat'"),
+        ("image,hat,\na.jpg,1,0\n", "line 1: an attribute has no name"),
+        ("image,h\x1b[2Jat\na.jpg,1\n", "line 1: 'h\\x1b[2Jat', an attribute, has characters that cannot"),
+        (b"a.jpg 1\nb\xff.jpg 1\n", "line 2: not UTF-8 text; save the file as UTF-8"),
+        ("a.jpg 1\n".encode("utf-16"), "line 1: not UTF-8 text; save the file as UTF-8"),
+    ],
+)
+def test_mistakes_name_their_line(write, content: str | bytes, message: str) -> None:
+    (told,) = mistakes(write(content))
+    assert told.startswith(f"labels.txt {message}")
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", "# only this\n", "\ufeff", "image hat scarf\n"])
+def test_no_rows(write, content: str) -> None:
+    (told,) = mistakes(write(content))
+    assert "no rows" in told and "labels.txt" in told
+
+
+def test_first_ten_mistakes_are_told_at_once(write) -> None:
+    told = mistakes(write("a.jpg 1\n" + "".join(f"{i}.jpg 7\n" for i in range(30))))
+    assert len(told) == 11
+    assert told[0] == "labels.txt line 2: expected 1, 0 or NA for 'Attr1', got '7'"
+    assert told[-1] == "and 20 more"
+    assert tell(["x"] * 10).count("\n") == 9
+
+
+def test_given_attributes_must_fit(write) -> None:
+    path = write("a.jpg 1 0\n")
+    assert "data.attributes names 1 attributes; labels.txt has 2 columns" in mistakes(path, ["x"])[0]
+    assert mistakes(path, ["x", "x"]) == ["data.attributes: two attributes are called 'x'"]
+    assert mistakes(path, ["x", ""]) == ["data.attributes: an attribute has no name"]
+
+
+def test_no_file(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.txt", tmp_path):
+        with pytest.raises(FileNotFoundError, match="no label file at"):
+            read_labels(path)
+
+
+def test_same_row_twice_is_a_warning(write, caplog: pytest.LogCaptureFixture) -> None:
+    table = read_labels(write("a.jpg 1 NA\nb.jpg 0 0\n./a.jpg 1 na\n"))
+    assert entries(table) == ["a.jpg 1 NA", "b.jpg 0 0"]
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "'a.jpg' (lines 1 and 3)" in record.message
+
+
+def test_warnings_about_values(write, caplog: pytest.LogCaptureFixture) -> None:
+    table = read_labels(write("image,none,always,never,both\na.jpg,NA,1,0,1\nb.jpg,,1,NA,0\n"))
+    warn_about_values(table)
+    assert [record.message for record in caplog.records] == [
+        "attribute 'none' is NA in every row: it is not trained and has no score",
+        "attribute 'always' is never 0: the model learns to answer 'always present'",
+        "attribute 'never' is never 1: the model learns to answer 'never present'",
+    ]
+
+
+def test_listed_cannot_change_the_terminal() -> None:
+    assert listed(["é a", "\x1b[31mred", "c"], 2) == "é a, '\\x1b[31mred' and 1 more"
+
+
+names = st.text(st.characters(codec="utf-8", exclude_characters="/\\\r\n\0"), min_size=1, max_size=8).filter(
+    lambda name: name == name.strip() and name[0] != "#" and not name.startswith((".", "\ufeff"))
+)
+
+
+@st.composite
+def files(draw: st.DrawFn) -> tuple[list[list[str]], list[str] | None, bytes]:
+    """Rows of image and tokens, the header's names, and both as a file in one of the dialects."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    images, attributes = draw(st.integers(1, 8)), draw(st.integers(1, 5))
+    separator = draw(st.sampled_from([",", "\t", " "]))
+    text = names if separator == "," else names.filter(lambda s: not any(c.isspace() or c in ',"' for c in s))
+    rows = [
+        [f"{name}{i}.jpg", *TOKENS[rng.integers(0, 3, attributes)].tolist()]
+        for i, name in enumerate(draw(st.lists(text, min_size=images, max_size=images)))
+    ]
+    labels = text.filter(lambda s: s.lower() not in ("1", "0", "na") and printable(s) == s)
+    header = draw(st.none() | st.lists(labels, min_size=attributes, max_size=attributes, unique=True))
+    lines = [["image", *header]] if header else []
+    for name, *tokens in rows:
+        unknown = ["NA", "na", "Na", *([""] if separator == "," else [])]
+        lines.append([name, *(rng.choice(unknown) if t == "NA" else t for t in tokens)])
+    out = io.StringIO()
+    end = draw(st.sampled_from(["\n", "\r\n", "\r"]))
+    for line in lines:
+        if draw(st.booleans()):
+            out.write(draw(st.sampled_from(["# a comment, 1 0", "", "   "])) + end)
+        if separator == ",":
+            quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
+            csv.writer(out, lineterminator=end, quoting=quoting).writerow(line)
+        else:
+            out.write(separator.join(line) + end)
+    bom = draw(st.sampled_from([b"", b"\xef\xbb\xbf"]))
+    return rows, header, bom + out.getvalue().encode()
+
+
+@settings(PROPERTY, max_examples=80)
+@given(files())
+def test_any_table_in_any_dialect_reads_back(write, drawn: tuple) -> None:
+    rows, header, content = drawn
+    table = read_labels(write(content))
+    assert entries(table) == [" ".join(row) for row in rows]
+    assert table.attributes == (header or [f"Attr{i + 1}" for i in range(len(rows[0]) - 1)])
+
+
+@settings(PROPERTY, max_examples=120)
+@given(files(), st.data())
+def test_damaged_files_give_a_table_or_one_error(write, drawn: tuple, data: st.DataObject) -> None:
+    content = bytearray(drawn[2])
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(content)))
+        stop = min(len(content), start + data.draw(st.sampled_from([0, 1, 1, 5])))
+        piece = st.sampled_from([b"", b",", b"\t", b'"', b"\n", b"..", b"/", b"NA", b"#"]) | st.binary(
+            max_size=3
+        )
+        content[start:stop] = data.draw(piece)
+    try:
+        table = read_labels(write(bytes(content)))
+    except ValueError as error:
+        assert str(error)
+        return
+    shape = len(table.names), len(table.attributes)
+    assert table.labels.shape == table.mask.shape == shape and 0 not in shape
+    assert len(set(table.names)) == shape[0] and len(set(table.attributes)) == shape[1]
+    assert not table.labels[~table.mask].any() and set(np.unique(table.labels)) <= {0, 1}
+    assert not any(name.split("/")[0] in ("", "..") for name in table.names)
+
+
+@pytest.mark.skipif(not REAL_DATA.is_dir(), reason="the photographs are not there")
+def test_real_labels() -> None:
+    table = read_labels(REAL_DATA / "aimonk" / "labels.txt")
+    counts = [[789, 106, 80], [713, 171, 91], [466, 416, 93], [68, 813, 94]]
+    assert len(table) == 975
+    assert np.stack(table.counts(), axis=1).tolist() == counts
+    assert table.mask.any(axis=1).all()
+    present, absent, _ = map(torch.from_numpy, table.counts())
+    weights = count_pos_weight(present, absent, max_weight=None)
+    np.testing.assert_allclose(weights, [a / p for p, a, _ in counts], rtol=1e-6)
+    np.testing.assert_allclose(weights, [0.134, 0.240, 0.893, 11.96], atol=5e-3)
+
+    complete = read_labels(REAL_DATA / "apparel" / "labels.csv")
+    halved = read_labels(REAL_DATA / "apparel" / "labels_na50.txt", complete.attributes)
+    assert complete.attributes == ["black", "blue", "red", "dress", "jeans", "shirt", "shoes"]
+    assert halved.names == complete.names and len(complete) == 1500
+    assert complete.mask.all() and abs(halved.mask.mean() - 0.5) < 0.02
+    assert (halved.labels == complete.labels)[halved.mask].all()
+
+
+def test_a_column_assigns_images_to_parts(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("image,split,hat\na.jpg,train,1\nb.jpg,VAL,NA\nc.jpg,test,0\n")
+    table = read_labels(path)
+    assert table.attributes == ["hat"] and table.splits == ["train", "val", "test"]
+    assert table.labels[:, 0].tolist() == [1, 0, 0] and table.mask[:, 0].tolist() == [True, False, True]
+    assert table.take(np.array([2, 0])).splits == ["test", "train"]
+    path.write_text("image,hat,split\na.jpg,1,train\nb.jpg,0,both\nc.jpg,0\n")
+    with pytest.raises(
+        ValueError, match=r"line 3: expected train, val, test in column split, got 'both'\n.*line 4"
+    ):
+        read_labels(path)
+
+
+def test_an_attribute_may_be_called_split(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("image,split\na.jpg,1\nb.jpg,0\n")
+    table = read_labels(path)
+    assert table.attributes == ["split"] and table.splits is None

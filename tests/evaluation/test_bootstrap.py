@@ -1,0 +1,85 @@
+"""The intervals: what they rest on, and how often they hold the truth."""
+
+from math import erf
+
+import numpy as np
+import pytest
+from scipy.stats import t
+
+from aimonk.evaluation.bootstrap import add_intervals, bootstrap, draw
+from aimonk.evaluation.intervals import student
+from aimonk.evaluation.metrics import score
+
+
+def test_groups_are_drawn_together_and_seeds_repeat():
+    groups = np.array([0, 1, 0, 2, 1])
+    weights = np.concatenate(list(draw(groups, 300, seed=4)), axis=1)
+    assert weights.shape == (5, 300)
+    assert (weights[0] == weights[2]).all() and (weights[1] == weights[4]).all()
+    assert (weights[[0, 1, 3]].sum(axis=0) == 3).all()
+    np.testing.assert_array_equal(weights, np.concatenate(list(draw(groups, 300, seed=4)), axis=1))
+
+
+def test_copies_of_images_add_no_confidence():
+    rng = np.random.default_rng(0)
+    labels = rng.random((60, 2)) < 0.4
+    probs = np.clip(0.3 * labels + 0.7 * rng.random((60, 2)), 0, 1)
+    known, thresholds = np.ones((60, 2), dtype=bool), np.full(2, 0.5)
+    once = bootstrap(labels, known, probs, thresholds)
+    four_times = tuple(np.repeat(x, 4, axis=0) for x in (labels, known, probs))
+    together = bootstrap(*four_times, thresholds, groups=np.repeat(np.arange(60), 4))
+    apart = bootstrap(*four_times, thresholds)
+    for name in ("mean_auroc", "f1_macro", "mean_brier"):
+        width = {
+            key: x[name][1] - x[name][0]
+            for key, x in (("once", once), ("together", together), ("apart", apart))
+        }
+        assert width["together"] == pytest.approx(width["once"], rel=0.02)
+        assert width["apart"] == pytest.approx(width["once"] / 2, rel=0.15)
+
+
+def test_a_perfect_score_of_few_images_is_not_certain():
+    labels = np.array([[1], [1], [1], [0], [0], [0]])
+    scores = bootstrap(labels, labels >= 0, labels.astype(float), np.array([0.5]))
+    assert scores["mean_auroc"][0] < 0.8
+    assert scores["attributes"][0]["recall"][0] < 0.5
+    # one positive group tells nothing about the spread over positives
+    alone = bootstrap(labels[2:], labels[2:] >= 0, labels[2:].astype(float), np.array([0.5]))
+    assert alone["attributes"][0]["auroc"] is None
+
+
+def test_beats_chance_needs_the_whole_interval():
+    rng = np.random.default_rng(1)
+    labels = rng.random((200, 2)) < 0.5
+    probs = rng.random((200, 2))
+    probs[:, 0] = 0.5 * labels[:, 0] + 0.5 * probs[:, 0]
+    known, thresholds = np.ones((200, 2), dtype=bool), np.full(2, 0.5)
+    scores = score(labels, known, probs, thresholds, ["learned", "noise"])
+    full = add_intervals(scores, bootstrap(labels, known, probs, thresholds))
+    assert full["beats_chance"] is True
+    assert [entry["beats_chance"] for entry in full["attributes"].values()] == [True, False]
+    assert "interval" not in scores
+
+
+def test_student_quantiles():
+    freedom = np.array([1, 2, 3, 5, 10, 100, 1e6])
+    np.testing.assert_allclose(student(freedom), t.ppf(0.975, freedom), rtol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("images", "prevalence", "na", "shift"), [(200, 0.3, 0.5, 1.0), (300, 0.08, 0.0, 2.5)]
+)
+def test_intervals_cover_the_truth(images, prevalence, na, shift):
+    """A short run of benchmarks/bootstrap_coverage.py; the bounds leave room for the luck of 100 sets."""
+    rng = np.random.default_rng(5)
+    auroc, sets, hits = 0.5 * (1 + erf(shift / 2)), 100, {"mean_auroc": 0, "auroc": 0}
+    for number in range(sets):
+        labels = rng.random((images, 2)) < prevalence
+        mask = rng.random((images, 2)) >= na
+        probs = 1 / (1 + np.exp(-rng.normal(size=(images, 2)) - shift * labels))
+        intervals = bootstrap(labels, mask, probs, np.full(2, 0.5), resamples=200, seed=number)
+        low, high = intervals["mean_auroc"]
+        hits["mean_auroc"] += low <= auroc <= high
+        hits["auroc"] += sum(x["auroc"][0] <= auroc <= x["auroc"][1] for x in intervals["attributes"]) / 2
+    for count in hits.values():
+        assert 0.89 <= count / sets <= 1.0

@@ -1,0 +1,498 @@
+"""Files that appear whole or not at all, and checkpoints from people who mean harm."""
+
+import json
+import math
+import os
+import pickle
+import stat
+import sys
+import threading
+import zipfile
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aimonk.files.atomic import replacing, write_json, write_text
+from aimonk.files.run_folder import MODEL_FILE, STATUS_FILE, newest_run
+from aimonk.files.tensors import load_tensors, save_tensors
+from aimonk.models.backbones import create_backbone
+from aimonk.models.checkpoint import FORMAT, ModelInfo, load_model, save_model
+from aimonk.models.classifier import Classifier
+
+SMALL = "lcnet_035"  # 1.5 MB
+INFO = ModelInfo(
+    library="timm",
+    backbone=SMALL,
+    attributes=["hat", "robe d'été"],
+    thresholds=[0.5, 0.25],
+    scale=[1.0, 2.5],
+    bias=[0.0, -0.5],
+    image_size=64,
+    resize="squash",
+    epoch=3,
+    chosen_by="the best validation mean AP, 0.9",
+)
+posix = pytest.mark.skipif(sys.platform == "win32", reason="these files are POSIX's")
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    torch.manual_seed(0)
+    return Classifier(create_backbone("timm", SMALL, "random"), 2).eval()
+
+
+@pytest.fixture(scope="module")
+def valid(classifier, tmp_path_factory) -> Path:
+    """A checkpoint that loads."""
+    path = tmp_path_factory.mktemp("valid") / MODEL_FILE
+    save_model(path, INFO, classifier.state_dict())
+    return path
+
+
+@pytest.fixture
+def content(valid) -> dict:
+    return torch.load(valid, weights_only=True)
+
+
+def refusal(path: Path, content: object = None) -> str:
+    """Why a checkpoint, or a file with this content, is refused: one line that begins with its path."""
+    if content is not None:
+        torch.save(content, path)
+    with pytest.raises(ValueError) as caught:
+        load_model(path)
+    message = str(caught.value)
+    assert message.startswith(str(path)) and "\n" not in message and len(message) < len(str(path)) + 1000
+    return message.removeprefix(str(path)).strip(": ")
+
+
+# writing
+
+
+def test_replacing_shows_the_file_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_text("before")
+    with replacing(path) as file:
+        file.write(b"after")
+        assert path.read_text() == "before"
+    assert path.read_text() == "after" and os.listdir(tmp_path) == ["x.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("existed", [True, False])
+def test_replacing_leaves_the_old_file_and_no_other_after_an_exception(tmp_path, error, existed):
+    path = tmp_path / "x.txt"
+    if existed:
+        path.write_text("before")
+    with pytest.raises(error), replacing(path) as file:
+        file.write(b"half of i")
+        raise error
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["before"] * existed
+
+
+@posix
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_replacing_gives_the_permissions_of_an_ordinary_file(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        write_text(tmp_path / "x.txt", "text")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "x.txt").stat().st_mode) == 0o666 & ~mask
+
+
+@posix
+def test_replacing_does_not_touch_the_processes_umask(tmp_path, monkeypatch):
+    # it belongs to all threads
+    monkeypatch.setattr(os, "umask", None)
+    write_text(tmp_path / "x.txt", "text")
+
+
+@posix
+def test_replacing_follows_links_and_writes_into_pipes(tmp_path):
+    target, link, pipe = tmp_path / "folder" / "target", tmp_path / "link", tmp_path / "pipe"
+    target.parent.mkdir()
+    target.write_text("before")
+    link.symlink_to(target)
+    write_text(link, "after")
+    assert link.is_symlink() and target.read_text() == "after"
+    os.mkfifo(pipe)
+    received = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_text()), daemon=True)
+    reader.start()
+    write_text(pipe, "through")
+    reader.join(10)
+    assert received == ["through"] and pipe.is_fifo()
+
+
+def test_replacing_takes_names_as_long_as_the_file_system_does(tmp_path):
+    path = tmp_path / ("x" * 255)
+    write_text(path, "text")
+    assert path.read_text() == "text"
+
+
+def test_a_failure_to_write_names_the_file(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        write_text(tmp_path / "absent" / "x.txt", "text")
+    assert str(caught.value).endswith(f"'{tmp_path / 'absent' / 'x.txt'}'")
+
+
+@posix
+def test_a_full_disk_is_told_and_leaves_the_old_checkpoint(classifier, tmp_path):
+    import resource
+    import signal
+
+    path = tmp_path / MODEL_FILE
+    save_model(path, INFO, classifier.state_dict())
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(OSError) as caught:
+            save_model(path, replace(INFO, epoch=4), classifier.state_dict())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert str(path) in str(caught.value)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == [MODEL_FILE]
+
+
+def test_text_and_json(tmp_path):
+    write_text(tmp_path / "x.txt", "é\n")
+    assert (tmp_path / "x.txt").read_bytes() == "é\n".encode()
+    value = {"a": [1, 0.5, None], "robe d'été": "<é>"}
+    write_json(tmp_path / "x.json", value)
+    text = (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert json.loads(text) == value and "é" in text and text.endswith("}\n")
+    with pytest.raises(ValueError):
+        write_json(tmp_path / "x.json", {"a": math.nan})
+    assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8")) == value
+
+
+def test_file_names_that_are_not_utf8_can_be_written(tmp_path):
+    name = os.fsdecode(b"caf\xe9.jpg") if sys.platform != "win32" else "caf\udce9.jpg"
+    write_text(tmp_path / "x.csv", name)
+    assert (tmp_path / "x.csv").read_text() == r"caf\udce9.jpg"
+    write_json(tmp_path / "x.json", [name])
+    assert json.loads((tmp_path / "x.json").read_text()) == [name]
+
+
+# reading
+
+
+def test_round_trip(valid, classifier):
+    loaded, info = load_model(valid)
+    assert info == INFO and not loaded.training
+    assert list(loaded.state_dict()) == list(classifier.state_dict())
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(loaded.state_dict().values(), classifier.state_dict().values(), strict=True)
+    )
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    with torch.inference_mode():
+        assert torch.equal(loaded(images), classifier(images))
+    assert load_model(valid.parent)[1] == INFO
+
+
+def test_torch_reads_it_too(valid):
+    content = torch.load(valid, weights_only=True)
+    assert content["format"] == FORMAT and content["info"] == asdict(INFO)
+
+
+def test_weights_in_channels_last_layout(tmp_path, classifier):
+    state = {
+        k: v.contiguous(memory_format=torch.channels_last) if v.ndim == 4 else v
+        for k, v in classifier.state_dict().items()
+    }
+    save_model(tmp_path / "x.pth", INFO, state)
+    loaded = load_model(tmp_path / "x.pth")[0].state_dict()
+    assert all(torch.equal(value, loaded[key]) for key, value in state.items())
+
+
+def test_tensors_round_trip(tmp_path):
+    content = {"a": torch.arange(3), "b": [1, 2.5, None, "x", (True,)], "c": {3: {}}}
+    save_tensors(tmp_path / "x.pth", content)
+    assert repr(load_tensors(tmp_path / "x.pth")) == repr(content)
+
+
+@pytest.mark.parametrize("name", ["nothing", "folder"])
+def test_nothing_there(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(FileNotFoundError, match=f"no checkpoint at {tmp_path}"):
+        load_model(tmp_path / name)
+
+
+class Attack:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path):
+        self.command = f"echo ran > '{path}'"
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+def test_code_does_not_run(tmp_path, content):
+    mark = tmp_path / "ran"
+    attack = Attack(mark)
+    for changed in (
+        attack,
+        [attack],
+        content | {"more": attack},
+        content | {"info": attack},
+        content | {"state": attack},
+    ):
+        assert "is not a checkpoint that can be read (it asks for" in refusal(tmp_path / "x.pth", changed)
+    (tmp_path / "x.pth").write_bytes(pickle.dumps(attack))
+    assert "File is not a zip file" in refusal(tmp_path / "x.pth")
+    assert not mark.exists()
+
+
+def test_files_that_are_no_archive(tmp_path, valid):
+    path, whole = tmp_path / "x.pth", valid.read_bytes()
+    for data in (
+        b"",
+        b"these are not weights\n" * 100,
+        whole[:-1],
+        whole[: len(whole) // 2],
+        whole[:100],
+        whole[100:],
+    ):
+        path.write_bytes(data)
+        assert refusal(path).startswith("is not a checkpoint that can be read (")
+    torch.save({"a": torch.zeros(3)}, path, _use_new_zipfile_serialization=False)
+    assert "File is not a zip file" in refusal(path)
+
+
+def test_zip_bomb(tmp_path, valid):
+    path = tmp_path / "x.pth"
+    with zipfile.ZipFile(valid) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for entry in source.infolist():
+            packed.writestr(entry.filename, source.read(entry))
+    assert "is compressed" in refusal(path)
+
+
+def test_other_peoples_files(tmp_path, content, classifier):
+    path, not_ours = tmp_path / "x.pth", f"is not a checkpoint of this project (expected format {FORMAT!r})"
+    assert refusal(path, dict(classifier.state_dict())) == not_ours
+    assert refusal(path, {"state_dict": dict(classifier.state_dict()), "epoch": 3}) == not_ours
+    assert refusal(path, [1, 2]) == refusal(path, torch.zeros(3)) == refusal(path, {}) == not_ours
+    assert (
+        refusal(path, content | {"format": "aimonk 2"})
+        == refusal(path, content | {"format": [FORMAT]})
+        == not_ours
+    )
+
+
+NAN, INF = math.nan, math.inf
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("library", v) for v in (3, None, "x" * 10**6, "timm\n", "\x1b[2J")),
+        *(("backbone", v) for v in (3, None, ["resnet18"], "x" * 10**6, "resnet18\n", "\ud800")),
+        *(
+            ("attributes", v)
+            for v in ([], ["a"], ["a", 3], ["a", ""], ["a", "a"], ["a", "\udcff"], "ab", None)
+        ),
+        ("attributes", {"a": 1, "b": 2}),
+        ("attributes", [f"a{i}" for i in range(100_001)]),
+        *(("thresholds", [0.5, v]) for v in (NAN, INF, -INF, -0.1, 1.1, 1, True, "0.5", None, [0.5])),
+        *(("thresholds", v) for v in ([], [0.5], [0.5] * 3, (0.5, 0.5), "ab", None, 0.5, torch.zeros(2))),
+        *(("scale", [1.0, v]) for v in (NAN, INF, 1e300, 1, None)),
+        *(("bias", [1.0, v]) for v in (NAN, -INF, -1e300, "0", {})),
+        *(("image_size", v) for v in (0, 7, 4097, -64, 10**30, 64.0, True, "64", None, [64])),
+        *(("resize", v) for v in ("stretch", "", None, 3, ["squash"])),
+        *(("epoch", v) for v in (-1, 2**31, 10**400, 1.0, None, "3", True)),
+        *(("chosen_by", v) for v in (3, None, "x" * 1001, "two\nlines", "\x1b]0;title\x07")),
+    ],
+)
+def test_descriptions_that_cannot_be_right(tmp_path, content, key, value):
+    message = refusal(tmp_path / "x.pth", content | {"info": content["info"] | {key: value}})
+    # a list of attributes with another length puts the rest in the wrong
+    assert message in (
+        f"what it says about {key!r} cannot be right",
+        "what it says about 'thresholds' cannot be right",
+    )
+
+
+def test_descriptions_with_other_keys(tmp_path, content):
+    path, info = tmp_path / "x.pth", content["info"]
+    expected = "its description is not that of a checkpoint"
+    for changed in (
+        {key: value for key, value in info.items() if key != "bias"},
+        info | {"more": 1},
+        info | {3: 1},
+        info | {"x" * 10**6: 1},
+        list(info.items()),
+        None,
+        3,
+    ):
+        assert refusal(path, content | {"info": changed}) == expected
+    assert refusal(path, {"format": FORMAT}) == expected
+
+
+@pytest.mark.parametrize(
+    ("library", "name"),
+    [
+        ("timm", "hf-hub:timm/resnet10t.c3_in1k"),
+        ("timm", "hf_hub:evil/model"),
+        ("timm", "local-dir:/etc"),
+        ("timm", "https://example.org/model.pth"),
+        ("timm", "/etc/passwd"),
+        ("timm", "../../model"),
+        ("timm", "resnet10t.hf-hub:evil/model"),
+        ("timm", "os.system"),
+        ("timm", "lcnet_035.nonsense"),
+        ("timm", ""),
+        ("torchvision", "vit_h_14"),
+        ("torchvision", "os.system"),
+        ("os", "system"),
+        ("hf-hub", SMALL),
+    ],
+)
+def test_names_are_looked_up_and_not_followed(tmp_path, content, monkeypatch, library, name):
+    def refuse(*arguments, **keywords):
+        raise AssertionError("a checkpoint led out of the machine")
+
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    info = content["info"] | {"library": library, "backbone": name}
+    message = refusal(tmp_path / "x.pth", content | {"info": info})
+    assert f"{name!r}" in message or f"{library!r}" in message
+
+
+def test_huge_networks_are_not_built_before_their_weights_are_there(tmp_path, content, monkeypatch):
+    built = []
+
+    def create_model(*arguments, **keywords):
+        model = original(*arguments, **keywords)
+        built.append(next(model.parameters()).device.type)
+        return model
+
+    original = timm.create_model
+    monkeypatch.setattr(timm, "create_model", create_model)
+    info = content["info"] | {"backbone": "vit_giant_patch14_224"}  # 4 GB
+    assert (
+        refusal(tmp_path / "x.pth", content | {"info": info})
+        == "its weights are not those of the network that it names"
+    )
+    # names and shapes are right, but all of them share the same numbers
+    numbers = torch.zeros(max(value.numel() for value in content["state"].values()))
+    views = {
+        key: numbers[: value.numel()].view(value.shape) if value.is_floating_point() else value
+        for key, value in content["state"].items()
+    }
+    assert "too small for the weights" in refusal(tmp_path / "x.pth", content | {"state": views})
+    assert built == ["meta", "meta"]
+
+
+def test_networks_that_cannot_be_built_without_memory(valid, monkeypatch):
+    """As with older releases of timm."""
+    original = timm.create_model
+
+    def create_model(*arguments, **keywords):
+        torch.linspace(0, 1, 3).tolist()
+        return original(*arguments, **keywords)
+
+    monkeypatch.setattr(timm, "create_model", create_model)
+    assert load_model(valid)[1] == INFO
+
+
+def test_weights_that_are_not_those_of_the_network(tmp_path, content):
+    path, state = tmp_path / "x.pth", content["state"]
+    other = "its weights are not those of the network that it names"
+    assert refusal(path, content | {"state": {k: v for k, v in state.items() if k != "head.bias"}}) == other
+    assert refusal(path, content | {"state": state | {"more": torch.zeros(1)}}) == other
+    assert refusal(path, content | {"state": list(state.values())}) == other
+    assert refusal(path, content | {"state": None}) == other
+    for attributes in (1, 3, 100_000):
+        info = replace(INFO, attributes=[f"a{i}" for i in range(attributes)])
+        info = replace(info, thresholds=[0.5] * attributes, scale=[1.0] * attributes, bias=[0.0] * attributes)
+        message = refusal(path, content | {"info": asdict(info)})
+        assert "head.weight is torch.float32 (2, 1280)" in message or "too small" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w[:1], "head.weight is torch.float32 (1, 1280), expected torch.float32 (2, 1280)"),
+        (lambda w: w.flatten(), "head.weight is torch.float32 (2560,), expected"),
+        (lambda w: w.double(), "head.weight is torch.float64 (2, 1280), expected torch.float32"),
+        (lambda w: w.half(), "head.weight is torch.float16 (2, 1280), expected"),
+        (lambda w: w.long(), "head.weight is torch.int64 (2, 1280), expected"),
+        (lambda w: w.tolist(), "head.weight is list, expected"),
+        (lambda w: None, "head.weight is NoneType, expected"),
+        (lambda w: w.index_fill(1, torch.tensor([7]), NAN), "head.weight holds NaN or infinite numbers"),
+        (lambda w: w.index_fill(1, torch.tensor([7]), -INF), "head.weight holds NaN or infinite numbers"),
+        (lambda w: torch.zeros(1).expand(2, 1280), "larger than its 1 numbers"),
+        (lambda w: torch.zeros(1).expand(200_000, 1_000_000), "larger than its 1 numbers"),
+        (lambda w: w.to_sparse(), "asks for 'torch._utils _rebuild_sparse_tensor'"),
+    ],
+)
+def test_weights_of_another_kind(tmp_path, content, change, message):
+    state = content["state"] | {"head.weight": change(content["state"]["head.weight"])}
+    assert message in refusal(tmp_path / "x.pth", content | {"state": state})
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.data())
+def test_mutated_files_give_a_model_or_one_line(valid, data):
+    whole = bytearray(valid.read_bytes())
+    pickled = whole.index(b"format")
+    # most of a file is weights, whose checksum tells every change; what describes them is at both ends
+    regions = [(0, pickled + 2000), (len(whole) - 20_000, len(whole)), (0, len(whole))]
+    for _ in range(data.draw(st.integers(1, 3))):
+        low, high = data.draw(st.sampled_from(regions))
+        at = data.draw(st.integers(low, high - 1))
+        whole[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=6))
+    path = valid.with_name("mutated.pth")
+    path.write_bytes(whole)
+    try:
+        loaded, info = load_model(path)
+    except ValueError as error:
+        assert str(path) in str(error) and "\n" not in str(error)
+    else:
+        assert isinstance(loaded, Classifier) and len(info.attributes) == 2
+
+
+# finding
+
+
+def make_run(folder: Path, status: object, finished_at: int, model: bool = True) -> Path:
+    folder.mkdir(parents=True)
+    text = status if isinstance(status, str) else json.dumps(status)
+    (folder / STATUS_FILE).write_text(text)
+    os.utime(folder / STATUS_FILE, (finished_at, finished_at))
+    if model:
+        (folder / MODEL_FILE).touch()
+    return folder
+
+
+def test_newest_run_is_the_one_that_finished_last(tmp_path):
+    done = {"state": "finished"}
+    make_run(tmp_path / "2026-01-02" / "a", done, 100)
+    newest = make_run(tmp_path / "2026-01-01" / "x_sweep" / "0", done, 300)
+    make_run(tmp_path / "2026-01-02" / "b", done, 200)
+    unfinished = [{"state": state} for state in ("failed", "running", "interrupted", ["finished"], None)]
+    broken = ["", "not json", "[]", "3", "null", '"finished"', '{"state": "fini', "[" * 100_000, "\x00"]
+    for i, status in enumerate([{}, *unfinished, *broken]):
+        make_run(tmp_path / "others" / str(i), status, 400 + i)
+    make_run(tmp_path / "without_model", done, 500, model=False)
+    (tmp_path / "folder" / STATUS_FILE).mkdir(parents=True)
+    (make_run(tmp_path / "binary", "", 600) / STATUS_FILE).write_bytes(b"\xff\xfe")
+    assert newest_run(tmp_path) == newest
+
+
+@pytest.mark.parametrize("folder", ["empty", "absent"])
+def test_no_finished_run(tmp_path, folder):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError) as caught:
+        newest_run(tmp_path / folder)
+    assert str(caught.value) == (
+        f"no finished training run below {tmp_path / folder}; train one, or name it with checkpoint=PATH"
+    )

@@ -1,0 +1,15 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_three_runs_started_at_once_compute_once_and_equal_a_run_alone(
+    environment: Callable[..., dict[str, str]],
+) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "ten_starts.py"), "--runs", "3"]
+    result = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "folders: 3" in result.stdout.splitlines()

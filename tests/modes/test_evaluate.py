@@ -1,0 +1,92 @@
+import csv
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from aimonk.data.labels import LabelTable
+from aimonk.evaluation.calibration import Calibration
+from aimonk.evaluation.evaluate import OperatingPoint
+from aimonk.models.checkpoint import ModelInfo
+from aimonk.modes.evaluate import Subject, evaluate_as_asked, match_attributes, read_predictions
+
+
+def info(attributes: list[str]) -> ModelInfo:
+    count = len(attributes)
+    numbers = {"thresholds": [0.5] * count, "scale": [1.0] * count, "bias": [0.0] * count}
+    network = {"library": "timm", "backbone": "tf_efficientnet_lite0", "image_size": 64, "resize": "squash"}
+    return ModelInfo(attributes=attributes, epoch=1, chosen_by="the test", **network, **numbers)
+
+
+def test_columns_are_brought_to_the_models_order() -> None:
+    model = info(["hat", "scarf"])
+    assert match_attributes(["scarf", "hat"], model, unnamed=True) == [1, 0]
+    assert match_attributes(["Attr1", "Attr2"], model, unnamed=True) == [0, 1]
+    for given, unnamed in ((["Attr1", "Attr2"], False), (["hat"], True), (["hat", "shoe"], True)):
+        with pytest.raises(ValueError, match="the model has the attributes hat, scarf"):
+            match_attributes(given, model, unnamed)
+
+
+def test_mistakes_in_predictions_are_told_with_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    path.write_text("image,hat\na.jpg,0.5\nb.jpg,1.5\nc.jpg\nd.jpg,x\ne.jpg,nan\n")
+    with pytest.raises(ValueError) as error:
+        read_predictions(path)
+    assert [line.split(":")[0][-6:] for line in str(error.value).splitlines()] == [
+        f"line {i}" for i in (3, 4, 5, 6)
+    ]
+    path.write_text("image,'=hat\na.jpg,0.5\n")
+    attributes, names, probs = read_predictions(path)
+    assert (attributes, names, probs.tolist()) == (["=hat"], ["a.jpg"], [[0.5]])
+
+
+def test_the_models_thresholds_decide_unless_others_are_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.random((60, 2)) < 0.4).astype(np.float32)
+    logits = labels + rng.normal(size=labels.shape)
+    table = LabelTable([f"{i}.jpg" for i in range(60)], ["hat", "scarf"], labels, labels > -1)
+    own = OperatingPoint(Calibration(np.array([2.0, 0.5]), np.array([-1.0, 0.5])), np.array([0.2, 0.8]))
+    probs = 1 / (1 + np.exp(-(logits * own.calibration.scale + own.calibration.bias)))
+    for asked, thresholds in ((None, [0.2, 0.8]), (0.3, [0.3, 0.3]), ("f1", None)):
+        cfg = OmegaConf.create({"threshold": asked, "seed": 0})
+        evaluations = evaluate_as_asked(cfg, Subject(table, logits, None, own, None))
+        np.testing.assert_allclose(evaluations.probs, probs)
+        used = [entry["threshold"] for entry in evaluations.scores["attributes"].values()]
+        if thresholds is not None:
+            assert used == thresholds
+            assert (evaluations.decisions == (probs >= thresholds)).all()
+        else:
+            assert "optimistic" in evaluations.scores and used != [0.2, 0.8]
+
+
+def test_a_model_and_its_predictions_get_the_scores_of_the_run(
+    command, demo: list[str], trained: SimpleNamespace, tmp_path: Path
+) -> None:
+    of_run = json.loads((trained.folder / "metrics.json").read_text())["val"]
+    arguments = ["mode=evaluate", *demo, f"predictions={trained.folder / 'predictions.csv'}"]
+    result = command(tmp_path, *arguments, "hydra.run.dir=from_table")
+    assert result.returncode == 0, result.stdout + result.stderr
+    scores = json.loads((tmp_path / "from_table" / "metrics.json").read_text())["evaluated"]
+    for name, entry in of_run["attributes"].items():
+        assert scores["attributes"][name]["known"] == entry["known"]
+        assert scores["attributes"][name]["ap"] == pytest.approx(entry["ap"], abs=0.02)  # ties after rounding
+    assert scores["mean_ap"] == pytest.approx(of_run["mean_ap"], abs=0.02)
+
+    result = command(trained.cwd, "mode=evaluate", *demo, f"hydra.run.dir={tmp_path / 'from_model'}")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"checkpoint: {trained.folder.relative_to(trained.cwd)}" in result.stdout
+    assert "that the model was trained on" in result.stdout and "verdict:" in result.stdout
+    rows = list(csv.reader((tmp_path / "from_model" / "predictions.csv").read_text().splitlines()))
+    of_model = {row[0]: np.array(row[1:], dtype=float) for row in rows[1:]}
+    assert len(of_model) == 60
+    for row in list(csv.reader((trained.folder / "predictions.csv").read_text().splitlines()))[1:]:
+        assert of_model[row[0]] == pytest.approx(np.array(row[1:], dtype=float), abs=1e-3)
+    assert (tmp_path / "from_model" / "report.html").stat().st_size > 10_000
+
+
+def test_model_and_predictions_exclude_one_another(command, tmp_path: Path) -> None:
+    result = command(tmp_path, "mode=evaluate", "predictions=p.csv", "checkpoint=x", "hydra.run.dir=out")
+    assert result.returncode == 1 and "exclude one another" in result.stdout

@@ -1,0 +1,438 @@
+import copy
+import itertools
+import logging
+import math
+from collections import OrderedDict
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+
+from aimonk.data.augmentation import Flip
+from aimonk.data.loading import Pixels
+from aimonk.models import freeze
+from aimonk.models.backbones import Backbone
+from aimonk.models.classifier import Classifier
+from aimonk.runtime.device import pick_device
+from aimonk.training import loop as training
+from aimonk.training.loop import fit
+from aimonk.training.losses import MaskedLoss
+from aimonk.training.task import Phase, Settings, Task, TrainState, averaged, predict, trained_state
+
+N, A, SIZE = 20, 3, 8
+SETTINGS = Settings(
+    epochs=2,
+    batch_size=4,
+    accumulate=1,
+    clip_norm=None,
+    seed=0,
+    monitor="mean_ap",
+    patience=None,
+    min_delta=0.0,
+    ema=None,
+    amp=True,
+    compile=False,
+    workers=0,
+    checkpoint_every=None,
+)
+
+
+def make_classifier(norm: bool = True) -> Classifier:
+    """Three stages, two of which have BatchNorm if `norm`."""
+    torch.manual_seed(1)
+
+    def stage(before: int, after: int) -> nn.Sequential:
+        middle = nn.BatchNorm2d(after) if norm else nn.Identity()
+        return nn.Sequential(nn.Conv2d(before, after, 3, 2, 1), middle, nn.ReLU())
+
+    last = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 6))
+    stages = OrderedDict(low=stage(3, 8), high=stage(8, 8), last=last)
+    return Classifier(Backbone("test", "tiny", stages, 6, (0.5,) * 3, (0.25,) * 3), A)
+
+
+def make_task(
+    policy: freeze.FreezePolicy | None = None, norm: bool = True, val: int = 0, lr: float = 0.1, **changes
+) -> Task:
+    """A small task with SGD; the last `val` of its images are held out."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (N, SIZE, SIZE, 3), dtype=np.uint8)
+    labels = (rng.random((N, A)) < 0.5).astype(np.float32)
+    mask = rng.random((N, A)) > 0.3
+    classifier = make_classifier(norm)
+    optimizer = torch.optim.SGD(classifier.parameters(), lr=lr)
+    pixels = Pixels(images, Flip(), SIZE, "squash")
+    return Task(
+        classifier=classifier,
+        policy=policy or freeze.none(),
+        criterion=MaskedLoss(),
+        optimizer=optimizer,
+        scheduler=LambdaLR(optimizer, lambda step: 1.0),
+        fetch=lambda cut: (pixels, False),
+        labels=np.where(mask, labels, 0),
+        mask=mask,
+        train_rows=np.arange(N - val),
+        val_rows=np.arange(N - val, N),
+        weights=None,
+        views=2,
+        slow_fetch=False,
+        device=torch.device("cpu"),
+        settings=replace(SETTINGS, **changes),
+    )
+
+
+def run(task: Task, stop=lambda: False, save=lambda: None, progress: TrainState | None = None) -> TrainState:
+    progress = TrainState() if progress is None else progress
+    fit(task, progress, stop, save)
+    return progress
+
+
+def state_of(task: Task) -> dict[str, Tensor]:
+    return copy.deepcopy(task.classifier.state_dict())
+
+
+def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+    """The parts of the network of which anything differs."""
+    keys = {key for key in before if not torch.equal(before[key], after[key])}
+    return {key.split(".")[1] if key.startswith("stages.") else key.split(".")[0] for key in keys}
+
+
+def without_times(history: list[dict]) -> list[dict]:
+    return [{key: value for key, value in record.items() if key != "seconds"} for record in history]
+
+
+def test_first_loss_is_that_of_the_first_batch() -> None:
+    task = make_task(freeze.backbone(), batch_size=N)
+    with torch.no_grad():
+        # all stages frozen: eval mode, as in training
+        task.classifier.freeze(3)
+        images = task.fetch(3)[0].images
+        flipped = [
+            torch.from_numpy(images).permute(0, 3, 1, 2),
+            torch.from_numpy(images).permute(0, 3, 1, 2).flip(-1),
+        ]
+        losses = [
+            nn.functional.binary_cross_entropy_with_logits(
+                task.classifier(view), torch.from_numpy(task.labels), reduction="none"
+            )
+            for view in flipped
+        ]
+    progress = run(task)
+    lowest, highest = (
+        pick(*losses)[torch.from_numpy(task.mask)].mean() for pick in (torch.minimum, torch.maximum)
+    )
+    assert lowest <= progress.losses[0] <= highest
+    assert len(progress.losses) == 2
+
+
+def test_epoch_visits_every_image_once_and_counts_known_entries() -> None:
+    task = make_task(batch_size=8)
+    progress = run(task)
+    assert len(progress.losses) == len(progress.known) == 2 * 3  # 8 + 8 + 4 images
+    assert sum(progress.known[:3]) == sum(progress.known[3:]) == task.mask.sum()
+    assert progress.images == 2 * N
+    assert (progress.epoch, progress.batches) == (3, 0)
+    record = progress.history[0]
+    weighted = np.average(progress.losses[:3], weights=progress.known[:3])
+    assert record["train_loss"] == pytest.approx(weighted)
+    assert [r["iteration"] for r in progress.history] == [3, 6]
+
+
+def test_accumulated_batches_equal_one_large_batch() -> None:
+    large, small = make_task(norm=False, batch_size=8), make_task(norm=False, batch_size=2, accumulate=4)
+    expected, got = run(large), run(small)
+    np.testing.assert_allclose(got.losses, expected.losses, rtol=1e-5)
+    assert got.known == expected.known
+    for key, value in state_of(large).items():
+        torch.testing.assert_close(small.classifier.state_dict()[key], value, rtol=1e-4, atol=1e-6)
+
+
+def test_same_seed_same_run_and_other_seed_another() -> None:
+    first, again, other = run(make_task()), run(make_task()), run(make_task(seed=1))
+    assert first.losses == again.losses
+    assert first.losses != other.losses
+
+
+def test_dropout_is_repeated_by_the_seed() -> None:
+    def losses(disturb: bool) -> list[float]:
+        task = make_task()
+        task.classifier.stages["last"].append(nn.Dropout(0.5))
+        if disturb:
+            torch.rand(7)
+        return run(task).losses
+
+    assert losses(False) == losses(True)
+
+
+def test_values_of_unknown_entries_do_not_matter() -> None:
+    task, other = make_task(val=6), make_task(val=6)
+    other.labels = np.where(other.mask, other.labels, 1 - other.labels)
+    nan = make_task(val=6)
+    nan.labels = np.where(nan.mask, nan.labels, np.nan).astype(np.float32)
+    expected = run(task)
+    for changed_task in (other, nan):
+        got = run(changed_task)
+        assert got.losses == expected.losses
+        assert without_times(got.history) == without_times(expected.history)
+
+
+def test_batches_of_unknown_entries_train_on() -> None:
+    task = make_task(norm=False)
+    task.mask = np.zeros_like(task.mask)
+    before = state_of(task)
+    progress = run(task)
+    assert progress.losses == [0.0] * 10
+    assert progress.history[0]["train_loss"] == 0
+    assert changed(before, state_of(task)) == set()
+
+
+def test_one_batch_of_unknown_entries_does_no_harm() -> None:
+    task = make_task(norm=False, batch_size=1)
+    task.mask[:10] = False
+    progress = run(task)
+    assert sum(loss == 0 for loss in progress.losses) >= 20
+    assert all(math.isfinite(loss) for loss in progress.losses)
+
+
+@pytest.mark.parametrize(
+    ("policy", "trains"),
+    [
+        (freeze.backbone(), {"head"}),
+        (freeze.stages(0), {"head"}),
+        (freeze.stages(1), {"head", "last"}),
+        (freeze.stages(2), {"head", "last", "high"}),
+        (freeze.none(), {"head", "last", "high", "low"}),
+    ],
+)
+def test_frozen_parts_stay_bit_identical(policy: freeze.FreezePolicy, trains: set[str]) -> None:
+    task = make_task(policy, val=4)
+    before = state_of(task)
+    progress = run(task)
+    assert changed(before, state_of(task)) == trains
+    kept = {key.split(".")[1] if "stages" in key else key.split(".")[0] for key in progress.best_state}
+    assert kept - {"normalise"} == trains
+
+
+@pytest.mark.parametrize(
+    ("policy", "by_epoch"),
+    [
+        (freeze.gradual([2, 4]), [{"head"}, {"head", "last"}, {"head", "last"}, {"head", "last", "high"}]),
+        (
+            freeze.lp_ft(2),
+            [{"head"}, {"head"}, {"head", "last", "high", "low"}, {"head", "last", "high", "low"}],
+        ),
+    ],
+)
+def test_policies_change_what_trains_at_their_epochs(
+    policy: freeze.FreezePolicy, by_epoch: list[set[str]]
+) -> None:
+    task = make_task(policy, val=4, epochs=4)
+    states = [state_of(task)]
+    run(task, save=lambda: states.append(state_of(task)))
+    assert [changed(a, b) for a, b in itertools.pairwise(states)] == by_epoch
+
+
+def test_stop_ends_after_the_iteration_and_goes_on_as_if_nothing_had_been() -> None:
+    expected_task, task = make_task(val=4, epochs=3), make_task(val=4, epochs=3)
+    expected = run(expected_task)
+    progress = TrainState()
+    run(task, stop=lambda: len(progress.losses) == 6, progress=progress)
+    assert len(progress.losses) == 6
+    assert (progress.epoch, progress.batches) == (2, 2)
+    assert len(progress.history) == 1
+    run(task, progress=progress)
+    assert progress.losses == expected.losses
+    assert progress.known == expected.known
+    assert without_times(progress.history) == without_times(expected.history)
+    assert changed(state_of(expected_task), state_of(task)) == set()
+
+
+def test_stop_waits_for_the_optimizer_step() -> None:
+    task = make_task(batch_size=2, accumulate=3)
+    progress = run(task, stop=lambda: True)
+    assert (len(progress.losses), progress.batches) == (1, 3)
+
+
+def test_stop_in_the_last_iteration_keeps_the_epoch() -> None:
+    progress = TrainState()
+    run(make_task(val=4), stop=lambda: len(progress.losses) == 4, progress=progress)
+    assert (progress.epoch, progress.batches, len(progress.history)) == (2, 0, 1)
+
+
+def test_checkpoints_within_and_after_epochs() -> None:
+    task, seen = make_task(checkpoint_every=2), []
+    progress = TrainState()
+    run(task, save=lambda: seen.append((progress.epoch, progress.batches)), progress=progress)
+    assert seen == [(1, 2), (1, 4), (2, 0), (2, 1), (2, 3), (2, 5), (3, 0)]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_loss_that_is_no_number_stops_with_iteration_and_learning_rate(value: float) -> None:
+    task = make_task(lr=0.125)
+    good = task.criterion
+    calls = iter(range(100))
+    task.criterion = lambda *batch: good(*batch) * (value if next(calls) == 6 else 1)
+    progress = TrainState()
+    with pytest.raises(FloatingPointError, match=r"at iteration 7 \(epoch 2, learning rate 0\.125\); try"):
+        run(task, progress=progress)
+
+
+def test_validation_record_is_that_of_the_weights() -> None:
+    task = make_task(val=8, epochs=1)
+    record = run(task).history[0]
+    rows, logits = predict(task, Phase(task, 0), task.val_rows)
+    assert rows.tolist() == task.val_rows.tolist()
+    images = torch.from_numpy(task.fetch(0)[0].images[task.val_rows]).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        expected = task.classifier.eval()(images)
+    torch.testing.assert_close(logits, expected)
+    labels, mask = (torch.from_numpy(a[task.val_rows]) for a in (task.labels, task.mask))
+    loss = nn.functional.binary_cross_entropy_with_logits(expected[mask], labels[mask])
+    assert record["val_loss"] == pytest.approx(loss.item(), rel=1e-5)
+    assert 0 <= record["mean_ap"] <= 1
+    assert 0 <= record["f1_macro"] <= 1
+
+
+def test_predictions_do_not_depend_on_the_batch_size() -> None:
+    logits = [
+        predict(task, Phase(task, 0), np.array([7, 3, 11, 0, 19]))[1]
+        for task in (make_task(batch_size=1), make_task(batch_size=16))
+    ]
+    torch.testing.assert_close(*logits)
+    task = make_task()
+    assert predict(task, Phase(task, 0), np.array([], dtype=np.int64))[1].shape == (0, A)
+
+
+def test_images_that_have_vanished_are_not_scored() -> None:
+    task, whole = make_task(val=8, epochs=1), make_task(val=8, epochs=1)
+    pixels, lost = task.fetch(0)[0], {14, 19}
+    there = torch.tensor([row not in lost for row in range(N)])
+    task.fetch = lambda cut: (lambda rows, views: (pixels(rows, views)[0] * 0, there[rows]), False)
+    rows, logits = predict(task, Phase(task, 0), task.val_rows)
+    assert rows.tolist() == [12, 13, 15, 16, 17, 18] and logits.shape == (6, A)
+    whole.val_rows = rows
+    whole.fetch = lambda cut: (lambda rows, views: (pixels(rows, views)[0] * 0, there[rows] | True), False)
+    assert without_times(run(task).history) == without_times(run(whole).history)
+    there[:] = False  # all of them
+    rows, logits = predict(task, Phase(task, 0), task.val_rows)
+    assert len(rows) == 0 and logits.shape == (0, A)
+
+
+def with_scores(monkeypatch: pytest.MonkeyPatch, scores: list[float | None]) -> None:
+    """Let the epochs have these mean APs."""
+    values = iter(scores)
+    monkeypatch.setattr(training.metrics, "mean_ap", lambda *_: next(values))
+
+
+def test_best_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_scores(monkeypatch, [0.5, 0.9, 0.9, 0.7])
+    task, states = make_task(val=4, epochs=4), []
+    progress = run(task, save=lambda: states.append(trained_state(task)))
+    assert progress.best["epoch"] == 2
+    assert progress.best_state.keys() == states[1].keys()
+    assert all(torch.equal(progress.best_state[key], value) for key, value in states[1].items())
+
+
+def test_best_epoch_by_loss() -> None:
+    task = make_task(val=6, epochs=5, lr=2.0, monitor="loss")
+    progress = run(task)
+    losses = [record["val_loss"] for record in progress.history]
+    assert progress.best["epoch"] == 1 + int(np.argmin(losses))
+
+
+def test_undefined_score_never_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_scores(monkeypatch, [None, 0.2, None])
+    assert run(make_task(val=4, epochs=3)).best["epoch"] == 2
+
+
+def test_last_epoch_is_kept_when_nothing_is_held_out() -> None:
+    task = make_task(epochs=3)
+    progress = run(task)
+    assert progress.best["epoch"] == 3
+    assert progress.history[0]["val_loss"] is None
+    final = trained_state(task)
+    assert all(torch.equal(progress.best_state[key], value) for key, value in final.items())
+
+
+@pytest.mark.parametrize(("min_delta", "epochs"), [(0.0, 6), (0.15, 5), (0.5, 3)])
+def test_early_stop(min_delta: float, epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_scores(monkeypatch, [0.4, 0.5, 0.6, 0.65, 0.6, 0.6, 0.6, 0.6])
+    task = make_task(val=4, epochs=8, patience=2, min_delta=min_delta)
+    assert len(run(task).history) == epochs
+
+
+def test_moving_average_is_what_is_kept() -> None:
+    decay, task = 0.7, make_task(val=4, epochs=1, ema=0.7)
+    weights = []
+    task.optimizer.register_step_post_hook(
+        lambda *_: weights.append(task.classifier.head.weight.detach().clone())
+    )
+    progress = run(task)
+    expected = weights[0]
+    for value in weights[1:]:
+        expected = decay * expected + (1 - decay) * value
+    torch.testing.assert_close(progress.best_state["head.weight"], expected)
+    own = state_of(task)
+    assert torch.equal(own["head.weight"], weights[-1]), "training goes on with the weights themselves"
+    with averaged(task):
+        torch.testing.assert_close(task.classifier.head.weight.detach(), expected)
+    assert changed(own, state_of(task)) == set()
+
+
+def test_gradient_is_clipped() -> None:
+    task = make_task(norm=False, epochs=1, batch_size=N, lr=1.0, clip_norm=1e-3)
+    before = state_of(task)
+    run(task)
+    moved = torch.cat([(v - before[k]).flatten() for k, v in state_of(task).items() if v.is_floating_point()])
+    assert moved.norm().item() == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize("val", [0, 4])
+def test_plateau_follows_the_score(val: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_scores(monkeypatch, [0.5, 0.4, 0.4, 0.4])
+    task = make_task(val=val, epochs=4, lr=0.0)  # a rate of 0: the training loss stands still as well
+    for group in task.optimizer.param_groups:
+        group["lr"] = 1e-12
+    task.scheduler = ReduceLROnPlateau(task.optimizer, mode="max", factor=0.1, patience=1, eps=0)
+    run(task)
+    assert task.optimizer.param_groups[0]["lr"] == pytest.approx(1e-13)
+
+
+def test_schedule_steps_once_an_iteration() -> None:
+    task, rates = make_task(epochs=1, batch_size=2, accumulate=2), []
+    task.scheduler = LambdaLR(task.optimizer, lambda step: 1 / (step + 1))
+    task.optimizer.register_step_pre_hook(lambda *_: rates.append(task.optimizer.param_groups[0]["lr"]))
+    run(task)
+    np.testing.assert_allclose(rates, [0.1 / (i + 1) for i in range(5)])
+
+
+def test_sampler_weights_decide_who_is_drawn() -> None:
+    task = make_task(norm=False)
+    task.weights = np.eye(N)[5]
+    seen = []
+    fetch = task.fetch(0)[0]
+    task.fetch = lambda cut: (lambda rows, views: (seen.extend(rows.tolist()), fetch(rows, views))[1], False)
+    run(task)
+    assert set(seen) == {5}
+    assert len(seen) == 2 * N
+
+
+def test_epoch_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="aimonk"):
+        run(make_task(val=6))
+    lines = [r.getMessage() for r in caplog.records if r.name == "aimonk.training.loop"]
+    assert [line.split(":")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    assert "validation loss" in lines[0]
+
+
+def test_device_is_picked(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda, mps = SimpleNamespace(is_available=lambda: False), SimpleNamespace(is_available=lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", cuda.is_available)
+    monkeypatch.setattr(torch.backends.mps, "is_available", mps.is_available)
+    assert pick_device("auto") == torch.device("cpu")
+    for name in ("nonsense", "cuda:99"):
+        with pytest.raises(ValueError, match=f"^device={name} cannot be used here"):
+            pick_device(name)
