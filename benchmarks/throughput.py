@@ -17,7 +17,7 @@ from aimonk.models.backbones import create_backbone
 from aimonk.models.classifier import Classifier
 from aimonk.runtime.device import pick_device
 from aimonk.training.losses import MaskedLoss
-from aimonk.training.optim import adam
+from aimonk.training.optimizers import adam
 
 BATCH, ATTRIBUTES = 16, 4
 

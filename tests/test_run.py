@@ -271,7 +271,7 @@ def test_mistakes_are_told_in_one_line(command, demo, tmp_path: Path) -> None:
     result = command(tmp_path, "-m", *demo[:2], *wrong)
     check_mistake(result, "^data.image_size is 2; expected 8 to 4096 pixels$")
     check_mistake(result, "^epochs is 0; expected 1 or more$")
-    check_mistake(result, "^epochs is 'two'; expected a whole number$")
+    check_mistake(result, "^epochs is 'two'; expected an integer$")
     check_mistake(result, "^optimizer.lr is 'fast'; expected a number$")
     # the loss is finite in the first iteration, and then no number any more
     check_mistake(result, r"iteration \d+ \(epoch 1, learning rate 1e\+30\); try a lower optimizer\.lr")

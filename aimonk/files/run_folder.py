@@ -2,7 +2,11 @@
 
 import contextlib
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+from aimonk.files.atomic import write_json
 
 MODEL_FILE = "aimonk_model.pth"
 LAST_FILE = "aimonk_model_last.pth"
@@ -19,6 +23,38 @@ LOSS_FILE = "loss.csv"
 CURVE_FILE = "loss_curve.png"
 REPORT_FILE = "report.html"
 AUDIT_PAGE = "audit.html"
+
+
+@dataclass
+class RunStatus:
+    """The status file of a run.
+
+    Attributes:
+        owned: Whether a failure is written; a folder to resume is left alone until its run is accepted.
+        state: `running`, `finished`, `interrupted` or `failed`; empty before the first is written.
+    """
+
+    out_dir: Path
+    owned: bool
+    state: str = ""
+
+    def write(self, state: str, **details: str) -> None:
+        write_json(self.out_dir / STATUS_FILE, {"state": state, **details})
+        self.state = state
+
+
+@contextlib.contextmanager
+def run_status(out_dir: Path, owned: bool) -> Iterator[RunStatus]:
+    """Write `interrupted` or `failed` with the reason if the block raises."""
+    status = RunStatus(out_dir, owned)
+    try:
+        yield status
+    except BaseException as error:
+        if status.owned:
+            state = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
+            with contextlib.suppress(OSError):  # the disk may be the cause
+                status.write(state, reason=f"{error}" or type(error).__name__)
+        raise
 
 
 def is_finished(out_dir: Path) -> bool:

@@ -18,7 +18,8 @@ from aimonk.files.text import listed
 from aimonk.report.html.audit import format_page
 from aimonk.runtime.device import pick_device
 from aimonk.setup.data import label_paths, open_data
-from aimonk.setup.task import build_classifier, open_inputs
+from aimonk.setup.inputs import open_inputs
+from aimonk.setup.task import build_classifier
 
 log = logging.getLogger(__name__)
 
@@ -64,11 +65,11 @@ def frozen_features(cfg: DictConfig, images: ImageSet) -> np.ndarray:
     classifier = build_classifier(cfg, len(images.table.attributes))
     classifier = classifier.to(device, memory_format=torch.channels_last).eval()
     whole = len(classifier.stages)
-    fetch, is_features = open_inputs(cfg, images, Unchanged(), classifier, [whole], device)(whole)
-    if not is_features:
+    inputs = open_inputs(cfg, images, Unchanged(), classifier, [whole], device)(whole)
+    if not inputs.are_features:
         raise ValueError("the audit needs stored features: features.enabled=auto, and room in cache_dir")
     rows = torch.arange(len(images))
-    return fetch(rows, torch.zeros_like(rows))[0].float().numpy()
+    return inputs.load(rows, torch.zeros_like(rows))[0].float().numpy()
 
 
 def summarise(found: Audit, whole: dict) -> list[str]:

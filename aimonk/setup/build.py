@@ -12,31 +12,29 @@ ALLOWED = ("aimonk.", "torch.optim.", "torchvision.", "timm.")
 
 
 def build(node: DictConfig) -> Any:
-    """Build what the node's `_target_` names; a node with `_partial_: true` becomes a function.
+    """Build the object that `_target_` names; a node with `_partial_: true` gives a function.
 
     Raises:
-        ValueError: The target, or one further inside, is not of an allowed module, or a value has the wrong
-            type.
+        ValueError: A target (nested ones included) is not allowed, or a value has the wrong type.
     """
     _check_node(OmegaConf.to_container(node, resolve=True), node._get_full_key(None))
     try:
         return instantiate(node, _convert_="all")
     except InstantiationException as error:
-        # what the constructor said is more use than that Hydra called it
+        # the message of the constructor is more useful than that of Hydra
         if isinstance(error.__cause__, ValueError | FileNotFoundError):
             raise error.__cause__ from None
         raise ValueError(str(error).replace("\n", " ")) from error
 
 
 def check_types(hints: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
-    """Compare plain values with the types that are meant.
+    """Compare plain values with their annotations; values without one are not checked.
 
     Args:
-        hints: Annotations by name; values without one are left alone.
-        where: The values' place in the config, such as `optimizer`; empty for the top.
+        where: Path of the values in the config, such as `optimizer`; empty for the top level.
 
     Raises:
-        ValueError: One is of another type.
+        ValueError: A value has another type.
     """
     for key in hints.keys() & values.keys():
         if not _fits(values[key], hints[key]):
@@ -56,16 +54,16 @@ def _check_node(node: Any, where: str) -> None:
 
 
 def _locate(target: Any) -> Any:
-    """What a target names, if it lies in an allowed module and was defined in one."""
-    refusal = f"_target_ {target!r} is not allowed; expected one that starts with {', '.join(ALLOWED)}"
+    """The object that a target names, if it is in an allowed module and defined in one."""
+    refusal = f"_target_ is {target!r}; expected a name that starts with {', '.join(ALLOWED)}"
     if not isinstance(target, str) or not target.startswith(ALLOWED):
         raise ValueError(refusal)
     try:
         found = get_object(target)
     except (ImportError, AttributeError, ValueError) as error:
         reason = f"{error}".strip().splitlines()[-1]
-        raise ValueError(f"_target_ {target!r} is not there ({reason})") from error
-    # torchvision.os.system starts with an allowed name as well
+        raise ValueError(f"_target_ is {target!r}, which does not exist ({reason})") from error
+    # torchvision.os.system starts with an allowed name too
     if not f"{getattr(found, '__module__', None)}".startswith(ALLOWED):
         raise ValueError(f"{refusal} and is defined there")
     return found
@@ -82,7 +80,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, hint)
     if get_origin(hint) in (Sequence, list, tuple):
         return isinstance(value, list) and all(_fits(item, get_args(hint)[0]) for item in value)
-    return True  # not a type that a config has
+    return True  # the annotation is not a type of YAML
 
 
 def _spell(hint: Any) -> list[str]:
@@ -90,5 +88,5 @@ def _spell(hint: Any) -> list[str]:
         return [name for option in get_args(hint) for name in _spell(option)]
     if get_origin(hint) in (Sequence, list, tuple):
         return [f"a list (each {_spell(get_args(hint)[0])[0]})"]
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}
+    names = {int: "an integer", float: "a number", bool: "true or false", str: "a string", NoneType: "null"}
     return [names.get(hint, str(hint))]

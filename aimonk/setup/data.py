@@ -11,7 +11,7 @@ from aimonk.data.store.row_store import RowStore
 from aimonk.runtime.progress import watch
 from aimonk.setup.build import build, check_types
 
-# what the data section has beside the arguments of open_images
+# settings of the data section that are not arguments of open_images
 SPLIT = {
     "val_fraction": float,
     "test_fraction": float,
@@ -23,12 +23,12 @@ SPLIT = {
 
 
 def cache_folder(cfg: DictConfig) -> Path:
-    """Where decoded images, features and the demo are kept."""
+    """The folder of decoded images, features and the demo."""
     return Path(cfg.cache_dir or platformdirs.user_cache_dir("aimonk", appauthor=False)).absolute()
 
 
 def label_paths(cfg: DictConfig) -> tuple[Path, Path]:
-    """The images folder and the label file that `data=` describes; draws the demo where it is asked for."""
+    """The images folder and the label file; draws the demo first if `data=demo`."""
     data = cfg.data
     if data.draw is None:
         return Path(data.images), Path(data.labels)
@@ -37,11 +37,11 @@ def label_paths(cfg: DictConfig) -> tuple[Path, Path]:
 
 
 def open_data(cfg: DictConfig) -> ImageSet:
-    """The labelled images that `data=` describes.
+    """Open the labelled images.
 
     Raises:
-        FileNotFoundError: The label file, the folder, or an image is not there.
-        ValueError: Mistakes in the labels or the settings, unreadable images, or nothing left.
+        FileNotFoundError: The label file, the folder or an image does not exist.
+        ValueError: Errors in the labels or the settings, unreadable images, or no image left.
     """
     data = cfg.data
     images, labels = label_paths(cfg)

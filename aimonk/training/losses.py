@@ -1,4 +1,4 @@
-"""Losses for labels with holes: entries that nobody knows take no part.
+"""Losses for incomplete labels: unknown entries are left out.
 
 Each is a module called as `loss(logits [B, A], labels [B, A], mask [B, A])`; mask is True for known entries.
 """
@@ -11,18 +11,23 @@ from torch.nn.functional import logsigmoid, softplus
 
 
 class MaskedLoss(nn.Module):
-    """Binary cross-entropy, averaged over the known entries; what the other losses change is `entries`."""
+    """Binary cross-entropy over the known entries; other losses override `entries`."""
 
     def forward(self, logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-        """Mean loss of the known entries.
+        """Mean loss of the known entries; arguments as in `total`.
+
+        Returns:
+            Scalar; 0, and still differentiable, when no entry is known.
+        """
+        return self.total(logits, labels, mask) / mask.sum().clamp(min=1)
+
+    def total(self, logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        """Sum of the loss over the known entries, a scalar.
 
         Args:
             logits: Raw scores, [B, A].
-            labels: 0 or 1, [B, A]; ignored where mask is False, where even NaN does no harm.
+            labels: 0 or 1, [B, A]; ignored where mask is False, NaN included.
             mask: True where the label is known, [B, A].
-
-        Returns:
-            Scalar; 0, and still differentiable, when nothing in the batch is known.
 
         Raises:
             ValueError: The shapes differ.
@@ -30,11 +35,9 @@ class MaskedLoss(nn.Module):
         if not logits.shape == labels.shape == mask.shape:
             shapes = f"{list(logits.shape)}, {list(labels.shape)}, {list(mask.shape)}"
             raise ValueError(f"logits, labels and mask should all be [B, A]. Got {shapes}")
-        # NaN * 0 is NaN, so the holes are filled before any formula; float32 because half precision overflows
+        # NaN * 0 is NaN, so unknown labels are replaced first; float32 because half precision overflows
         labels = torch.where(mask, labels, 0).float()
-        logits = logits.float()
-        entries = torch.where(mask, self.entries(logits, labels), 0)
-        return entries.sum() / mask.sum().clamp(min=1)
+        return torch.where(mask, self.entries(logits.float(), labels), 0).sum()
 
     def entries(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Loss of each entry, [B, A]."""
@@ -42,10 +45,10 @@ class MaskedLoss(nn.Module):
 
 
 class PosWeightLoss(MaskedLoss):
-    """Binary cross-entropy in which a positive of an attribute weighs as much as `pos_weight` negatives.
+    """Binary cross-entropy with a weight for the positives of each attribute.
 
     Args:
-        pos_weight: One weight per attribute, [A]; see `count_pos_weight`.
+        pos_weight: Weights, [A]; see `count_pos_weight`.
     """
 
     def __init__(self, pos_weight: Tensor):
@@ -54,12 +57,7 @@ class PosWeightLoss(MaskedLoss):
 
     @classmethod
     def of_labels(cls, labels: Tensor, mask: Tensor, max_weight: float | None) -> "PosWeightLoss":
-        """With the weights that balance these labels; see `count_pos_weight`.
-
-        Args:
-            labels: 0 or 1, of the training images, [N, A].
-            mask: True where known, [N, A].
-        """
+        """The loss with the weights that balance the training labels, [N, A]; see `count_pos_weight`."""
         present = (mask & (labels > 0.5)).sum(dim=0)
         absent = (mask & (labels <= 0.5)).sum(dim=0)
         return cls(count_pos_weight(present, absent, max_weight))
@@ -69,12 +67,12 @@ class PosWeightLoss(MaskedLoss):
 
 
 class FocalLoss(MaskedLoss):
-    """Cross-entropy that fades where the model is already right (Lin et al. 2017).
+    """Cross-entropy that is reduced for entries which are classified well (Lin et al. 2017).
 
     Args:
-        gamma: How fast it fades; 0 gives plain cross-entropy.
-        alpha: Weight of positives, negatives weigh 1 - alpha; None weighs both 1. The usual .25 presumes rare
-            positives and is the wrong way round for common attributes.
+        gamma: Focusing; 0 gives plain cross-entropy.
+        alpha: Weight of positives; negatives weigh 1 - alpha. None weighs both 1. The common .25 assumes rare
+            positives and is wrong for frequent attributes.
     """
 
     def __init__(self, gamma: float, alpha: float | None):
@@ -88,7 +86,7 @@ class FocalLoss(MaskedLoss):
 
     def entries(self, logits: Tensor, labels: Tensor) -> Tensor:
         signed = torch.where(labels > 0.5, logits, -logits)  # p_t = sigmoid(signed)
-        # (1 - p_t)^gamma by way of its logarithm, whose gradient stays finite where p_t rounds to 1
+        # (1 - p_t)^gamma through its logarithm, whose gradient stays finite where p_t rounds to 1
         loss = torch.exp(self.gamma * logsigmoid(-signed)) * softplus(-signed)
         if self.alpha is None:
             return loss
@@ -98,13 +96,12 @@ class FocalLoss(MaskedLoss):
 class AsymmetricLoss(MaskedLoss):
     """Focal loss with separate focusing for positives and negatives, and a margin (Ridnik et al. 2021).
 
-    The authors sum over the batch; here it is the mean of the known entries, so their learning rates do not
-    carry over.
+    The authors sum over the batch; this is the mean over known entries, so their learning rates do not apply.
 
     Args:
         gamma_neg: Focusing of negatives.
         gamma_pos: Focusing of positives.
-        clip: Probability below which a negative costs nothing.
+        clip: Probability below which the loss of a negative is 0.
     """
 
     def __init__(self, gamma_neg: float, gamma_pos: float, clip: float):
@@ -122,8 +119,8 @@ class AsymmetricLoss(MaskedLoss):
         if self.clip == 0:
             negative = torch.exp(self.gamma_neg * logsigmoid(logits)) * softplus(logits)
         else:
-            # 1 - p_m = min(sigmoid(-z) + clip, 1): never 0, so its logarithm is safe
-            # the floor keeps the gradient of a power below 1 finite; there log(kept) is 0 anyway
+            # 1 - p_m = min(sigmoid(-z) + clip, 1) is never 0, so its logarithm is finite
+            # the lower bound keeps the gradient of a power below 1 finite; log(kept) is 0 there
             above = torch.clamp(torch.sigmoid(logits) - self.clip, min=1e-8)
             kept = torch.clamp(torch.sigmoid(-logits) + self.clip, max=1)
             negative = -above.pow(self.gamma_neg) * torch.log(kept)
@@ -136,11 +133,10 @@ def count_pos_weight(present: Tensor, absent: Tensor, max_weight: float | None) 
     Args:
         present: Known positives, [A].
         absent: Known negatives, [A].
-        max_weight: Largest weight given; None sets no limit.
+        max_weight: Maximum weight; None sets no limit.
 
     Returns:
-        Weights, [A]; 1 for an attribute without known positives or without known negatives, where there is
-        nothing to balance.
+        Weights, [A]; 1 for an attribute without known positives or without known negatives.
     """
     if max_weight is not None and not max_weight > 0:
         raise ValueError(f"loss.max_weight is {max_weight}; expected null or above 0")

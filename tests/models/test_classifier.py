@@ -9,8 +9,8 @@ from torchvision.transforms.v2 import functional
 
 from aimonk.models.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, create_backbone
 from aimonk.models.classifier import Classifier, Normalise
-from aimonk.training import optim
 from aimonk.training.losses import MaskedLoss
+from aimonk.training.optimizers import adamw
 
 STAGES = ["low", "middle", "high"]
 
@@ -42,7 +42,7 @@ def copy_state(classifier: Classifier) -> dict[str, torch.Tensor]:
 def train_some_steps(classifier: Classifier, steps: int = 3) -> None:
     """As the training loop does it, over all stages, frozen or not."""
     images, labels = make_images(), torch.tensor([[1.0, 0.0]] * 2 + [[0.0, 1.0]] * 2)
-    optimizer = optim.adamw(classifier, 0, 0.1, (0.9, 0.999), 0.1, 1.0)
+    optimizer = adamw(classifier, 0, 0.1, (0.9, 0.999), 0.1, 1.0)
     for _ in range(steps):
         classifier.train()
         MaskedLoss()(classifier(images), labels, torch.ones(4, 2, dtype=torch.bool)).backward()

@@ -8,8 +8,9 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from aimonk.modes.train.lifecycle import split_parts
-from aimonk.modes.train.one_model import Outcome, train_once
+from aimonk.modes.train.context import RunContext
+from aimonk.modes.train.one_model import TrainedModel, train_model
+from aimonk.modes.train.splits import split_parts
 from aimonk.runtime.determinism import make_deterministic, noting_exceptions
 from aimonk.setup.data import open_data
 
@@ -36,11 +37,12 @@ def switched_back() -> Iterator[None]:
     make_deterministic(False)
 
 
-def train(cfg: DictConfig, out_dir: Path) -> Outcome:
+def train(cfg: DictConfig, out_dir: Path) -> TrainedModel:
     out_dir.mkdir()
     make_deterministic(cfg.deterministic)
     images = open_data(cfg)
-    return train_once(cfg, images, split_parts(cfg, images, None), out_dir, lambda: None)
+    run = RunContext(cfg, images, None, out_dir, lambda: None)
+    return train_model(run, split_parts(cfg, images, None))
 
 
 @pytest.mark.parametrize("chosen", combinations(), ids=" ".join)

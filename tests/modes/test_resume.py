@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from aimonk.data.labels import LabelTable
-from aimonk.training.resume import compare_labels, save_labels
+from aimonk.modes.train.resume import compare_labels, save_labels
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,7 +69,7 @@ def test_another_configuration_is_refused(command, terminated: tuple[Path, int])
     folder, _ = terminated
     result = command(folder.parent, f"resume={folder}", "optimizer.lr=0.5", "loss=focal")
     assert result.returncode == 1
-    assert "optimizer.lr: 0.001 then, 0.5 now" in result.stdout
+    assert "optimizer.lr: 0.001 before, 0.5 now" in result.stdout
     assert "loss._target_" in result.stdout and "Traceback" not in result.stdout + result.stderr
 
 
@@ -88,7 +88,7 @@ def test_changed_labels_are_told(tmp_path: Path, table) -> None:
     (told,) = compare_labels(tmp_path / "labels.pth", changed)
     assert told.startswith("1 labels") and f"{table.names[1]} {table.attributes[0]}" in told
     fewer = table.take(np.arange(1, len(table)))
-    assert compare_labels(tmp_path / "labels.pth", fewer) == [f"1 images are gone: {table.names[0]}"]
+    assert compare_labels(tmp_path / "labels.pth", fewer) == [f"1 images removed: {table.names[0]}"]
 
 
 def test_a_sweep_redoes_only_what_is_unfinished(command, cache_dir: Path, tmp_path: Path) -> None:

@@ -18,10 +18,12 @@ from aimonk.models import freeze
 from aimonk.models.backbones import Backbone
 from aimonk.models.classifier import Classifier
 from aimonk.runtime.device import pick_device
-from aimonk.training import loop as training
+from aimonk.training import selection
 from aimonk.training.loop import fit
 from aimonk.training.losses import MaskedLoss
-from aimonk.training.task import Phase, Settings, Task, TrainState, averaged, predict, trained_state
+from aimonk.training.phase import open_phase, predict
+from aimonk.training.state import TrainState, averaged, trained_state
+from aimonk.training.task import Inputs, Settings, Task
 
 N, A, SIZE = 20, 3, 8
 SETTINGS = Settings(
@@ -71,14 +73,14 @@ def make_task(
         criterion=MaskedLoss(),
         optimizer=optimizer,
         scheduler=LambdaLR(optimizer, lambda step: 1.0),
-        fetch=lambda cut: (pixels, False),
+        open_inputs=lambda cut: Inputs(pixels, False),
         labels=np.where(mask, labels, 0),
         mask=mask,
         train_rows=np.arange(N - val),
         val_rows=np.arange(N - val, N),
         weights=None,
         views=2,
-        slow_fetch=False,
+        slow_loading=False,
         device=torch.device("cpu"),
         settings=replace(SETTINGS, **changes),
     )
@@ -109,7 +111,7 @@ def test_first_loss_is_that_of_the_first_batch() -> None:
     with torch.no_grad():
         # all stages frozen: eval mode, as in training
         task.classifier.freeze(3)
-        images = task.fetch(3)[0].images
+        images = task.open_inputs(3).load.images
         flipped = [
             torch.from_numpy(images).permute(0, 3, 1, 2),
             torch.from_numpy(images).permute(0, 3, 1, 2).flip(-1),
@@ -272,9 +274,8 @@ def test_checkpoints_within_and_after_epochs() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_loss_that_is_no_number_stops_with_iteration_and_learning_rate(value: float) -> None:
     task = make_task(lr=0.125)
-    good = task.criterion
-    calls = iter(range(100))
-    task.criterion = lambda *batch: good(*batch) * (value if next(calls) == 6 else 1)
+    good, calls = task.criterion.total, iter(range(100))
+    task.criterion.total = lambda *batch: good(*batch) * (value if next(calls) == 6 else 1)
     progress = TrainState()
     with pytest.raises(FloatingPointError, match=r"at iteration 7 \(epoch 2, learning rate 0\.125\); try"):
         run(task, progress=progress)
@@ -283,9 +284,9 @@ def test_loss_that_is_no_number_stops_with_iteration_and_learning_rate(value: fl
 def test_validation_record_is_that_of_the_weights() -> None:
     task = make_task(val=8, epochs=1)
     record = run(task).history[0]
-    rows, logits = predict(task, Phase(task, 0), task.val_rows)
+    rows, logits = predict(task, open_phase(task, 0), task.val_rows)
     assert rows.tolist() == task.val_rows.tolist()
-    images = torch.from_numpy(task.fetch(0)[0].images[task.val_rows]).permute(0, 3, 1, 2)
+    images = torch.from_numpy(task.open_inputs(0).load.images[task.val_rows]).permute(0, 3, 1, 2)
     with torch.no_grad():
         expected = task.classifier.eval()(images)
     torch.testing.assert_close(logits, expected)
@@ -298,33 +299,37 @@ def test_validation_record_is_that_of_the_weights() -> None:
 
 def test_predictions_do_not_depend_on_the_batch_size() -> None:
     logits = [
-        predict(task, Phase(task, 0), np.array([7, 3, 11, 0, 19]))[1]
+        predict(task, open_phase(task, 0), np.array([7, 3, 11, 0, 19]))[1]
         for task in (make_task(batch_size=1), make_task(batch_size=16))
     ]
     torch.testing.assert_close(*logits)
     task = make_task()
-    assert predict(task, Phase(task, 0), np.array([], dtype=np.int64))[1].shape == (0, A)
+    assert predict(task, open_phase(task, 0), np.array([], dtype=np.int64))[1].shape == (0, A)
 
 
 def test_images_that_have_vanished_are_not_scored() -> None:
     task, whole = make_task(val=8, epochs=1), make_task(val=8, epochs=1)
-    pixels, lost = task.fetch(0)[0], {14, 19}
+    pixels, lost = task.open_inputs(0).load, {14, 19}
     there = torch.tensor([row not in lost for row in range(N)])
-    task.fetch = lambda cut: (lambda rows, views: (pixels(rows, views)[0] * 0, there[rows]), False)
-    rows, logits = predict(task, Phase(task, 0), task.val_rows)
+    task.open_inputs = lambda cut: Inputs(
+        lambda rows, views: (pixels(rows, views)[0] * 0, there[rows]), False
+    )
+    rows, logits = predict(task, open_phase(task, 0), task.val_rows)
     assert rows.tolist() == [12, 13, 15, 16, 17, 18] and logits.shape == (6, A)
     whole.val_rows = rows
-    whole.fetch = lambda cut: (lambda rows, views: (pixels(rows, views)[0] * 0, there[rows] | True), False)
+    whole.open_inputs = lambda cut: Inputs(
+        lambda rows, views: (pixels(rows, views)[0] * 0, there[rows] | True), False
+    )
     assert without_times(run(task).history) == without_times(run(whole).history)
     there[:] = False  # all of them
-    rows, logits = predict(task, Phase(task, 0), task.val_rows)
+    rows, logits = predict(task, open_phase(task, 0), task.val_rows)
     assert len(rows) == 0 and logits.shape == (0, A)
 
 
 def with_scores(monkeypatch: pytest.MonkeyPatch, scores: list[float | None]) -> None:
     """Let the epochs have these mean APs."""
     values = iter(scores)
-    monkeypatch.setattr(training.metrics, "mean_ap", lambda *_: next(values))
+    monkeypatch.setattr(selection.metrics, "mean_ap", lambda *_: next(values))
 
 
 def test_best_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,8 +418,10 @@ def test_sampler_weights_decide_who_is_drawn() -> None:
     task = make_task(norm=False)
     task.weights = np.eye(N)[5]
     seen = []
-    fetch = task.fetch(0)[0]
-    task.fetch = lambda cut: (lambda rows, views: (seen.extend(rows.tolist()), fetch(rows, views))[1], False)
+    load = task.open_inputs(0).load
+    task.open_inputs = lambda cut: Inputs(
+        lambda rows, views: (seen.extend(rows.tolist()), load(rows, views))[1], False
+    )
     run(task)
     assert set(seen) == {5}
     assert len(seen) == 2 * N

@@ -1,198 +1,169 @@
-"""One model: trained, brought to an operating point, evaluated on held-out images, and written."""
+"""One model: trained, evaluated on the held-out images, and written to a folder."""
 
 import logging
 import signal
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from omegaconf import DictConfig
+from torch import Tensor
 
-from aimonk.data.dataset import ImageSet
-from aimonk.evaluation.calibration import Calibration
-from aimonk.evaluation.evaluate import (
-    Evaluation,
-    OperatingPoint,
-    choose_operating_point,
-    evaluate,
-    evaluate_chosen,
-)
-from aimonk.evaluation.thresholds import parse_rule
+from aimonk.evaluation.evaluate import Evaluation, OperatingPoint
 from aimonk.files.atomic import write_text
-from aimonk.files.run_folder import LAST_FILE, MODEL_FILE
+from aimonk.files.run_folder import CURVE_FILE, LAST_FILE, LOSS_FILE, MODEL_FILE, SPLITS_FILE, STATE_FILE
 from aimonk.models.checkpoint import ModelInfo, save_model
+from aimonk.modes.train.context import Parts, RunContext
+from aimonk.modes.train.scoring import choose_thresholds, evaluate_parts
 from aimonk.report.csv_tables import format_losses, format_splits
-from aimonk.report.plots import loss as plots
+from aimonk.report.plots.loss import plot_loss
 from aimonk.runtime import distributed
 from aimonk.runtime.determinism import noting_exceptions
 from aimonk.setup.task import build_task
 from aimonk.training.loop import fit
-from aimonk.training.resume import STATE_FILE, load_state, save_state
-from aimonk.training.task import Phase, Task, TrainState, averaged, predict, trained_state
+from aimonk.training.phase import open_phase, predict
+from aimonk.training.state import TrainState, averaged, load_state, save_state, trained_state
+from aimonk.training.task import Task
 
 log = logging.getLogger(__name__)
 
-TERMINATED = 128 + signal.SIGTERM  # exit status, as of a process that the signal ended
+TERMINATED = 128 + signal.SIGTERM  # exit status of a process that the signal ended
 
-Parts = dict[str, np.ndarray]  # "train", "val", "test" -> rows of the label table
+Weights = dict[str, Tensor]
 
 
 @dataclass
-class Outcome:
+class TrainedModel:
     """A trained model.
 
     Attributes:
-        parts: The rows it was trained and scored on: held-out images that are not there any more left out.
-        logits: Of the parts that were held out, by name.
-        whole: All weights; `kept` and `last` replace those that train.
-        report: What metrics.json says beside the scores.
+        parts: The rows it was trained and evaluated on, without held-out images that no longer exist.
+        logits: Logits of the held-out parts, by name.
+        weights: All weights; `kept` and `last` replace those that train.
+        kept: Weights of the selected epoch.
+        last: Weights of the last epoch.
+        report: Facts about the training for metrics.json.
     """
 
-    task: Task
     parts: Parts
     logits: dict[str, np.ndarray]
-    whole: dict
-    kept: dict
-    last: dict
+    weights: Weights
+    kept: Weights
+    last: Weights
     report: dict
 
 
-def train_once(
-    cfg: DictConfig, images: ImageSet, parts: Parts, out_dir: Path, stop: Callable[[], signal.Signals | None]
-) -> Outcome:
-    """Train one model, write its curve, and leave it with the weights that are kept."""
-    task = build_task(cfg, images, parts["train"], parts["val"])
+def train_and_evaluate(run: RunContext, parts: Parts) -> tuple[TrainedModel, dict[str, Evaluation]]:
+    """Train a model, choose its thresholds on "val", and write it with its splits."""
+    write_text(run.out_dir / SPLITS_FILE, format_splits(run.images.table.names, parts))
+    model = train_model(run, parts)
+    operating_point = choose_thresholds(run, model.parts["val"], model.logits.get("val"))
+    evaluations = evaluate_parts(run, model.parts, model.logits, operating_point)
+    write_models(run, model, operating_point)
+    return model, evaluations
+
+
+def train_model(run: RunContext, parts: Parts) -> TrainedModel:
+    """Train a model and write its loss curve.
+
+    Raises:
+        SystemExit: SIGTERM requested an end; only the state is saved, since time may be short.
+    """
+    task = build_task(run.cfg, run.images, parts["train"], parts["val"])
     sizes = ", ".join(f"{len(rows)} {name}" for name, rows in parts.items() if len(rows))
-    log.info("images: %s; %s on %s", sizes, cfg.backbone.name, task.device)
-    begun = distributed.broadcast(out_dir) / STATE_FILE
-    progress = load_state(begun, task) if cfg.resume is not None and begun.is_file() else TrainState()
-    if progress.losses:
-        log.info("going on in epoch %d after iteration %d", progress.epoch, len(progress.losses))
+    log.info("images: %s; %s on %s", sizes, run.cfg.backbone.name, task.device)
+    state = restore(run, task)
 
     def save() -> None:
         if distributed.rank() == 0:
-            save_state(out_dir / STATE_FILE, task, progress)
+            save_state(run.out_dir / STATE_FILE, task, state)
 
     with noting_exceptions() as exceptions:
-        fit(task, progress, stop, save)
+        fit(task, state, run.stop, save)
     if exceptions:
-        log.warning("deterministic=true: torch has no such algorithm for %s", ", ".join(sorted(exceptions)))
-    if stop() == signal.SIGTERM:
-        raise SystemExit(TERMINATED)  # there may be no time for more than the state, which is saved
+        names = ", ".join(sorted(exceptions))
+        log.warning("deterministic=true: torch has no deterministic algorithm for %s", names)
+    if run.stop() == signal.SIGTERM:
+        raise SystemExit(TERMINATED)
     with averaged(task):
-        last, whole = trained_state(task), task.classifier.state_dict()
-    best = progress.best or {"epoch": progress.epoch, "iteration": len(progress.losses)}
-    kept = progress.best_state or last
-    task.classifier.load_state_dict({**whole, **kept})
-    cut = task.policy.cut(min(progress.epoch, cfg.epochs), len(task.classifier.stages))
-    phase = Phase(task, cut)
-    parts, logits = dict(parts), {}
-    for name in ("val", "test"):
-        if len(parts[name]):
-            parts[name], values = predict(task, phase, parts[name])
-            logits[name] = values.double().numpy()
-    write_text(out_dir / "loss.csv", format_losses(progress.losses))
+        last, weights = trained_state(task), task.classifier.state_dict()
+    kept = state.best_state or last
+    task.classifier.load_state_dict({**weights, **kept})
+    held_out, logits = predict_held_out(task, state, parts)
+    best = state.best or {"epoch": state.epoch, "iteration": len(state.losses)}
+    write_text(run.out_dir / LOSS_FILE, format_losses(state.losses))
     chosen = best["iteration"] if len(parts["val"]) else None
-    plots.plot_loss(out_dir / "loss_curve.png", progress.losses, progress.history, chosen)
-    report = {
-        "epoch": best["epoch"],
-        "chosen_by": why_chosen(task, progress),
-        "iterations": len(progress.losses),
-        "images_per_second": progress.images / max(progress.seconds, 1e-9),
-        "epoch_seconds": progress.epoch_seconds,
-        "epochs": progress.history,
-    }
+    plot_loss(run.out_dir / CURVE_FILE, state.losses, state.history, chosen)
+    report = {"epoch": best["epoch"], **describe_training(task, state)}
     if exceptions:
         report["not_deterministic"] = sorted(exceptions)
-    return Outcome(task, parts, logits, whole, kept, last, report)
+    return TrainedModel(parts | held_out, logits, weights, kept, last, report)
 
 
-def why_chosen(task: Task, progress: TrainState) -> str:
-    """Why the weights of that epoch were kept."""
-    if progress.best is None:
+def restore(run: RunContext, task: Task) -> TrainState:
+    """The state that an interrupted run saved, loaded into the task, or a new one."""
+    saved = distributed.broadcast(run.out_dir) / STATE_FILE
+    if run.cfg.resume is None or not saved.is_file():
+        return TrainState()
+    state = load_state(saved, task)
+    if state.losses:
+        log.info("resuming at epoch %d, iteration %d", state.epoch, len(state.losses))
+    return state
+
+
+def predict_held_out(task: Task, state: TrainState, parts: Parts) -> tuple[Parts, dict[str, np.ndarray]]:
+    """Rows and logits of the validation and test images, by name; parts without images are left out."""
+    cut = task.policy.cut(min(state.epoch, task.settings.epochs), len(task.classifier.stages))
+    phase = open_phase(task, cut)
+    rows, logits = {}, {}
+    for name in ("val", "test"):
+        if len(parts[name]):
+            rows[name], values = predict(task, phase, parts[name])
+            logits[name] = values.double().numpy()
+    return rows, logits
+
+
+def describe_training(task: Task, state: TrainState) -> dict:
+    """Facts about the training for metrics.json."""
+    return {
+        "chosen_by": why_chosen(task, state),
+        "iterations": len(state.losses),
+        "images_per_second": state.images_per_second,
+        "epoch_seconds": state.epoch_seconds,
+        "epochs": state.history,
+    }
+
+
+def why_chosen(task: Task, state: TrainState) -> str:
+    """Why the weights of the kept epoch were selected."""
+    if state.best is None:
         return "the run was interrupted in its first epoch"
     if not len(task.val_rows):
         return "the last epoch; no images were held out"
-    name = "mean AP" if task.settings.monitor == "mean_ap" else "loss"
-    value = progress.best["mean_ap" if task.settings.monitor == "mean_ap" else "val_loss"]
+    name, key = ("mean AP", "mean_ap") if task.settings.monitor == "mean_ap" else ("loss", "val_loss")
+    value = state.best[key]
     return f"the best validation {name}" + ("" if value is None else f", {value:.4f}")
 
 
-def choose(cfg: DictConfig, images: ImageSet, rows: np.ndarray, logits: np.ndarray | None) -> OperatingPoint:
-    """Thresholds and calibration from held-out images; without any, a fixed threshold."""
-    table, rule = images.table, parse_rule(cfg.threshold)
-    if logits is not None:
-        return choose_operating_point(
-            table.labels[rows], table.mask[rows], logits, cfg.threshold, cfg.calibrate
-        )
-    if rule.kind != "fixed" or cfg.calibrate is not None:
-        log.warning("no images are held out to choose thresholds or a calibration on: .5 and none are used")
-    count = len(table.attributes)
-    fixed = rule.value if rule.kind == "fixed" else 0.5
-    return OperatingPoint(Calibration.identity(count), np.full(count, fixed))
-
-
-def evaluate_parts(
-    cfg: DictConfig,
-    images: ImageSet,
-    groups: np.ndarray | None,
-    parts: Parts,
-    logits: dict[str, np.ndarray],
-    operating_point: OperatingPoint,
-) -> dict[str, Evaluation]:
-    """Scores of the parts that were held out; thresholds were chosen on "val"."""
-    table, evaluations = images.table, {}
-    for name, values in logits.items():
-        rows = parts[name]
-        arguments = (table.labels[rows], table.mask[rows], values, table.attributes)
-        arguments += (None if groups is None else groups[rows], operating_point)
-        if name == "val":
-            evaluations[name] = evaluate_chosen(*arguments, cfg.threshold, cfg.calibrate, cfg.seed)
-        else:
-            evaluations[name] = evaluate(*arguments, cfg.seed)
-    return evaluations
-
-
-def train_and_evaluate(
-    cfg: DictConfig,
-    images: ImageSet,
-    groups: np.ndarray | None,
-    parts: Parts,
-    out_dir: Path,
-    stop: Callable[[], signal.Signals | None],
-) -> tuple[Outcome, dict[str, Evaluation]]:
-    """Train one model, choose its thresholds on "val", score it, and write it and its parts."""
-    write_text(out_dir / "splits.csv", format_splits(images.table.names, parts))
-    outcome = train_once(cfg, images, parts, out_dir, stop)
-    parts = outcome.parts
-    operating_point = choose(cfg, images, parts["val"], outcome.logits.get("val"))
-    evaluations = evaluate_parts(cfg, images, groups, parts, outcome.logits, operating_point)
-    write_models(cfg, images, outcome, operating_point, out_dir)
-    return outcome, evaluations
-
-
-def write_models(
-    cfg: DictConfig, images: ImageSet, outcome: Outcome, operating_point: OperatingPoint, out_dir: Path
-) -> None:
-    """Write the weights that are kept and those of the last epoch."""
-    history = outcome.report["epochs"]
-    files = [
-        (MODEL_FILE, outcome.kept, outcome.report["epoch"], outcome.report["chosen_by"]),
-        (LAST_FILE, outcome.last, history[-1]["epoch"] if history else 1, "the last epoch"),
-    ]
-    for name, state, epoch, why in files:
+def write_models(run: RunContext, model: TrainedModel, operating_point: OperatingPoint) -> None:
+    """Write the weights of the selected epoch and of the last one."""
+    report = model.report
+    last_epoch = report["epochs"][-1]["epoch"] if report["epochs"] else 1
+    for file, state, epoch, why in (
+        (MODEL_FILE, model.kept, report["epoch"], report["chosen_by"]),
+        (LAST_FILE, model.last, last_epoch, "the last epoch"),
+    ):
         info = ModelInfo(
-            library=cfg.backbone.library,
-            backbone=cfg.backbone.name,
-            attributes=images.table.attributes,
+            library=run.cfg.backbone.library,
+            backbone=run.cfg.backbone.name,
+            attributes=run.images.table.attributes,
             thresholds=operating_point.thresholds.tolist(),
             scale=operating_point.calibration.scale.tolist(),
             bias=operating_point.calibration.bias.tolist(),
-            image_size=cfg.data.image_size,
-            resize=cfg.data.resize,
+            image_size=run.cfg.data.image_size,
+            resize=run.cfg.data.resize,
             epoch=epoch,
             chosen_by=why,
         )
-        whole = {key: value.detach().cpu().contiguous() for key, value in {**outcome.whole, **state}.items()}
-        save_model(out_dir / name, info, whole)
+        weights = {
+            key: value.detach().cpu().contiguous() for key, value in {**model.weights, **state}.items()
+        }
+        save_model(run.out_dir / file, info, weights)

@@ -1,0 +1,86 @@
+"""Resuming a run: its config and its labels must be those it started with."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from aimonk.data.labels import LabelTable
+from aimonk.files.tensors import load_tensors, save_tensors
+from aimonk.files.text import listed
+
+log = logging.getLogger(__name__)
+
+# settings that may change: locations and ways to compute, never results
+FREE = ("resume", "resume_force", "cache_dir", "workers", "data.store_limit_gb", "features.limit_gb")
+
+
+def save_labels(path: Path, table: LabelTable) -> None:
+    """Write the labels of a run, for `compare_labels`."""
+    content = {
+        "names": table.names,
+        "attributes": table.attributes,
+        "labels": torch.from_numpy(_encode(table)),
+    }
+    save_tensors(path, content)
+
+
+def compare_labels(path: Path, table: LabelTable) -> list[str]:
+    """Differences between the labels in a file, if there is one, and a table."""
+    if not path.is_file():
+        return []  # the run ended before it read labels
+    before = load_tensors(path)
+    if before["attributes"] != table.attributes:
+        return [f"attributes: {listed(before['attributes'])} before, {listed(table.attributes)} now"]
+    old, new = set(before["names"]), set(table.names)
+    changes = (("removed", sorted(old - new)), ("added", sorted(new - old)))
+    differences = [f"{len(names)} images {what}: {listed(names)}" for what, names in changes if names]
+    if differences or before["names"] != table.names:
+        return differences or ["the images are in another order"]
+    changed = np.argwhere(before["labels"].numpy() != _encode(table))
+    if not len(changed):
+        return []
+    entries = [f"{table.names[i]} {table.attributes[a]}" for i, a in changed]
+    return [f"{len(changed)} labels: {listed(entries)}"]
+
+
+def _encode(table: LabelTable) -> np.ndarray:
+    """1, 0, and -1 for unknown, [N, A] int8."""
+    return np.where(table.mask, table.labels, -1).astype(np.int8)
+
+
+def compare_configs(path: Path, now: DictConfig) -> list[str]:
+    """Settings that differ from those in a file, such as `loss.gamma: 2.0 before, 1.0 now`; FREE ones may."""
+    if not path.is_file():
+        return []  # a job of a sweep that did not start
+    before = OmegaConf.to_container(OmegaConf.load(path))
+    return _differences(before, OmegaConf.to_container(now, resolve=True), "")
+
+
+def _differences(before: Any, now: Any, prefix: str) -> list[str]:
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return [] if before == now else [f"{prefix}: {before!r} before, {now!r} now"]
+    found = []
+    for key in [*before, *(key for key in now if key not in before)]:
+        name = f"{prefix}.{key}" if prefix else key
+        if name not in FREE:
+            found += _differences(before.get(key), now.get(key), name)
+    return found
+
+
+def refuse_changes(differences: list[str], force: bool) -> None:
+    """Refuse to resume a run that has changed, unless `force` is set.
+
+    Raises:
+        ValueError: There are differences.
+    """
+    if differences and not force:
+        raise ValueError(
+            f"the run has changed since it started: {'; '.join(differences)}; "
+            "resume_force=true resumes it anyway"
+        )
+    if differences:
+        log.warning("resuming although the run has changed: %s", "; ".join(differences))

@@ -1,0 +1,58 @@
+"""Checks of a config before any data is read."""
+
+import os
+from typing import get_type_hints
+
+from omegaconf import DictConfig
+
+from aimonk.evaluation.evaluate import METHODS
+from aimonk.evaluation.thresholds import parse_rule
+from aimonk.models.backbones import check_name
+from aimonk.setup.build import build, check_types
+from aimonk.training.task import Settings
+
+COMPONENTS = ("freeze", "loss", "sampler", "augmentation", "optimizer", "scheduler")
+
+
+def check_components(cfg: DictConfig) -> None:
+    """Build the components that are cheap to build, and check the other settings.
+
+    Raises:
+        ValueError: A component or a setting is invalid.
+    """
+    for group in COMPONENTS:
+        build(cfg[group])
+    check_name(cfg.backbone.library, cfg.backbone.name)
+    read_settings(cfg)
+    parse_rule(cfg.threshold)
+    if cfg.calibrate not in METHODS:
+        raise ValueError(f"calibrate is {cfg.calibrate!r}; expected null, platt or temperature")
+    if cfg.features.enabled not in ("auto", True, False):
+        raise ValueError(f"features.enabled is {cfg.features.enabled!r}; expected auto, true or false")
+    check_types({"deterministic": bool}, cfg, "")
+    check_types({"views": int | None, "limit_gb": float}, cfg.features, "features")
+    if cfg.features.dtype not in ("auto", "float16", "float32"):
+        raise ValueError(f"features.dtype is {cfg.features.dtype!r}; expected auto, float16 or float32")
+
+
+def read_settings(cfg: DictConfig) -> Settings:
+    """The settings of the training loop.
+
+    Raises:
+        ValueError: A setting is invalid.
+    """
+    keys = [name for name in Settings.__dataclass_fields__ if name != "workers"]
+    check_types(get_type_hints(Settings), {key: cfg[key] for key in keys}, "")
+    for key in ("epochs", "batch_size", "accumulate", "patience", "checkpoint_every"):
+        if cfg[key] is not None and cfg[key] < 1:
+            raise ValueError(f"{key} is {cfg[key]}; expected 1 or more")
+    if cfg.monitor not in ("mean_ap", "loss"):
+        raise ValueError(f"monitor is {cfg.monitor!r}; expected mean_ap or loss")
+    if cfg.ema is not None and not 0 < cfg.ema < 1:
+        raise ValueError(f"ema is {cfg.ema}; expected null or a decay between 0 and 1")
+    if cfg.clip_norm is not None and cfg.clip_norm <= 0:
+        raise ValueError(f"clip_norm is {cfg.clip_norm}; expected null or above 0")
+    if cfg.workers != "auto" and (not isinstance(cfg.workers, int) or cfg.workers < 0):
+        raise ValueError(f"workers is {cfg.workers!r}; expected auto or a number of processes")
+    workers = min(8, os.cpu_count() or 1) if cfg.workers == "auto" else cfg.workers
+    return Settings(**{key: cfg[key] for key in keys}, workers=workers)
