@@ -56,12 +56,12 @@ def check_run_folder(folder: Path, state: str = "finished") -> None:
     load_model(folder)
 
 
-def check_mistake(result: subprocess.CompletedProcess, told: str) -> None:
-    """A user's mistake is told in one line, and the exit code is 1."""
+def check_error(result: subprocess.CompletedProcess, message: str) -> None:
+    """The command ends with exit code 1 and a one-line message."""
     output = result.stdout + result.stderr
     assert result.returncode == 1, output
     assert "Traceback" not in output
-    assert [line for line in output.splitlines() if re.search(told, line)], output
+    assert [line for line in output.splitlines() if re.search(message, line)], output
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +88,7 @@ def torch_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def test_run_leaves_a_whole_folder(trained: SimpleNamespace) -> None:
+def test_run_folder_is_complete(trained: SimpleNamespace) -> None:
     folder = trained.folder
     assert re.fullmatch(r"\d\d-\d\d-\d\d-\d{6}_masked", folder.name)
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", folder.parent.name)
@@ -121,7 +121,7 @@ def test_metrics_and_predictions_of_a_run(trained: SimpleNamespace, cache_dir: P
     assert images < labelled
 
 
-def test_frozen_weights_are_the_pretrained_ones(trained: SimpleNamespace) -> None:
+def test_frozen_weights_equal_the_pretrained_ones(trained: SimpleNamespace) -> None:
     classifier, info = load_model(trained.folder)
     initial = Classifier(create_backbone("timm", "tf_efficientnet_lite0", "imagenet"), len(info.attributes))
     for key, value in initial.state_dict().items():
@@ -129,7 +129,7 @@ def test_frozen_weights_are_the_pretrained_ones(trained: SimpleNamespace) -> Non
             assert torch.equal(classifier.state_dict()[key], value), key
 
 
-def test_job_in_a_sweep_equals_the_same_job_alone(command, trained, demo, tmp_path: Path) -> None:
+def test_sweep_job_equals_a_single_run(command, trained, demo, tmp_path: Path) -> None:
     result = command(tmp_path, "-m", *demo, "loss=focal,masked", "freeze=backbone")
     assert result.returncode == 0, result.stdout + result.stderr
     (sweep,) = tmp_path.glob("outputs/*/*_sweep")
@@ -191,14 +191,14 @@ def test_stored_features_change_nothing(policy: list[str], train_here, tmp_path:
     with caplog.at_level(logging.INFO, logger="aimonk"):
         train_here(tmp_path / "auto", *same)
         train_here(tmp_path / "false", *same, "features.enabled=false", "data.store=false")
-    told = [record.getMessage() for record in caplog.records]
-    assert sum(line.startswith("features behind") for line in told) >= 1
+    messages = [record.getMessage() for record in caplog.records]
+    assert sum(line.startswith("features behind") for line in messages) >= 1
     stored, computed = read_losses(tmp_path / "auto"), read_losses(tmp_path / "false")
     assert len(stored) == 6
     np.testing.assert_allclose(stored, computed, rtol=1e-4)
 
 
-def test_recipes_with_paths_of_any_name(command, small_set: Path, torch_home: Path) -> None:
+def test_recipes_accept_any_path(command, small_set: Path, torch_home: Path) -> None:
     cwd = small_set.parent
     before = {path.name for path in cwd.iterdir()}
     result = command(
@@ -231,7 +231,7 @@ def test_recipes_with_paths_of_any_name(command, small_set: Path, torch_home: Pa
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"the sample data is not at {REAL}")
-def test_real_photographs_are_all_used(command, torch_home: Path, cache_dir: Path, tmp_path: Path) -> None:
+def test_all_real_photographs_are_used(command, torch_home: Path, cache_dir: Path, tmp_path: Path) -> None:
     result = command(
         tmp_path,
         "experiment=aimonk_frozen",
@@ -251,13 +251,13 @@ def test_real_photographs_are_all_used(command, torch_home: Path, cache_dir: Pat
     assert len(read_losses(folder)) == -(-972 // 16)
 
 
-def test_folder_alone_uses_the_working_folder(command, small_set: Path, cache_dir: Path) -> None:
+def test_data_folder_defaults_to_the_working_folder(command, small_set: Path, cache_dir: Path) -> None:
     arguments = ["data=folder", f"cache_dir={cache_dir}", "data.image_size=64", "epochs=1"]
     result = command(small_set, *arguments, "hydra.run.dir=run")
     assert result.returncode == 0, result.stdout + result.stderr
     check_run_folder(small_set / "run")
     assert re.search(r"1 rows? have no image.*gone\.jpg", result.stdout)
-    check_mistake(
+    check_error(
         command(small_set, *arguments, "data.missing=error", "hydra.run.dir=wrong"),
         r"^1 of 11 rows of .* have no image in .*: gone\.jpg",
     )
@@ -265,32 +265,32 @@ def test_folder_alone_uses_the_working_folder(command, small_set: Path, cache_di
     assert "Traceback" in (small_set / "wrong/run.log").read_text()
 
 
-def test_mistakes_are_told_in_one_line(command, demo, tmp_path: Path) -> None:
+def test_user_errors_end_in_one_line(command, demo, tmp_path: Path) -> None:
     # jobs of a sweep: each fails by itself and the others go on
     wrong = ["data.image_size=64,2", "epochs=1,0,two", "optimizer.lr=1e30,fast", "scheduler=constant"]
     result = command(tmp_path, "-m", *demo[:2], *wrong)
-    check_mistake(result, "^data.image_size is 2; expected 8 to 4096 pixels$")
-    check_mistake(result, "^epochs is 0; expected 1 or more$")
-    check_mistake(result, "^epochs is 'two'; expected an integer$")
-    check_mistake(result, "^optimizer.lr is 'fast'; expected a number$")
+    check_error(result, "^data.image_size is 2; expected 8 to 4096 pixels$")
+    check_error(result, "^epochs is 0; expected 1 or more$")
+    check_error(result, "^epochs is 'two'; expected an integer$")
+    check_error(result, "^optimizer.lr is 'fast'; expected a number$")
     # the loss is finite in the first iteration, and then no number any more
-    check_mistake(result, r"iteration \d+ \(epoch 1, learning rate 1e\+30\); try a lower optimizer\.lr")
+    check_error(result, r"iteration \d+ \(epoch 1, learning rate 1e\+30\); try a lower optimizer\.lr")
     (sweep,) = tmp_path.glob("outputs/*/*_sweep")
     states = [json.loads(path.read_text())["state"] for path in sweep.glob("*/status.json")]
     assert set(states) == {"failed"}
 
 
 @pytest.mark.parametrize(
-    ("argument", "told"),
+    ("argument", "message"),
     [("loss=maskd", "Could not find 'loss/maskd'$"), ("epoch=3", "^Key 'epoch' is not in struct$")],
 )
-def test_misspelt_keys_are_told(argument: str, told: str, command, tmp_path: Path) -> None:
-    check_mistake(command(tmp_path, argument), told)
+def test_misspelt_keys_are_reported(argument: str, message: str, command, tmp_path: Path) -> None:
+    check_error(command(tmp_path, argument), message)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["data=folder"], r"^no label file at .*/labels\.txt"),
         (["backbone=timm"], r"backbone\.name"),
@@ -303,15 +303,17 @@ def test_misspelt_keys_are_told(argument: str, told: str, command, tmp_path: Pat
     ],
     ids=lambda value: value[0],
 )
-def test_other_mistakes(arguments: list[str], told: str, train_here, tmp_path: Path, monkeypatch) -> None:
+def test_invalid_settings_are_reported(
+    arguments: list[str], message: str, train_here, tmp_path: Path, monkeypatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises((ValueError, FileNotFoundError, OmegaConfBaseException), match=told):
+    with pytest.raises((ValueError, FileNotFoundError, OmegaConfBaseException), match=message):
         train_here(tmp_path / "run", *arguments)
     status = json.loads((tmp_path / "run/status.json").read_text())
-    assert status["state"] == "failed" and re.search(told, status["reason"])
+    assert status["state"] == "failed" and re.search(message, status["reason"])
 
 
-def test_interrupt_leaves_what_a_finished_run_leaves(environment, demo, tmp_path: Path) -> None:
+def test_interrupted_run_writes_all_files(environment, demo, tmp_path: Path) -> None:
     arguments = [sys.executable, "-u", str(ROOT / "run.py"), *demo, "epochs=100000", "hydra.run.dir=run"]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(arguments, cwd=tmp_path, env=environment(), **streams) as process:

@@ -86,10 +86,10 @@ def make_task(
     )
 
 
-def run(task: Task, stop=lambda: False, save=lambda: None, progress: TrainState | None = None) -> TrainState:
-    progress = TrainState() if progress is None else progress
-    fit(task, progress, stop, save)
-    return progress
+def run(task: Task, stop=lambda: False, save=lambda: None, state: TrainState | None = None) -> TrainState:
+    state = TrainState() if state is None else state
+    fit(task, state, stop, save)
+    return state
 
 
 def state_of(task: Task) -> dict[str, Tensor]:
@@ -106,7 +106,7 @@ def without_times(history: list[dict]) -> list[dict]:
     return [{key: value for key, value in record.items() if key != "seconds"} for record in history]
 
 
-def test_first_loss_is_that_of_the_first_batch() -> None:
+def test_first_loss_is_the_loss_of_the_first_batch() -> None:
     task = make_task(freeze.backbone(), batch_size=N)
     with torch.no_grad():
         # all stages frozen: eval mode, as in training
@@ -122,25 +122,25 @@ def test_first_loss_is_that_of_the_first_batch() -> None:
             )
             for view in flipped
         ]
-    progress = run(task)
+    state = run(task)
     lowest, highest = (
         pick(*losses)[torch.from_numpy(task.mask)].mean() for pick in (torch.minimum, torch.maximum)
     )
-    assert lowest <= progress.losses[0] <= highest
-    assert len(progress.losses) == 2
+    assert lowest <= state.losses[0] <= highest
+    assert len(state.losses) == 2
 
 
-def test_epoch_visits_every_image_once_and_counts_known_entries() -> None:
+def test_epoch_visits_each_image_once() -> None:
     task = make_task(batch_size=8)
-    progress = run(task)
-    assert len(progress.losses) == len(progress.known) == 2 * 3  # 8 + 8 + 4 images
-    assert sum(progress.known[:3]) == sum(progress.known[3:]) == task.mask.sum()
-    assert progress.images == 2 * N
-    assert (progress.epoch, progress.batches) == (3, 0)
-    record = progress.history[0]
-    weighted = np.average(progress.losses[:3], weights=progress.known[:3])
+    state = run(task)
+    assert len(state.losses) == len(state.known) == 2 * 3  # 8 + 8 + 4 images
+    assert sum(state.known[:3]) == sum(state.known[3:]) == task.mask.sum()
+    assert state.images == 2 * N
+    assert (state.epoch, state.batches) == (3, 0)
+    record = state.history[0]
+    weighted = np.average(state.losses[:3], weights=state.known[:3])
     assert record["train_loss"] == pytest.approx(weighted)
-    assert [r["iteration"] for r in progress.history] == [3, 6]
+    assert [r["iteration"] for r in state.history] == [3, 6]
 
 
 def test_accumulated_batches_equal_one_large_batch() -> None:
@@ -152,13 +152,13 @@ def test_accumulated_batches_equal_one_large_batch() -> None:
         torch.testing.assert_close(small.classifier.state_dict()[key], value, rtol=1e-4, atol=1e-6)
 
 
-def test_same_seed_same_run_and_other_seed_another() -> None:
+def test_run_depends_on_the_seed() -> None:
     first, again, other = run(make_task()), run(make_task()), run(make_task(seed=1))
     assert first.losses == again.losses
     assert first.losses != other.losses
 
 
-def test_dropout_is_repeated_by_the_seed() -> None:
+def test_dropout_depends_on_the_seed_alone() -> None:
     def losses(disturb: bool) -> list[float]:
         task = make_task()
         task.classifier.stages["last"].append(nn.Dropout(0.5))
@@ -169,7 +169,7 @@ def test_dropout_is_repeated_by_the_seed() -> None:
     assert losses(False) == losses(True)
 
 
-def test_values_of_unknown_entries_do_not_matter() -> None:
+def test_unknown_labels_have_no_effect() -> None:
     task, other = make_task(val=6), make_task(val=6)
     other.labels = np.where(other.mask, other.labels, 1 - other.labels)
     nan = make_task(val=6)
@@ -181,22 +181,22 @@ def test_values_of_unknown_entries_do_not_matter() -> None:
         assert without_times(got.history) == without_times(expected.history)
 
 
-def test_batches_of_unknown_entries_train_on() -> None:
+def test_batches_without_known_entries_change_nothing() -> None:
     task = make_task(norm=False)
     task.mask = np.zeros_like(task.mask)
     before = state_of(task)
-    progress = run(task)
-    assert progress.losses == [0.0] * 10
-    assert progress.history[0]["train_loss"] == 0
+    state = run(task)
+    assert state.losses == [0.0] * 10
+    assert state.history[0]["train_loss"] == 0
     assert changed(before, state_of(task)) == set()
 
 
-def test_one_batch_of_unknown_entries_does_no_harm() -> None:
+def test_one_batch_without_known_entries_is_harmless() -> None:
     task = make_task(norm=False, batch_size=1)
     task.mask[:10] = False
-    progress = run(task)
-    assert sum(loss == 0 for loss in progress.losses) >= 20
-    assert all(math.isfinite(loss) for loss in progress.losses)
+    state = run(task)
+    assert sum(loss == 0 for loss in state.losses) >= 20
+    assert all(math.isfinite(loss) for loss in state.losses)
 
 
 @pytest.mark.parametrize(
@@ -212,9 +212,9 @@ def test_one_batch_of_unknown_entries_does_no_harm() -> None:
 def test_frozen_parts_stay_bit_identical(policy: freeze.FreezePolicy, trains: set[str]) -> None:
     task = make_task(policy, val=4)
     before = state_of(task)
-    progress = run(task)
+    state = run(task)
     assert changed(before, state_of(task)) == trains
-    kept = {key.split(".")[1] if "stages" in key else key.split(".")[0] for key in progress.best_state}
+    kept = {key.split(".")[1] if "stages" in key else key.split(".")[0] for key in state.best_state}
     assert kept - {"normalise"} == trains
 
 
@@ -228,60 +228,58 @@ def test_frozen_parts_stay_bit_identical(policy: freeze.FreezePolicy, trains: se
         ),
     ],
 )
-def test_policies_change_what_trains_at_their_epochs(
-    policy: freeze.FreezePolicy, by_epoch: list[set[str]]
-) -> None:
+def test_policies_unfreeze_at_their_epochs(policy: freeze.FreezePolicy, by_epoch: list[set[str]]) -> None:
     task = make_task(policy, val=4, epochs=4)
     states = [state_of(task)]
     run(task, save=lambda: states.append(state_of(task)))
     assert [changed(a, b) for a, b in itertools.pairwise(states)] == by_epoch
 
 
-def test_stop_ends_after_the_iteration_and_goes_on_as_if_nothing_had_been() -> None:
+def test_stopped_run_resumes_without_a_difference() -> None:
     expected_task, task = make_task(val=4, epochs=3), make_task(val=4, epochs=3)
     expected = run(expected_task)
-    progress = TrainState()
-    run(task, stop=lambda: len(progress.losses) == 6, progress=progress)
-    assert len(progress.losses) == 6
-    assert (progress.epoch, progress.batches) == (2, 2)
-    assert len(progress.history) == 1
-    run(task, progress=progress)
-    assert progress.losses == expected.losses
-    assert progress.known == expected.known
-    assert without_times(progress.history) == without_times(expected.history)
+    state = TrainState()
+    run(task, stop=lambda: len(state.losses) == 6, state=state)
+    assert len(state.losses) == 6
+    assert (state.epoch, state.batches) == (2, 2)
+    assert len(state.history) == 1
+    run(task, state=state)
+    assert state.losses == expected.losses
+    assert state.known == expected.known
+    assert without_times(state.history) == without_times(expected.history)
     assert changed(state_of(expected_task), state_of(task)) == set()
 
 
 def test_stop_waits_for_the_optimizer_step() -> None:
     task = make_task(batch_size=2, accumulate=3)
-    progress = run(task, stop=lambda: True)
-    assert (len(progress.losses), progress.batches) == (1, 3)
+    state = run(task, stop=lambda: True)
+    assert (len(state.losses), state.batches) == (1, 3)
 
 
 def test_stop_in_the_last_iteration_keeps_the_epoch() -> None:
-    progress = TrainState()
-    run(make_task(val=4), stop=lambda: len(progress.losses) == 4, progress=progress)
-    assert (progress.epoch, progress.batches, len(progress.history)) == (2, 0, 1)
+    state = TrainState()
+    run(make_task(val=4), stop=lambda: len(state.losses) == 4, state=state)
+    assert (state.epoch, state.batches, len(state.history)) == (2, 0, 1)
 
 
 def test_checkpoints_within_and_after_epochs() -> None:
     task, seen = make_task(checkpoint_every=2), []
-    progress = TrainState()
-    run(task, save=lambda: seen.append((progress.epoch, progress.batches)), progress=progress)
+    state = TrainState()
+    run(task, save=lambda: seen.append((state.epoch, state.batches)), state=state)
     assert seen == [(1, 2), (1, 4), (2, 0), (2, 1), (2, 3), (2, 5), (3, 0)]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_loss_that_is_no_number_stops_with_iteration_and_learning_rate(value: float) -> None:
+def test_non_finite_loss_stops_training(value: float) -> None:
     task = make_task(lr=0.125)
     good, calls = task.criterion.total, iter(range(100))
     task.criterion.total = lambda *batch: good(*batch) * (value if next(calls) == 6 else 1)
-    progress = TrainState()
+    state = TrainState()
     with pytest.raises(FloatingPointError, match=r"at iteration 7 \(epoch 2, learning rate 0\.125\); try"):
-        run(task, progress=progress)
+        run(task, state=state)
 
 
-def test_validation_record_is_that_of_the_weights() -> None:
+def test_validation_record_matches_the_weights() -> None:
     task = make_task(val=8, epochs=1)
     record = run(task).history[0]
     rows, logits = predict(task, open_phase(task, 0), task.val_rows)
@@ -307,8 +305,8 @@ def test_predictions_do_not_depend_on_the_batch_size() -> None:
     assert predict(task, open_phase(task, 0), np.array([], dtype=np.int64))[1].shape == (0, A)
 
 
-def test_images_that_have_vanished_are_not_scored() -> None:
-    task, whole = make_task(val=8, epochs=1), make_task(val=8, epochs=1)
+def test_deleted_images_are_not_scored() -> None:
+    task, present = make_task(val=8, epochs=1), make_task(val=8, epochs=1)
     pixels, lost = task.open_inputs(0).load, {14, 19}
     there = torch.tensor([row not in lost for row in range(N)])
     task.open_inputs = lambda cut: Inputs(
@@ -316,11 +314,11 @@ def test_images_that_have_vanished_are_not_scored() -> None:
     )
     rows, logits = predict(task, open_phase(task, 0), task.val_rows)
     assert rows.tolist() == [12, 13, 15, 16, 17, 18] and logits.shape == (6, A)
-    whole.val_rows = rows
-    whole.open_inputs = lambda cut: Inputs(
+    present.val_rows = rows
+    present.open_inputs = lambda cut: Inputs(
         lambda rows, views: (pixels(rows, views)[0] * 0, there[rows] | True), False
     )
-    assert without_times(run(task).history) == without_times(run(whole).history)
+    assert without_times(run(task).history) == without_times(run(present).history)
     there[:] = False  # all of them
     rows, logits = predict(task, open_phase(task, 0), task.val_rows)
     assert len(rows) == 0 and logits.shape == (0, A)
@@ -335,17 +333,17 @@ def with_scores(monkeypatch: pytest.MonkeyPatch, scores: list[float | None]) -> 
 def test_best_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     with_scores(monkeypatch, [0.5, 0.9, 0.9, 0.7])
     task, states = make_task(val=4, epochs=4), []
-    progress = run(task, save=lambda: states.append(trained_state(task)))
-    assert progress.best["epoch"] == 2
-    assert progress.best_state.keys() == states[1].keys()
-    assert all(torch.equal(progress.best_state[key], value) for key, value in states[1].items())
+    state = run(task, save=lambda: states.append(trained_state(task)))
+    assert state.best["epoch"] == 2
+    assert state.best_state.keys() == states[1].keys()
+    assert all(torch.equal(state.best_state[key], value) for key, value in states[1].items())
 
 
 def test_best_epoch_by_loss() -> None:
     task = make_task(val=6, epochs=5, lr=2.0, monitor="loss")
-    progress = run(task)
-    losses = [record["val_loss"] for record in progress.history]
-    assert progress.best["epoch"] == 1 + int(np.argmin(losses))
+    state = run(task)
+    losses = [record["val_loss"] for record in state.history]
+    assert state.best["epoch"] == 1 + int(np.argmin(losses))
 
 
 def test_undefined_score_never_wins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,13 +351,13 @@ def test_undefined_score_never_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(make_task(val=4, epochs=3)).best["epoch"] == 2
 
 
-def test_last_epoch_is_kept_when_nothing_is_held_out() -> None:
+def test_last_epoch_is_kept_without_validation_images() -> None:
     task = make_task(epochs=3)
-    progress = run(task)
-    assert progress.best["epoch"] == 3
-    assert progress.history[0]["val_loss"] is None
+    state = run(task)
+    assert state.best["epoch"] == 3
+    assert state.history[0]["val_loss"] is None
     final = trained_state(task)
-    assert all(torch.equal(progress.best_state[key], value) for key, value in final.items())
+    assert all(torch.equal(state.best_state[key], value) for key, value in final.items())
 
 
 @pytest.mark.parametrize(("min_delta", "epochs"), [(0.0, 6), (0.15, 5), (0.5, 3)])
@@ -369,19 +367,19 @@ def test_early_stop(min_delta: float, epochs: int, monkeypatch: pytest.MonkeyPat
     assert len(run(task).history) == epochs
 
 
-def test_moving_average_is_what_is_kept() -> None:
+def test_moving_average_is_kept() -> None:
     decay, task = 0.7, make_task(val=4, epochs=1, ema=0.7)
     weights = []
     task.optimizer.register_step_post_hook(
         lambda *_: weights.append(task.classifier.head.weight.detach().clone())
     )
-    progress = run(task)
+    state = run(task)
     expected = weights[0]
     for value in weights[1:]:
         expected = decay * expected + (1 - decay) * value
-    torch.testing.assert_close(progress.best_state["head.weight"], expected)
+    torch.testing.assert_close(state.best_state["head.weight"], expected)
     own = state_of(task)
-    assert torch.equal(own["head.weight"], weights[-1]), "training goes on with the weights themselves"
+    assert torch.equal(own["head.weight"], weights[-1]), "training continues with the weights themselves"
     with averaged(task):
         torch.testing.assert_close(task.classifier.head.weight.detach(), expected)
     assert changed(own, state_of(task)) == set()
@@ -414,7 +412,7 @@ def test_schedule_steps_once_an_iteration() -> None:
     np.testing.assert_allclose(rates, [0.1 / (i + 1) for i in range(5)])
 
 
-def test_sampler_weights_decide_who_is_drawn() -> None:
+def test_sampler_weights_are_probabilities() -> None:
     task = make_task(norm=False)
     task.weights = np.eye(N)[5]
     seen = []
@@ -427,7 +425,7 @@ def test_sampler_weights_decide_who_is_drawn() -> None:
     assert len(seen) == 2 * N
 
 
-def test_epoch_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_epoch_logs_one_line(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="aimonk"):
         run(make_task(val=6))
     lines = [r.getMessage() for r in caplog.records if r.name == "aimonk.training.loop"]

@@ -58,7 +58,7 @@ def in_full(kind: str, z: float, y: int, weight: float = 1.0) -> float:
 
 
 @pytest.mark.parametrize("kind", ["masked", "pos_weight", "focal", "asymmetric"])
-def test_equals_the_formula_averaged_over_known_entries(kind):
+def test_loss_is_the_formula_over_known_entries(kind):
     logits, labels, mask = make_batch()
     expected = [
         in_full(
@@ -70,7 +70,7 @@ def test_equals_the_formula_averaged_over_known_entries(kind):
     assert LOSSES[kind](logits, labels, mask).item() == pytest.approx(sum(expected) / len(expected), rel=1e-5)
 
 
-def test_values_worked_out_by_hand():
+def test_hand_computed_values():
     # p = 1/2 everywhere: -log p = log 2
     logits, labels = torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])
     mask = torch.ones(1, 2, dtype=torch.bool)
@@ -85,7 +85,7 @@ def test_values_worked_out_by_hand():
     )
 
 
-def test_equals_torch_where_everything_is_known():
+def test_complete_labels_equal_torch():
     logits, labels, _ = make_batch()
     mask = torch.ones_like(labels, dtype=torch.bool)
     expected = binary_cross_entropy_with_logits(logits, labels)
@@ -122,7 +122,7 @@ def test_asymmetric_equals_timm_up_to_the_reduction(gamma_neg, gamma_pos, clip):
 
 @property_test
 @given(st.integers(0, 2**32 - 1))
-def test_without_focusing_they_are_masked(seed):
+def test_no_focusing_gives_cross_entropy(seed):
     batch = make_batch(seed)
     expected = MaskedLoss()(*batch)
     torch.testing.assert_close(FocalLoss(0.0, None)(*batch), expected)
@@ -132,7 +132,7 @@ def test_without_focusing_they_are_masked(seed):
 
 @every_loss
 @pytest.mark.parametrize("placeholder", [math.nan, math.inf, -math.inf, 7.0, 1.0])
-def test_placeholders_under_na_change_nothing(loss, placeholder):
+def test_labels_of_unknown_entries_have_no_effect(loss, placeholder):
     logits, labels, mask = make_batch()
     filled = torch.where(mask, labels, placeholder)
     assert torch.equal(loss(logits, filled, mask), loss(logits, labels, mask))
@@ -140,7 +140,7 @@ def test_placeholders_under_na_change_nothing(loss, placeholder):
 
 
 @every_loss
-def test_gradient_is_zero_at_na_and_only_there(loss):
+def test_gradient_is_zero_exactly_at_unknown_entries(loss):
     logits, labels, mask = make_batch()
     labels[~mask] = math.nan
     logits[0, ~mask[0]] = 1e4
@@ -152,20 +152,20 @@ def test_gradient_is_zero_at_na_and_only_there(loss):
 
 
 @every_loss
-def test_an_infinite_loss_under_na_changes_nothing(loss):
+def test_infinite_loss_of_unknown_entries_has_no_effect(loss):
     logits, labels, mask = make_batch()
     expected = loss(logits, labels, mask)
     assert torch.equal(loss(torch.where(mask, logits, math.inf), labels, mask), expected)
 
 
-def test_gradient_at_the_corner_of_the_margin():
+def test_gradient_at_the_clip_probability():
     # sigmoid(0) - 0.5 is exactly 0, where a root has an infinite slope
     logits, mask = torch.zeros(1, 1), torch.ones(1, 1, dtype=torch.bool)
     assert gradient(AsymmetricLoss(0.5, 0.5, 0.5), logits, torch.zeros(1, 1), mask).item() == 0
 
 
 @every_loss
-def test_na_entries_do_not_count_in_the_mean(loss):
+def test_unknown_entries_do_not_count_in_the_mean(loss):
     logits, labels, mask = make_batch(rows=4)
     more = [torch.cat([logits, logits + 1]), torch.cat([labels, labels]), torch.cat([mask, mask & False])]
     torch.testing.assert_close(loss(*more), loss(logits, labels, mask))
@@ -173,7 +173,7 @@ def test_na_entries_do_not_count_in_the_mean(loss):
 
 @every_loss
 @pytest.mark.parametrize("rows", [0, 4])
-def test_nothing_known_gives_a_differentiable_zero(loss, rows):
+def test_no_known_entry_gives_a_differentiable_zero(loss, rows):
     logits, labels = torch.randn(rows, 3, requires_grad=True), torch.full((rows, 3), math.nan)
     value = loss(logits, labels, torch.zeros(rows, 3, dtype=torch.bool))
     assert value.item() == 0 and value.shape == ()
@@ -194,7 +194,7 @@ def test_extreme_logits_stay_finite(loss, size, dtype):
 
 @every_loss
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_single(loss, dtype):
+def test_half_precision_is_computed_in_float32(loss, dtype):
     logits, labels, mask = make_batch()
     logits = logits.to(dtype)
     value = loss(logits, labels.to(dtype), mask)
@@ -206,7 +206,7 @@ def test_half_precision_is_computed_in_single(loss, dtype):
 
 @every_loss
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.float64])
-def test_labels_of_other_types(loss, dtype):
+def test_labels_may_be_integers_or_booleans(loss, dtype):
     logits, labels, mask = make_batch()
     assert torch.equal(loss(logits, labels.to(dtype), mask), loss(logits, labels, mask))
 
@@ -220,7 +220,7 @@ def test_gradient_equals_finite_differences(loss, monkeypatch):
     assert torch.autograd.gradcheck(lambda z: loss(z, labels, mask), (logits,))
 
 
-def test_losses_fall_as_the_model_gets_surer_of_the_truth():
+def test_loss_decreases_towards_the_label():
     logits = torch.linspace(-8, 8, 200).view(-1, 1)
     for label in (0.0, 1.0):
         labels, mask = torch.full((1, 1), label), torch.ones(1, 1, dtype=torch.bool)
@@ -231,7 +231,7 @@ def test_losses_fall_as_the_model_gets_surer_of_the_truth():
             assert (values.diff() <= 1e-7).all(), name
 
 
-def test_shapes_that_differ_are_refused():
+def test_different_shapes_raise():
     logits, labels, mask = make_batch(rows=3)
     with pytest.raises(ValueError, match=r"should all be \[B, A\]\. Got \[3, 1\], \[3\], \[3\]"):
         MaskedLoss()(logits[:, :1], labels[:, 0], mask[:, 0])
@@ -252,12 +252,12 @@ def test_shapes_that_differ_are_refused():
         (lambda: count_pos_weight(torch.ones(1), torch.ones(1), math.nan), "loss.max_weight is nan"),
     ],
 )
-def test_settings_that_make_no_sense(make, message):
+def test_invalid_settings_raise(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_pos_weight_is_negatives_per_positive_of_known_entries():
+def test_pos_weight_is_negatives_per_positive():
     # the counts of the sample data's README
     present, absent = torch.tensor([789, 713, 466, 68]), torch.tensor([106, 171, 416, 813])
     weights = count_pos_weight(present, absent, None)
@@ -267,12 +267,12 @@ def test_pos_weight_is_negatives_per_positive_of_known_entries():
     )
 
 
-def test_pos_weight_of_attributes_known_with_one_value_only_is_one():
+def test_pos_weight_of_a_constant_attribute_is_one():
     weights = count_pos_weight(torch.tensor([0, 5, 0, 2]), torch.tensor([5, 0, 0, 6]), None)
     assert weights.tolist() == [1, 1, 1, 3] and weights.dtype == torch.float32
 
 
-def test_pos_weight_of_labels_leaves_na_out():
+def test_pos_weight_ignores_unknown_labels():
     nan = math.nan
     labels = torch.tensor([[1.0, 1.0], [0.0, 7.0], [0.0, 1.0], [nan, 0.0], [1.0, 0.0], [0.0, 0.0]])
     mask = torch.tensor([[1, 1], [1, 0], [1, 0], [0, 1], [0, 1], [1, 0]], dtype=torch.bool)

@@ -43,12 +43,12 @@ def names_of(classifier: Classifier, group: dict) -> set[str]:
     return {names[id(parameter)] for parameter in group["params"]}
 
 
-def test_groups_spare_biases_norms_and_scales(classifier):
+def test_biases_norms_and_scales_have_no_weight_decay(classifier):
     groups = optimizers.parameter_groups(classifier, 0, lr=1e-3, weight_decay=0.1, backbone_lr_scale=0.5)
-    told = {
+    groups = {
         group["name"]: (names_of(classifier, group), group["lr"], group["weight_decay"]) for group in groups
     }
-    assert told == {
+    assert groups == {
         # a head for one attribute is a vector too, and decays
         "head": ({"head.weight"}, 1e-3, 0.1),
         "head without decay": ({"head.bias"}, 1e-3, 0.0),
@@ -78,7 +78,7 @@ def test_groups_spare_biases_norms_and_scales(classifier):
 
 
 @pytest.mark.parametrize("cut", [0, 1, 2, 3])
-def test_each_parameter_above_the_cut_is_there_once(classifier, cut):
+def test_groups_hold_each_trainable_parameter_once(classifier, cut):
     groups = optimizers.parameter_groups(classifier, cut, 1e-3, 0.1, 1.0)
     given = [parameter for group in groups for parameter in group["params"]]
     assert len(given) == len({id(parameter) for parameter in given})
@@ -88,7 +88,7 @@ def test_each_parameter_above_the_cut_is_there_once(classifier, cut):
     assert all(group["params"] for group in groups)
 
 
-def test_a_parameter_used_twice_is_there_once(classifier):
+def test_shared_parameter_is_in_one_group(classifier):
     classifier.stages["high"][3].bias = classifier.stages["high"][2].bias
     given = [
         p for group in optimizers.parameter_groups(classifier, 0, 1e-3, 0.1, 1.0) for p in group["params"]
@@ -122,7 +122,7 @@ def test_groups_of_real_networks(name):
         ),
     ],
 )
-def test_optimizers_have_the_groups_and_what_they_are_given(classifier, make, kind, own):
+def test_optimizers_get_groups_and_settings(classifier, make, kind, own):
     optimizer = make(classifier)
     assert type(optimizer) is kind
     expected = optimizers.parameter_groups(classifier, 1, 0.1, 0.3, 0.5)
@@ -135,7 +135,7 @@ def test_optimizers_have_the_groups_and_what_they_are_given(classifier, make, ki
         assert all(a is b for a, b in zip(group["params"], wanted["params"], strict=True))
 
 
-def test_a_step_moves_the_backbone_by_its_share_and_leaves_the_frozen_stage(classifier):
+def test_step_scales_the_backbone_and_skips_frozen_stages(classifier):
     before = {name: value.detach().clone() for name, value in classifier.named_parameters()}
     optimizer = optimizers.sgd(classifier, 1, 0.1, 0.0, False, 0.0, 0.25)
     for parameter in classifier.parameters():
@@ -150,7 +150,7 @@ def test_a_step_moves_the_backbone_by_its_share_and_leaves_the_frozen_stage(clas
     ("key", "value"),
     [("lr", -0.1), ("lr", math.nan), ("weight_decay", -1.0), ("backbone_lr_scale", -1.0), ("lr", math.inf)],
 )
-def test_rates_that_make_no_sense(classifier, key, value):
+def test_invalid_rates_raise(classifier, key, value):
     settings = {"lr": 0.1, "weight_decay": 0.1, "backbone_lr_scale": 1.0, key: value}
     with pytest.raises(ValueError, match=f"optimizer.{key} is {value}"):
         optimizers.adamw(classifier, 0, betas=BETAS, **settings)

@@ -39,7 +39,7 @@ def test_cosine_equals_torch(steps, final):
     assert rates(ours, steps) == pytest.approx(rates(theirs, steps), rel=1e-6)
 
 
-def test_warmup_rises_evenly_to_the_full_rate():
+def test_warmup_is_linear():
     # two of eight steps
     assert rates(schedulers.constant(optimizer_of(3.0), 8, 0.25), 8) == pytest.approx(
         [1, 2, 3, 3, 3, 3, 3, 3]
@@ -52,7 +52,7 @@ def test_warmup_rises_evenly_to_the_full_rate():
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 @pytest.mark.parametrize("warmup", [0.0, 0.3, 0.5, 0.99])
-def test_tiny_runs_with_warmup(steps, warmup):
+def test_warmup_of_short_runs(steps, warmup):
     for scheduler in (
         schedulers.constant(optimizer_of(), steps, warmup),
         schedulers.cosine(optimizer_of(), steps, warmup, 0.0),
@@ -82,7 +82,7 @@ def test_onecycle_where_torch_divides_by_zero(steps, pct_start):
         assert found[-1] == 0.3 and found == sorted(found)
 
 
-def test_onecycle_leaves_momentum_alone():
+def test_onecycle_keeps_momentum():
     head, backbone = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
     groups = [{"params": [head], "lr": 0.1}, {"params": [backbone], "lr": 0.05}]
     optimizer = torch.optim.AdamW(groups, betas=BETAS)
@@ -95,7 +95,7 @@ def test_onecycle_leaves_momentum_alone():
         assert optimizer.param_groups[1]["lr"] == pytest.approx(optimizer.param_groups[0]["lr"] / 2)
 
 
-def test_schedules_survive_more_steps_than_planned():
+def test_schedules_accept_extra_steps():
     for scheduler in (
         schedulers.constant(optimizer_of(), 3, 0.5),
         schedulers.cosine(optimizer_of(), 3, 0.0, 0.1),
@@ -105,14 +105,14 @@ def test_schedules_survive_more_steps_than_planned():
         assert len(set(late)) == 1 and late[0] >= 0
 
 
-def test_schedules_continue_from_their_state():
-    whole = rates(schedulers.onecycle(optimizer_of(), 10, 0.3), 10)
+def test_schedules_resume_from_their_state():
+    complete = rates(schedulers.onecycle(optimizer_of(), 10, 0.3), 10)
     first = schedulers.onecycle(optimizer_of(), 10, 0.3)
     begun = rates(first, 4)
     second = schedulers.onecycle(optimizer_of(), 10, 0.3)
     second.optimizer.load_state_dict(first.optimizer.state_dict())
     second.load_state_dict(first.state_dict())
-    assert begun + rates(second, 6) == whole
+    assert begun + rates(second, 6) == complete
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -139,6 +139,6 @@ def test_plateau_waits_for_more_than_patience_epochs(sign):
         (lambda o: schedulers.plateau(o, 10, -0.5, 2), "scheduler.factor is -0.5"),
     ],
 )
-def test_schedules_that_make_no_sense(make, message):
+def test_invalid_schedules_raise(make, message):
     with pytest.raises(ValueError, match=message):
         make(optimizer_of())
