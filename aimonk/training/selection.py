@@ -2,21 +2,42 @@
 
 import logging
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from aimonk.evaluation import metrics
-from aimonk.training.phase import Phase, predict
+from aimonk.evaluation.paired import mean_ap_difference_error, mean_difference_error
+from aimonk.training.phase import Phase, open_phase, predict
 from aimonk.training.state import TrainState, averaged, trained_state
 from aimonk.training.task import Settings, Task
 
 log = logging.getLogger(__name__)
 
 
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The epoch whose weights are kept.
+
+    Attributes:
+        weights: Every part that trains in some epoch.
+        why: The reason, for people.
+    """
+
+    epoch: int
+    iteration: int
+    weights: Weights
+    why: str
+
+
 def finish_epoch(task: Task, phase: Phase, state: TrainState, steps: int) -> None:
-    """Validate, step a plateau schedule, and keep the weights if the epoch is the best so far.
+    """Validate, step a plateau schedule, and remember the weights if the epoch is the best so far.
 
     Args:
         steps: Iterations of the epoch.
@@ -28,12 +49,76 @@ def finish_epoch(task: Task, phase: Phase, state: TrainState, steps: int) -> Non
     if isinstance(task.scheduler, ReduceLROnPlateau):
         task.scheduler.step(score(task.settings, record) if len(task.val_rows) else -record["train_loss"])
     state.history.append(record)
-    is_better = state.best is None or score(task.settings, record) > score(task.settings, state.best)
-    # without validation images the last epoch is kept
-    if is_better or not len(task.val_rows):
+    # equal scores, such as a mean AP of 1, are decided by the loss, and equal losses by the later epoch
+    if not len(task.val_rows) or state.best is None or rank(task, record) >= rank(task, state.best):
         state.best = record
         with averaged(task):
             state.best_state = trained_state(task)
+
+
+def select_epoch(task: Task, state: TrainState, last: Weights, groups: np.ndarray | None) -> Selection:
+    """Keep the last epoch, unless an earlier one is better by more than the standard error of the difference.
+
+    With few known labels, the best of many epochs is mostly the luckiest one.
+
+    Args:
+        last: The weights at the end of training.
+        groups: Group number of each validation image, [n]; None if images are independent.
+    """
+    if state.best is None:
+        why = "the run was interrupted in its first epoch"
+        return Selection(state.epoch, len(state.losses), last, why)
+    best, end = state.best, state.history[-1]
+    value = f"validation {describe_score(task.settings, best)}"
+    if not len(task.val_rows):
+        why = "the last epoch; no images were held out"
+    elif state.batches:
+        why = f"the best epoch of an interrupted run, {value}"
+    elif best["epoch"] == end["epoch"]:
+        why = f"the last epoch, {value}"
+    else:
+        gain, error = compare_epochs(task, state, last, groups)
+        detail = f"by {gain:.4f} with a standard error of {error:.4f}"
+        if not gain > error:
+            why = f"the last epoch; epoch {best['epoch']} is better {detail}, {value}"
+            return Selection(end["epoch"], end["iteration"], last, why)
+        why = f"better than the last epoch, {value}, {detail}"
+    return Selection(best["epoch"], best["iteration"], state.best_state, why)
+
+
+def compare_epochs(
+    task: Task, state: TrainState, last: Weights, groups: np.ndarray | None
+) -> tuple[float, float]:
+    """Gain of the best epoch over the last one and its standard error; nan where undefined.
+
+    Changes the weights of the classifier.
+    """
+    phase = open_phase(task, task.policy.cut(state.history[-1]["epoch"], len(task.classifier.stages)))
+    predictions = []
+    for weights in (state.best_state, last):
+        task.classifier.load_state_dict(weights, strict=False)
+        predictions.append(predict(task, phase, task.val_rows))
+    (rows, best), (end_rows, end) = predictions
+    if not np.array_equal(rows, end_rows):  # images were deleted in between
+        return math.nan, math.nan
+    kept = None if groups is None else groups[np.isin(task.val_rows, rows)]
+    labels, mask = task.labels[rows], task.mask[rows]
+    if task.settings.monitor == "loss":
+        differences = np.subtract(*(image_losses(task, logits, labels, mask) for logits in (end, best)))
+        return float(differences.mean()), mean_difference_error(differences, kept)
+    best, end = (torch.sigmoid(logits.double()).numpy() for logits in (best, end))
+    values = [metrics.mean_ap(labels, mask, probs) for probs in (best, end)]
+    if None in values:
+        return math.nan, math.nan
+    return values[0] - values[1], mean_ap_difference_error(labels, mask, best, end, kept)
+
+
+def image_losses(task: Task, logits: Tensor, labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Loss of each image, [n], scaled so that their mean is the loss per known entry."""
+    known = torch.from_numpy(mask).to(task.device)
+    values = torch.where(known, torch.from_numpy(labels).to(task.device), 0)
+    entries = torch.where(known, task.criterion.entries(logits.to(task.device).float(), values), 0)
+    return entries.sum(dim=1).double().cpu().numpy() * len(mask) / max(1, mask.sum())
 
 
 def summarise_training(state: TrainState, steps: int) -> dict:
@@ -75,13 +160,25 @@ def score(settings: Settings, record: dict) -> float:
     return -math.inf if value is None else (value if settings.monitor == "mean_ap" else -value)
 
 
+def describe_score(settings: Settings, record: dict) -> str:
+    """The monitored value of an epoch, for people."""
+    name, key = ("mean AP", "mean_ap") if settings.monitor == "mean_ap" else ("loss", "val_loss")
+    return f"{name} undefined" if record[key] is None else f"{name} {record[key]:.4f}"
+
+
+def rank(task: Task, record: dict) -> tuple[float, float]:
+    """The monitored value of an epoch, then its loss; greater is better."""
+    return score(task.settings, record), -record["val_loss"]
+
+
 def epochs_without_improvement(settings: Settings, state: TrainState) -> int:
-    """Epochs since the monitored value last improved by more than `min_delta`."""
-    best, since = -math.inf, 0
+    """Epochs since the score last rose by more than `min_delta`, or since an equal score got a lower loss."""
+    best, loss, since = -math.inf, math.inf, 0
     for record in state.history:
         since += 1
-        if score(settings, record) > best + settings.min_delta:
-            best, since = score(settings, record), 0
+        value = score(settings, record)
+        if value > best + settings.min_delta or (value == best and record["val_loss"] < loss):
+            best, loss, since = value, record["val_loss"], 0
     return since
 
 

@@ -330,13 +330,36 @@ def with_scores(monkeypatch: pytest.MonkeyPatch, scores: list[float | None]) -> 
     monkeypatch.setattr(selection.metrics, "mean_ap", lambda *_: next(values))
 
 
-def test_best_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    with_scores(monkeypatch, [0.5, 0.9, 0.9, 0.7])
+def with_validation(monkeypatch: pytest.MonkeyPatch, scores: list[float | None], losses: list[float]) -> None:
+    """Let the epochs have these mean APs and validation losses."""
+    records = iter(zip(scores, losses, strict=True))
+
+    def validate(task: Task, phase: object) -> dict:
+        mean_ap, val_loss = next(records)
+        return {"val_loss": val_loss, "mean_ap": mean_ap, "f1_macro": None}
+
+    monkeypatch.setattr(selection, "validate", validate)
+
+
+@pytest.mark.parametrize(
+    ("scores", "losses", "best"),
+    [
+        ([0.5, 0.9, 0.8, 0.7], [1.0, 1.0, 0.5, 0.4], 2),
+        ([1.0, 1.0, 1.0, 1.0], [0.9, 0.7, 0.5, 0.6], 3),  # equal scores: the lowest loss
+        ([0.5, 0.9, 0.9, 0.7], [1.0, 0.5, 0.5, 0.1], 3),  # equal losses as well: the later epoch
+        ([None, None, None, None], [0.9, 0.5, 0.6, 0.7], 2),  # undefined scores: the lowest loss
+        ([None, 0.2, None, 0.1], [0.1, 0.9, 0.1, 0.1], 2),
+    ],
+)
+def test_best_epoch_breaks_ties_by_loss_and_time(
+    scores: list, losses: list, best: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_validation(monkeypatch, scores, losses)
     task, states = make_task(val=4, epochs=4), []
     state = run(task, save=lambda: states.append(trained_state(task)))
-    assert state.best["epoch"] == 2
-    assert state.best_state.keys() == states[1].keys()
-    assert all(torch.equal(state.best_state[key], value) for key, value in states[1].items())
+    assert state.best["epoch"] == best
+    assert state.best_state.keys() == states[best - 1].keys()
+    assert all(torch.equal(state.best_state[key], value) for key, value in states[best - 1].items())
 
 
 def test_best_epoch_by_loss() -> None:
@@ -346,18 +369,46 @@ def test_best_epoch_by_loss() -> None:
     assert state.best["epoch"] == 1 + int(np.argmin(losses))
 
 
-def test_undefined_score_never_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    with_scores(monkeypatch, [None, 0.2, None])
-    assert run(make_task(val=4, epochs=3)).best["epoch"] == 2
-
-
 def test_last_epoch_is_kept_without_validation_images() -> None:
     task = make_task(epochs=3)
     state = run(task)
-    assert state.best["epoch"] == 3
-    assert state.history[0]["val_loss"] is None
     final = trained_state(task)
-    assert all(torch.equal(state.best_state[key], value) for key, value in final.items())
+    selected = selection.select_epoch(task, state, final, None)
+    assert (selected.epoch, selected.why) == (3, "the last epoch; no images were held out")
+    assert state.history[0]["val_loss"] is None
+    assert all(torch.equal(selected.weights[key], value) for key, value in final.items())
+
+
+@pytest.mark.parametrize("monitor", ["mean_ap", "loss"])
+@pytest.mark.parametrize(("gain", "error", "kept"), [(0.1, 0.05, 1), (0.1, 0.2, 3), (0.0, math.nan, 3)])
+def test_last_epoch_is_kept_unless_another_is_clearly_better(
+    monitor: str, gain: float, error: float, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_validation(monkeypatch, [0.9, 0.5, 0.8], [0.1, 0.9, 0.2])
+    monkeypatch.setattr(selection, "compare_epochs", lambda *_: (gain, error))
+    task = make_task(val=4, epochs=3, monitor=monitor)
+    state = run(task)
+    last = trained_state(task)
+    selected = selection.select_epoch(task, state, last, None)
+    assert selected.epoch == kept
+    assert selected.weights is (last if kept == 3 else state.best_state)
+
+
+@pytest.mark.parametrize("monitor", ["mean_ap", "loss"])
+def test_epochs_are_compared_on_the_same_images(monitor: str) -> None:
+    task = make_task(val=10, epochs=4, lr=1.0, monitor=monitor)
+    state = run(task)
+    last = trained_state(task)
+    gain, error = selection.compare_epochs(task, state, last, None)
+    key = "mean_ap" if monitor == "mean_ap" else "val_loss"
+    assert gain == pytest.approx(abs(state.best[key] - state.history[-1][key]), abs=1e-6)
+    assert error > 0 or gain == 0
+
+
+def test_unchanged_loss_of_equal_scores_exhausts_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    # a mean AP of 1 is reached at once, and the loss improves for three more epochs
+    with_validation(monkeypatch, [1.0] * 8, [0.9, 0.8, 0.7, 0.6, 0.6, 0.6, 0.6, 0.6])
+    assert len(run(make_task(val=4, epochs=8, patience=2)).history) == 6
 
 
 @pytest.mark.parametrize(("min_delta", "epochs"), [(0.0, 6), (0.15, 5), (0.5, 3)])

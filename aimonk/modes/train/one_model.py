@@ -20,6 +20,7 @@ from aimonk.runtime.determinism import noting_exceptions
 from aimonk.setup.task import build_task
 from aimonk.training.loop import fit
 from aimonk.training.phase import open_phase, predict
+from aimonk.training.selection import select_epoch
 from aimonk.training.state import TrainState, averaged, load_state, save_state, trained_state
 from aimonk.training.task import Task
 
@@ -85,17 +86,17 @@ def train_model(run: RunContext, parts: Parts) -> TrainedModel:
         raise SystemExit(TERMINATED)
     with averaged(task):
         last, weights = trained_state(task), task.classifier.state_dict()
-    kept = state.best_state or last
-    task.classifier.load_state_dict({**weights, **kept})
+    groups = None if run.groups is None else run.groups[parts["val"]]
+    selection = select_epoch(task, state, last, groups)
+    task.classifier.load_state_dict({**weights, **selection.weights})
     held_out, logits = predict_held_out(task, state, parts)
-    best = state.best or {"epoch": state.epoch, "iteration": len(state.losses)}
     write_text(run.out_dir / LOSS_FILE, format_losses(state.losses))
-    chosen = best["iteration"] if len(parts["val"]) else None
+    chosen = selection.iteration if len(parts["val"]) else None
     plot_loss(run.out_dir / CURVE_FILE, state.losses, state.history, chosen)
-    report = {"epoch": best["epoch"], **describe_training(task, state)}
+    report = {"epoch": selection.epoch, "chosen_by": selection.why, **describe_training(state)}
     if exceptions:
         report["not_deterministic"] = sorted(exceptions)
-    return TrainedModel(parts | held_out, logits, weights, kept, last, report)
+    return TrainedModel(parts | held_out, logits, weights, selection.weights, last, report)
 
 
 def restore(run: RunContext, task: Task) -> TrainState:
@@ -121,26 +122,14 @@ def predict_held_out(task: Task, state: TrainState, parts: Parts) -> tuple[Parts
     return rows, logits
 
 
-def describe_training(task: Task, state: TrainState) -> dict:
+def describe_training(state: TrainState) -> dict:
     """Facts about the training for metrics.json."""
     return {
-        "chosen_by": why_chosen(task, state),
         "iterations": len(state.losses),
         "images_per_second": state.images_per_second,
         "epoch_seconds": state.epoch_seconds,
         "epochs": state.history,
     }
-
-
-def why_chosen(task: Task, state: TrainState) -> str:
-    """Why the weights of the kept epoch were selected."""
-    if state.best is None:
-        return "the run was interrupted in its first epoch"
-    if not len(task.val_rows):
-        return "the last epoch; no images were held out"
-    name, key = ("mean AP", "mean_ap") if task.settings.monitor == "mean_ap" else ("loss", "val_loss")
-    value = state.best[key]
-    return f"the best validation {name}" + ("" if value is None else f", {value:.4f}")
 
 
 def write_models(run: RunContext, model: TrainedModel, operating_point: OperatingPoint) -> None:
