@@ -2,8 +2,8 @@
 
     python benchmarks/few_labels.py IMAGES LABELS --train 50 200 --seeds 5 [OVERRIDES]
 
-LABELS is complete. For each seed, some of its images train with 80 % of their entries hidden, and 1,000 others test. The
-table has the mean and the standard deviation over the seeds.
+LABELS is complete. For each seed, some of its images train with 80 % of their entries hidden, and 1,000
+others test. The table has the mean and the standard deviation over the seeds.
 """
 
 import argparse

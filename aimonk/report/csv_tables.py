@@ -18,9 +18,9 @@ def format_losses(losses: Sequence[float]) -> str:
 
 
 def format_splits(names: Sequence[str], parts: dict[str, np.ndarray]) -> str:
-    """Which part each image is in; a file that `data.splits` reads."""
+    """Which part each image is in, without those in none; a file that `data.splits` reads."""
     part_of = {row: part for part, rows in parts.items() for row in rows.tolist()}
-    return format_table(["image", "split"], ([name, part_of[i]] for i, name in enumerate(names)))
+    return format_table(["image", "split"], ([names[row], part_of[row]] for row in sorted(part_of)))
 
 
 def format_predictions(

@@ -71,9 +71,14 @@ def trained_state(task: Task) -> dict[str, Tensor]:
     }
 
 
-def save_state(path: Path, task: Task, state: TrainState) -> None:
-    """Write everything that training depends on; random numbers are a function of seed and iteration."""
+def save_state(path: Path, task: Task, state: TrainState, run: str) -> None:
+    """Write everything that training depends on; random numbers are a function of seed and iteration.
+
+    Args:
+        run: Digest of the config and the labels, for `load_state`.
+    """
     content = {key: getattr(state, key) for key in PLAIN} | {
+        "run": run,
         "losses": torch.tensor(state.losses, dtype=torch.float64),
         "known": torch.tensor(state.known, dtype=torch.int64),
         "model": trained_state(task),
@@ -85,14 +90,19 @@ def save_state(path: Path, task: Task, state: TrainState) -> None:
     save_tensors(path, content)
 
 
-def load_state(path: Path, task: Task) -> TrainState:
+def load_state(path: Path, task: Task, run: str | None) -> TrainState:
     """Restore a newly built task and return the state of its run.
+
+    Args:
+        run: Digest of the config and the labels; None accepts any.
 
     Raises:
         ValueError: The file belongs to a run with another task.
     """
     content = load_tensors(path)
     try:
+        if run not in (None, content["run"]):
+            raise KeyError("another config or other labels")
         wrong = task.classifier.load_state_dict(content["model"], strict=False)
         if wrong.unexpected_keys or set(content["model"]) != set(trained_state(task)):
             raise KeyError("weights of another network")

@@ -41,7 +41,7 @@ def train(cfg: DictConfig, out_dir: Path) -> TrainedModel:
     out_dir.mkdir()
     make_deterministic(cfg.deterministic)
     images = open_data(cfg)
-    run = RunContext(cfg, images, None, out_dir, lambda: None)
+    run = RunContext(cfg, images, None, out_dir, lambda: None, digest="")
     return train_model(run, split_parts(cfg, images, None))
 
 

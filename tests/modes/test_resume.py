@@ -102,7 +102,7 @@ def test_a_sweep_redoes_only_what_is_unfinished(command, cache_dir: Path, tmp_pa
     (redone / "loss.csv").unlink()
     result = command(tmp_path, "-m", f"resume={sweep}")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert f"finished already: {done}" in result.stdout
+    assert f"already finished: {done}" in result.stdout
     assert (done / "aimonk_model.pth").stat().st_mtime_ns == before
     assert (redone / "loss.csv").read_bytes() == whole
     assert json.loads((redone / "status.json").read_text())["state"] == "finished"
@@ -116,7 +116,7 @@ def test_a_cross_validation_redoes_only_what_is_unfinished(command, cache_dir: P
     tables = {path: path.read_bytes() for path in folder.rglob("*.csv")}
     assert {str(path.relative_to(folder)) for path in tables} == {
         *("fold_1/loss.csv", "fold_1/splits.csv", "fold_2/loss.csv", "fold_2/splits.csv"),
-        *("loss.csv", "predictions.csv"),
+        *("loss.csv", "predictions.csv", "splits.csv"),
     }
     assert len(tables[folder / "predictions.csv"].splitlines()) == 1 + 60  # every image, once
     before = (folder / "fold_1" / "aimonk_model.pth").stat().st_mtime_ns

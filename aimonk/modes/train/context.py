@@ -20,6 +20,7 @@ class RunContext:
     Attributes:
         groups: Group number of each image, [N]: copies of a photograph share one; None if not searched.
         stop: The signal that requests an end of the run; None while there is none.
+        digest: Identifies the config and the labels in files that a resumed run reads.
     """
 
     cfg: DictConfig
@@ -27,6 +28,7 @@ class RunContext:
     groups: np.ndarray | None
     out_dir: Path
     stop: Callable[[], signal.Signals | None]
+    digest: str
 
     def in_folder(self, name: str) -> "RunContext":
         """The same run with a subfolder, which is created, as its folder."""

@@ -7,13 +7,14 @@ import numpy as np
 import torch
 
 from aimonk.data.splits import stratified_folds
-from aimonk.files.atomic import write_json
-from aimonk.files.run_folder import METRICS_FILE, OUTCOME_FILE
+from aimonk.files.atomic import write_json, write_text
+from aimonk.files.run_folder import METRICS_FILE, OUTCOME_FILE, SPLITS_FILE
 from aimonk.files.tensors import load_tensors, save_tensors
 from aimonk.modes.train.context import Parts, RunContext
 from aimonk.modes.train.one_model import train_and_evaluate, train_model, write_models
 from aimonk.modes.train.outputs import write_results
 from aimonk.modes.train.scoring import choose_thresholds, evaluate_parts
+from aimonk.report.csv_tables import format_splits
 from aimonk.runtime import distributed
 
 log = logging.getLogger(__name__)
@@ -21,57 +22,70 @@ log = logging.getLogger(__name__)
 SPREAD = ("mean_ap", "mean_auroc", "f1_macro")  # scores whose spread over the folds is reported
 
 
-def cross_validate(run: RunContext) -> None:
-    """Train a model per fold, score each image by the one that was not trained on it, then train on all."""
-    table = run.images.table
-    rows = np.arange(len(table))
+def cross_validate(run: RunContext, parts: Parts) -> None:
+    """Score each training image by a model not trained on it, then train on all and score the test part.
+
+    Args:
+        parts: Training and test rows; no validation rows.
+    """
+    table, rows = run.images.table, parts["train"]
+    row_of = {name: row for row, name in enumerate(table.names)}
     pooled, scores = np.full((run.cfg.data.repeats, *table.labels.shape), np.nan), []
-    for repeat, name, parts in plan_folds(run, rows):
+    for repeat, name, fold in plan_folds(run, rows):
         if distributed.any_of(run.stop()):
             raise KeyboardInterrupt("the cross-validation was interrupted: finished folds are kept")
         log.info("%s", name)
-        outcome = read_outcome(run, name) or train_fold(run.in_folder(name), parts)
-        pooled[repeat, outcome["rows"].numpy()] = outcome["logits"].numpy()
+        outcome = read_outcome(run, name, fold) or train_fold(run.in_folder(name), fold)
+        pooled[repeat, [row_of[image] for image in outcome["names"]]] = outcome["logits"].numpy()
         scores.append(outcome["scores"])
-    held_out = np.flatnonzero(~np.isnan(pooled).any(axis=(0, 2)))  # without images that no longer exist
-    logits = pooled.mean(axis=0)[held_out]
-    everything = {"train": rows, "val": rows[:0], "test": rows[:0]}
-    log.info("training the final model on all images")
-    model = train_model(run, everything)
+    scored = rows[~np.isnan(pooled[:, rows]).any(axis=(0, 2))]  # without images that no longer exist
+    log.info("training the final model on all training images")
+    write_text(run.out_dir / SPLITS_FILE, format_splits(table.names, parts))
+    model = train_model(run, parts)
     model.report["chosen_by"] = "the last epoch; the folds estimate its scores"
-    operating_point = choose_thresholds(run, held_out, logits)
-    evaluations = evaluate_parts(run, {"val": held_out}, {"val": logits}, operating_point)
+    logits = {"val": pooled.mean(axis=0)[scored]} | model.logits
+    held_out = {"val": scored} | {name: model.parts[name] for name in model.logits}
+    operating_point = choose_thresholds(run, scored, logits["val"])
+    evaluations = evaluate_parts(run, held_out, logits, operating_point)
     write_models(run, model, operating_point)
     report = model.report | {"folds": scores} | spread(scores)
-    write_results(run, everything, {"val": held_out}, evaluations, report)
+    write_results(run, model.parts, held_out, evaluations, report)
 
 
 def plan_folds(run: RunContext, rows: np.ndarray) -> Iterator[tuple[int, str, Parts]]:
-    """Repeat, folder name and parts of each fold."""
-    table, folds, repeats = run.images.table, run.cfg.data.folds, run.cfg.data.repeats
+    """Repeat, folder name and parts of each fold of these rows."""
+    labels, mask = run.images.table.labels[rows], run.images.table.mask[rows]
+    groups = None if run.groups is None else run.groups[rows]
+    folds, repeats = run.cfg.data.folds, run.cfg.data.repeats
     for repeat in range(repeats):
-        fold_of = stratified_folds(table.labels, table.mask, folds, run.groups, run.cfg.seed + repeat)
+        fold_of = stratified_folds(labels, mask, folds, groups, run.cfg.seed + repeat)
         for fold in range(folds):
             name = f"fold_{fold + 1}" if repeats == 1 else f"repeat_{repeat + 1}_fold_{fold + 1}"
             held_out = fold_of == fold
             yield repeat, name, {"train": rows[~held_out], "val": rows[held_out], "test": rows[:0]}
 
 
-def read_outcome(run: RunContext, name: str) -> dict | None:
-    """The outcome of a fold that an interrupted run finished, on every process; None otherwise."""
-    path = run.out_dir / name / OUTCOME_FILE
+def read_outcome(run: RunContext, name: str, fold: Parts) -> dict | None:
+    """The outcome of a fold that this run has finished already, on every process; None otherwise."""
+    path, outcome = run.out_dir / name / OUTCOME_FILE, None
     # the other processes have a run folder of their own, which is empty
-    is_finished = distributed.rank() == 0 and run.cfg.resume is not None and path.is_file()
-    return distributed.broadcast(load_tensors(path) if is_finished else None)
+    if distributed.rank() == 0 and run.cfg.resume is not None and path.is_file():
+        outcome = load_tensors(path)
+        is_own = run.cfg.resume_force or outcome.get("run") == run.digest
+        if not is_own or not set(outcome["names"]) <= {run.images.table.names[row] for row in fold["val"]}:
+            log.warning("%s is not of this run; the fold is trained again", path)
+            outcome = None
+    return distributed.broadcast(outcome)
 
 
 def train_fold(run: RunContext, parts: Parts) -> dict:
-    """Train and evaluate the model of a fold; rows, logits and scores of its held-out images."""
+    """Train and evaluate the model of a fold; names, logits and scores of its held-out images."""
     model, evaluations = train_and_evaluate(run, parts)
     scores = evaluations["val"].scores
     write_json(run.out_dir / METRICS_FILE, model.report | {"val": scores})
     outcome = {
-        "rows": torch.from_numpy(model.parts["val"]),
+        "run": run.digest,
+        "names": [run.images.table.names[row] for row in model.parts["val"]],
         "logits": torch.from_numpy(model.logits["val"]),
         "scores": {key: scores[key] for key in SPREAD},
     }

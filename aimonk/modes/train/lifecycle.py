@@ -7,13 +7,20 @@ from omegaconf import DictConfig, OmegaConf
 
 from aimonk.data.duplicates import find_groups
 from aimonk.files.atomic import write_text
-from aimonk.files.run_folder import CONFIG_FILE, LABELS_FILE, STATE_FILE, is_finished, run_status
+from aimonk.files.run_folder import (
+    CONFIG_FILE,
+    LABELS_FILE,
+    STATE_FILE,
+    clear_run_folder,
+    is_finished,
+    run_status,
+)
 from aimonk.modes.train.advice import advising
 from aimonk.modes.train.context import RunContext
 from aimonk.modes.train.folds import cross_validate
 from aimonk.modes.train.one_model import train_and_evaluate
 from aimonk.modes.train.outputs import write_results
-from aimonk.modes.train.resume import compare_configs, compare_labels, refuse_changes, save_labels
+from aimonk.modes.train.resume import compare_configs, compare_labels, refuse_changes, run_digest, save_labels
 from aimonk.modes.train.splits import split_parts
 from aimonk.runtime import distributed
 from aimonk.runtime.determinism import make_deterministic
@@ -47,6 +54,8 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
                     return
                 refuse_changes(compare_configs(started_in / CONFIG_FILE, cfg), cfg.resume_force)
                 status.owned = True
+            else:
+                clear_run_folder(out_dir)
             with advising(out_dir, cache_folder(cfg)), Interrupt() as interrupt:
                 write_text(out_dir / CONFIG_FILE, OmegaConf.to_yaml(cfg, resolve=True))
                 status.write("running")
@@ -69,13 +78,14 @@ def open_run(cfg: DictConfig, out_dir: Path, started_in: Path, interrupt: Interr
         refuse_changes(compare_labels(started_in / LABELS_FILE, images.table), cfg.resume_force)
     save_labels(out_dir / LABELS_FILE, images.table)
     groups = find_groups(images.pixels, images.table.names, cfg.data.duplicate_distance)
-    return RunContext(cfg, images, groups, out_dir, interrupt.requested)
+    return RunContext(cfg, images, groups, out_dir, interrupt.requested, run_digest(cfg, images.table))
 
 
 def train(run: RunContext) -> None:
     """Cross-validate if `data.folds` is set; otherwise train and score one model."""
+    parts = split_parts(run.cfg, run.images, run.groups)
     if run.cfg.data.folds:
-        return cross_validate(run)
-    model, evaluations = train_and_evaluate(run, split_parts(run.cfg, run.images, run.groups))
+        return cross_validate(run, parts)
+    model, evaluations = train_and_evaluate(run, parts)
     held_out = {name: model.parts[name] for name in evaluations}
     write_results(run, model.parts, held_out, evaluations, model.report)

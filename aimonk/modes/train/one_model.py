@@ -75,7 +75,7 @@ def train_model(run: RunContext, parts: Parts) -> TrainedModel:
 
     def save() -> None:
         if distributed.rank() == 0:
-            save_state(run.out_dir / STATE_FILE, task, state)
+            save_state(run.out_dir / STATE_FILE, task, state, run.digest)
 
     with noting_exceptions() as exceptions:
         fit(task, state, run.stop, save)
@@ -104,7 +104,7 @@ def restore(run: RunContext, task: Task) -> TrainState:
     saved = distributed.broadcast(run.out_dir) / STATE_FILE
     if run.cfg.resume is None or not saved.is_file():
         return TrainState()
-    state = load_state(saved, task)
+    state = load_state(saved, task, None if run.cfg.resume_force else run.digest)
     if state.losses:
         log.info("resuming at epoch %d, iteration %d", state.epoch, len(state.losses))
     return state

@@ -1,6 +1,8 @@
 """Resuming a run: its config and its labels must be those it started with."""
 
+import hashlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,15 @@ log = logging.getLogger(__name__)
 
 # settings that may change: locations and ways to compute, never results
 FREE = ("resume", "resume_force", "cache_dir", "workers", "data.store_limit_gb", "features.limit_gb")
+
+
+def run_digest(cfg: DictConfig, table: LabelTable) -> str:
+    """A digest of all settings except the FREE ones, and of the labels."""
+    digest = hashlib.sha256(repr(sorted(_settings(cfg).items())).encode(errors="surrogatepass"))
+    for name in (*table.attributes, *table.names):
+        digest.update(f"{len(name)}:{name}".encode(errors="surrogatepass"))
+    digest.update(_encode(table).tobytes())
+    return digest.hexdigest()
 
 
 def save_labels(path: Path, table: LabelTable) -> None:
@@ -56,19 +67,23 @@ def compare_configs(path: Path, now: DictConfig) -> list[str]:
     """Settings that differ from those in a file, such as `loss.gamma: 2.0 before, 1.0 now`; FREE ones may."""
     if not path.is_file():
         return []  # a job of a sweep that did not start
-    before = OmegaConf.to_container(OmegaConf.load(path))
-    return _differences(before, OmegaConf.to_container(now, resolve=True), "")
+    before, now = _settings(OmegaConf.load(path)), _settings(now)
+    changed = [key for key in before | now if before.get(key) != now.get(key)]
+    return [f"{key}: {before.get(key)!r} before, {now.get(key)!r} now" for key in changed]
 
 
-def _differences(before: Any, now: Any, prefix: str) -> list[str]:
-    if not (isinstance(before, dict) and isinstance(now, dict)):
-        return [] if before == now else [f"{prefix}: {before!r} before, {now!r} now"]
-    found = []
-    for key in [*before, *(key for key in now if key not in before)]:
-        name = f"{prefix}.{key}" if prefix else key
-        if name not in FREE:
-            found += _differences(before.get(key), now.get(key), name)
-    return found
+def _settings(cfg: DictConfig) -> dict[str, Any]:
+    """All settings by their full names, except the FREE ones."""
+    settings = _flatten(OmegaConf.to_container(cfg, resolve=True), "")
+    return {name: value for name, value in settings if name not in FREE}
+
+
+def _flatten(node: dict, prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def refuse_changes(differences: list[str], force: bool) -> None:

@@ -7,7 +7,9 @@ import numpy as np
 from omegaconf import DictConfig
 
 from aimonk.data.dataset import ImageSet
+from aimonk.data.labels import LabelTable
 from aimonk.data.splits import SPLITS, assigned_split, stratified_split
+from aimonk.files.text import plural
 from aimonk.modes.train.context import Parts
 
 log = logging.getLogger(__name__)
@@ -16,15 +18,20 @@ log = logging.getLogger(__name__)
 def split_parts(cfg: DictConfig, images: ImageSet, groups: np.ndarray | None) -> Parts:
     """Rows of each part: assigned by a file or a column, otherwise drawn by the fractions.
 
+    With `data.folds` the folds take the place of the validation images, so there are none of these.
+
     Raises:
-        ValueError: Invalid fractions, or no image left to train on.
+        ValueError: Invalid fractions, no image left to train on, or validation images assigned beside folds.
     """
-    table, data = images.table, cfg.data
-    if data.splits is not None:
-        rows = assigned_split(Path(data.splits), table.names, groups)
-    elif table.splits is not None:
-        log.info("the column 'split' of the label file assigns the images to train, val and test")
-        rows = assigned_split(dict(zip(table.names, table.splits, strict=True)), table.names, groups)
+    table, folds = images.table, cfg.data.folds
+    assignment, source = find_assignment(cfg, table)
+    if assignment is not None:
+        rows = assigned_split(assignment, table.names, groups)
+        if folds and len(rows[1]):
+            raise ValueError(
+                f"data.folds is {folds}; expected null, since {source} assigns "
+                f"{plural(len(rows[1]), 'image')} to val: assign them to train or test, or unset data.folds"
+            )
     else:
         fractions = read_fractions(cfg)
         rows = stratified_split(table.labels, table.mask, fractions, groups, cfg.seed)
@@ -34,6 +41,16 @@ def split_parts(cfg: DictConfig, images: ImageSet, groups: np.ndarray | None) ->
     if not len(rows[0]):
         raise ValueError("no image is assigned to train")
     return dict(zip(SPLITS, rows, strict=True))
+
+
+def find_assignment(cfg: DictConfig, table: LabelTable) -> tuple[Path | dict[str, str] | None, str]:
+    """A split file, or the column of the label file, and its name; None where the fractions decide."""
+    if cfg.data.splits is not None:
+        return Path(cfg.data.splits), str(cfg.data.splits)
+    if table.splits is None:
+        return None, ""
+    log.info("the column 'split' of the label file assigns the images to train, val and test")
+    return dict(zip(table.names, table.splits, strict=True)), "the column 'split' of the label file"
 
 
 def read_fractions(cfg: DictConfig) -> tuple[float, float, float]:
@@ -46,6 +63,8 @@ def read_fractions(cfg: DictConfig) -> tuple[float, float, float]:
     for key, value in (("val_fraction", val), ("test_fraction", test)):
         if not 0 <= value < 1:
             raise ValueError(f"data.{key} is {value}; expected 0 to below 1")
+    if cfg.data.folds:
+        val = 0.0
     if 1 - val - test <= 0:
         raise ValueError("data.val_fraction and data.test_fraction leave no images to train on")
     return 1 - val - test, val, test
