@@ -16,6 +16,7 @@ from aimonk.data.loading import iterate
 from aimonk.data.sampling import Batch, plan_epoch, split_batches
 from aimonk.runtime import distributed
 from aimonk.runtime.progress import show_progress
+from aimonk.training.missing import MissingImages
 from aimonk.training.phase import Phase, open_phase
 from aimonk.training.selection import finish_epoch, stops_early
 from aimonk.training.state import TrainState
@@ -80,8 +81,10 @@ def train_one_epoch(
 
     Raises:
         FloatingPointError: The loss is not finite.
+        FileNotFoundError: Too many images can no longer be read.
     """
     settings, started, images = task.settings, time.perf_counter(), 0
+    missing = MissingImages(task, sum(len(batch.rows) for batch in batches))
     task.classifier.train()
     phase.batches.batches = batches[state.batches :]
     buffer = LossBuffer(state, size=1 if task.device.type == "cpu" else LOSSES_PER_READ)
@@ -91,14 +94,15 @@ def train_one_epoch(
         for batch, loaded in zip(phase.batches.batches, iterate(phase.loader), strict=True):
             if batch.first:
                 seed_iteration(settings, state)
-            total += backward(task, phase, batch, *loaded[:3])
+            *loaded, known = missing.drop(batch, *loaded)
+            total += backward(task, phase, known, *loaded)
             state.batches += 1
             images += len(batch.rows)
             if not batch.last:
                 continue
             lr = highest_lr(task.optimizer)
             step(task, phase)
-            buffer.add(total, batch.known, lr)
+            buffer.add(total, known, lr)
             total = torch.zeros((), device=task.device)
             if state.losses:
                 rate = images / (time.perf_counter() - started)
@@ -119,14 +123,18 @@ def seed_iteration(settings: Settings, state: TrainState) -> None:
     torch.manual_seed(int(key.generate_state(1)[0]))
 
 
-def backward(task: Task, phase: Phase, batch: Batch, inputs: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+def backward(task: Task, phase: Phase, known: int, inputs: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
     """Add a batch's gradients, and return its part of the loss.
 
-    The loss of an iteration is the mean over the known entries of all its processes and accumulated batches.
+    Args:
+        known: Known entries of all processes and accumulated batches of the iteration; its loss is the mean
+            over them.
     """
+    if not len(inputs):
+        return torch.zeros((), device=task.device)
     labels, mask = (x.to(task.device, non_blocking=True) for x in (labels, mask))
     logits = phase.logits(task, inputs)
-    loss = task.criterion.total(logits, labels, mask) / max(1, batch.known)
+    loss = task.criterion.total(logits, labels, mask) / max(1, known)
     # DistributedDataParallel averages gradients where they have to be summed
     task.scaler.scale(loss * distributed.world_size()).backward()
     return loss.detach()

@@ -38,16 +38,17 @@ def start(cwd: Path, environment: Callable[..., dict[str, str]], arguments: list
     return process
 
 
-def test_images_that_vanish_are_left_out(tmp_path: Path, environment, own_data: list[str]) -> None:
-    arguments = [*own_data, f"cache_dir={tmp_path / 'cache'}", "epochs=30"]
-    arguments += ["data.store=false", "features.enabled=false", "data.val_fraction=0"]
+def test_run_stops_when_many_images_are_deleted(tmp_path: Path, environment, own_data: list[str]) -> None:
+    arguments = [*own_data, f"cache_dir={tmp_path / 'cache'}", "epochs=100000"]
+    arguments += ["data.store=false", "features.enabled=false", "data.val_fraction=0", "freeze=none"]
     process = start(tmp_path, environment, arguments)
     for i in range(10):
         (tmp_path / "data" / "images" / f"demo_00{i}.jpg").unlink()
-    assert process.wait(timeout=120) == 0
+    assert process.wait(timeout=120) == 1
     output = (tmp_path / "output.txt").read_text()
+    assert re.search(r"\d of 60 training images can no longer be read; restore the files and resume", output)
     assert "No such file" in output and "Traceback" not in output
-    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "finished"
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="loader processes are found by way of /proc")
@@ -61,7 +62,7 @@ def test_a_killed_loader_process_is_an_error_and_not_a_hang(
     assert process.wait(timeout=60) == 1
     output = (tmp_path / "output.txt").read_text()
     assert "Traceback" not in output
-    (line,) = [line for line in output.splitlines() if "loads images has died" in line]
+    (line,) = [line for line in output.splitlines() if "loads images was killed" in line]
     assert worker in line and "resume=" in line
     assert json.loads((tmp_path / "run" / "status.json").read_text()) == {"state": "failed", "reason": line}
 
@@ -73,7 +74,7 @@ def test_a_cache_that_cannot_be_written_to_is_done_without(
     result = command(tmp_path, *own_data, f"cache_dir={tmp_path / 'cache'}", "epochs=1")
     assert result.returncode == 0, result.stdout + result.stderr
     assert (
-        len(re.findall("cannot be written to .*; cache_dir=FOLDER chooses another place", result.stdout)) == 2
+        len(re.findall("cannot be written to .*; cache_dir=FOLDER", result.stdout)) == 2
     )
 
 
@@ -81,7 +82,7 @@ def test_a_cache_that_cannot_be_written_to_is_done_without(
     ("arguments", "told"),
     [
         (["hydra.run.dir=file/run"], "hydra.run.dir"),
-        (["hydra.run.dir=run", "cache_dir=file"], "cache_dir=FOLDER chooses another place"),
+        (["hydra.run.dir=run", "cache_dir=file"], "cache_dir=FOLDER"),
     ],
 )
 def test_a_folder_that_cannot_be_written_to_is_told(

@@ -18,7 +18,7 @@ from aimonk.models import freeze
 from aimonk.models.backbones import Backbone
 from aimonk.models.classifier import Classifier
 from aimonk.runtime.device import pick_device
-from aimonk.training import selection
+from aimonk.training import missing, selection
 from aimonk.training.loop import fit
 from aimonk.training.losses import MaskedLoss
 from aimonk.training.phase import open_phase, predict
@@ -322,6 +322,46 @@ def test_deleted_images_are_not_scored() -> None:
     there[:] = False  # all of them
     rows, logits = predict(task, open_phase(task, 0), task.val_rows)
     assert len(rows) == 0 and logits.shape == (0, A)
+
+
+def delete(task: Task, lost: set[int]) -> None:
+    """Let the images of these rows be missing."""
+    load = task.open_inputs(0).load
+
+    def load_existing(rows: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
+        inputs, exists = load(rows, views)
+        return inputs * 0, exists & torch.tensor([row not in lost for row in rows.tolist()])
+
+    task.open_inputs = lambda cut: Inputs(load_existing, False)
+
+
+def test_few_missing_images_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(missing, "MAX_MISSING", 0.1)
+    task, without = make_task(batch_size=N), make_task(batch_size=N)
+    delete(task, {3, 7})
+    delete(without, set())
+    without.train_rows = np.delete(np.arange(N), [3, 7])
+    state, expected = run(task), run(without)
+    # BatchNorm and the mean of the loss see 18 images, in another order
+    np.testing.assert_allclose(state.losses, expected.losses, rtol=1e-5)
+    assert state.known == expected.known == [task.mask[without.train_rows].sum()] * 2
+
+
+@pytest.mark.parametrize("lost", [{3}, set(range(N))])
+def test_many_missing_images_stop_training(lost: set[int]) -> None:
+    task = make_task(batch_size=5)
+    delete(task, lost)
+    with pytest.raises(FileNotFoundError, match=f"of {N} training images can no longer be read"):
+        run(task)
+
+
+def test_iteration_without_an_image_stops_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(missing, "MAX_MISSING", 0.5)
+    task = make_task(batch_size=1)
+    delete(task, {3})
+    task.mask[3] = True
+    with pytest.raises(FileNotFoundError, match=r"^1 of 20 training images"):
+        run(task)
 
 
 def with_scores(monkeypatch: pytest.MonkeyPatch, scores: list[float | None]) -> None:
