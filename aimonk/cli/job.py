@@ -12,6 +12,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from aimonk.runtime import distributed
+
 log = logging.getLogger(__name__)
 
 failed: list[str] = []  # numbers of the jobs of this process's sweep that failed
@@ -36,6 +38,11 @@ def run_job(cfg: DictConfig) -> None:
         log.debug("run failed", exc_info=True)
         log.error("%s", f"{error}".split("\n    full_key:")[0])
         if hydra_cfg.mode == RunMode.RUN:
+            sys.exit(1)
+        if distributed.world_size() > 1:
+            # the processes could not agree on which job comes next
+            if distributed.rank() == 0:
+                log.error("job %s failed; under torchrun this ends the sweep", hydra_cfg.job.id)
             sys.exit(1)
         if not hydra_cfg.launcher._target_.endswith("BasicLauncher"):
             raise RuntimeError(f"job {hydra_cfg.job.id}: {error}") from error

@@ -1,5 +1,6 @@
 """Several processes that train one model, started by torchrun; one process otherwise."""
 
+import atexit
 import os
 from typing import Any
 
@@ -24,19 +25,14 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
-def start(device: torch.device) -> None:
-    """Join the other processes: by NCCL between CUDA devices, else by gloo.
+def init_process_group() -> None:
+    """Join the other processes of torchrun, by gloo, and between CUDA devices by NCCL; once per process.
 
-    Without torchrun there are none.
+    The group serves all jobs of a sweep: torchrun's rendezvous does not admit a second one.
     """
     if world_size() > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-
-
-def stop() -> None:
-    """Leave the other processes."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        atexit.register(dist.destroy_process_group)
 
 
 def broadcast(value: Any) -> Any:

@@ -45,24 +45,22 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     with run_status(out_dir, owned=cfg.resume is None) as status:
         check_components(cfg)
         make_deterministic(cfg.deterministic)  # before pick_device starts CUDA
-        distributed.start(pick_device(cfg.device))
-        try:
-            started_in = distributed.broadcast(out_dir)  # other ranks have a temporary folder of their own
-            if cfg.resume is not None:
-                if is_finished(started_in):
-                    log.info("already finished: %s", started_in)
-                    return
-                refuse_changes(compare_configs(started_in / CONFIG_FILE, cfg), cfg.resume_force)
-                status.owned = True
-            else:
-                clear_run_folder(out_dir)
-            with advising(out_dir, cache_folder(cfg)), Interrupt() as interrupt:
-                write_text(out_dir / CONFIG_FILE, OmegaConf.to_yaml(cfg, resolve=True))
-                status.write("running")
-                train(open_run(cfg, out_dir, started_in, interrupt))
-                status.write("finished" if interrupt.signal is None else "interrupted")
-        finally:
-            distributed.stop()
+        pick_device(cfg.device)  # an invalid one is an error before the processes wait for each other
+        distributed.init_process_group()
+        started_in = distributed.broadcast(out_dir)  # other ranks have a temporary folder of their own
+        if cfg.resume is not None:
+            if is_finished(started_in):
+                log.info("already finished: %s", started_in)
+                return
+            refuse_changes(compare_configs(started_in / CONFIG_FILE, cfg), cfg.resume_force)
+            status.owned = True
+        else:
+            clear_run_folder(out_dir)
+        with advising(out_dir, cache_folder(cfg)), Interrupt() as interrupt:
+            write_text(out_dir / CONFIG_FILE, OmegaConf.to_yaml(cfg, resolve=True))
+            status.write("running")
+            train(open_run(cfg, out_dir, started_in, interrupt))
+            status.write("finished" if interrupt.signal is None else "interrupted")
     if interrupt.signal is None:
         for leftover in out_dir.rglob(STATE_FILE):
             leftover.unlink()
