@@ -1,6 +1,6 @@
 """From config nodes to objects: the only file that calls hydra.utils.instantiate."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -8,16 +8,43 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
-ALLOWED = ("aimonk.", "torch.optim.", "torchvision.", "timm.")
+# what a config may build: the config of a resumed run comes from a folder, perhaps of somebody else
+CONSTRUCTORS = {
+    "augmentation": ("aimonk.data.augmentation", ["crop_color", "flip", "none", "trivial"]),
+    "backbone": ("aimonk.models.backbones", ["create_backbone"]),
+    "data.draw": ("aimonk.data.demo.dataset", ["draw_demo"]),
+    "freeze": ("aimonk.models.freeze", ["backbone", "gradual", "lp_ft", "none", "stages"]),
+    "loss": (
+        "aimonk.training.losses",
+        ["AsymmetricLoss", "FocalLoss", "MaskedLoss", "PosWeightLoss.of_labels"],
+    ),
+    "optimizer": ("aimonk.training.optimizers", ["adam", "adamw", "sgd"]),
+    "sampler": ("aimonk.data.sampling", ["shuffle", "weighted"]),
+    "scheduler": ("aimonk.training.schedulers", ["constant", "cosine", "onecycle", "plateau"]),
+}
 
 
-def build(node: DictConfig) -> Any:
-    """Build the object that `_target_` names; a node with `_partial_: true` gives a function.
+def build(cfg: DictConfig, key: str) -> Any:
+    """Build the object that `_target_` of a group names; a node with `_partial_: true` gives a function.
+
+    Args:
+        key: The group, one of CONSTRUCTORS.
 
     Raises:
-        ValueError: A target (nested ones included) is not allowed, or a value has the wrong type.
+        ValueError: The target is not a constructor of the group, or a value has the wrong type.
     """
-    _check_node(OmegaConf.to_container(node, resolve=True), node._get_full_key(None))
+    node = OmegaConf.select(cfg, key)
+    values = OmegaConf.to_container(node, resolve=True)
+    module, names = CONSTRUCTORS[key]
+    target = values.get("_target_")
+    if target not in [f"{module}.{name}" for name in names]:
+        raise ValueError(f"{key}._target_ is {target!r}; expected {module}. and one of {', '.join(names)}")
+    for where, value in _nested_targets(values, key):
+        raise ValueError(f"{where} is {value!r}; expected no _target_ below {key}")
+    constructor = get_object(target)
+    check_types(
+        get_type_hints(constructor.__init__ if isinstance(constructor, type) else constructor), values, key
+    )
     try:
         return instantiate(node, _convert_="all")
     except InstantiationException as error:
@@ -25,6 +52,15 @@ def build(node: DictConfig) -> Any:
         if isinstance(error.__cause__, ValueError | FileNotFoundError):
             raise error.__cause__ from None
         raise ValueError(str(error).replace("\n", " ")) from error
+
+
+def _nested_targets(node: Any, where: str) -> Iterator[tuple[str, Any]]:
+    """Names and values of all `_target_` keys inside the values of a node."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        if isinstance(value, dict) and "_target_" in value:
+            yield f"{where}.{key}._target_", value["_target_"]
+        yield from _nested_targets(value, f"{where}.{key}")
 
 
 def check_types(hints: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
@@ -40,33 +76,6 @@ def check_types(hints: dict[str, Any], values: Mapping[str, Any], where: str) ->
         if not _fits(values[key], hints[key]):
             name = f"{where}.{key}" if where else key
             raise ValueError(f"{name} is {values[key]!r}; expected {' or '.join(_spell(hints[key]))}")
-
-
-def _check_node(node: Any, where: str) -> None:
-    if not isinstance(node, dict | list):
-        return
-    for child in node.values() if isinstance(node, dict) else node:
-        _check_node(child, where)
-    if isinstance(node, dict) and "_target_" in node:
-        target = _locate(node["_target_"])
-        if target.__module__.startswith("aimonk."):
-            check_types(get_type_hints(target.__init__ if isinstance(target, type) else target), node, where)
-
-
-def _locate(target: Any) -> Any:
-    """The object that a target names, if it is in an allowed module and defined in one."""
-    refusal = f"_target_ is {target!r}; expected a name that starts with {', '.join(ALLOWED)}"
-    if not isinstance(target, str) or not target.startswith(ALLOWED):
-        raise ValueError(refusal)
-    try:
-        found = get_object(target)
-    except (ImportError, AttributeError, ValueError) as error:
-        reason = f"{error}".strip().splitlines()[-1]
-        raise ValueError(f"_target_ is {target!r}, which does not exist ({reason})") from error
-    # torchvision.os.system starts with an allowed name too
-    if not f"{getattr(found, '__module__', None)}".startswith(ALLOWED):
-        raise ValueError(f"{refusal} and is defined there")
-    return found
 
 
 def _fits(value: Any, hint: Any) -> bool:

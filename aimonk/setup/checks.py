@@ -21,7 +21,7 @@ def check_components(cfg: DictConfig) -> None:
         ValueError: A component or a setting is invalid.
     """
     for group in COMPONENTS:
-        build(cfg[group])
+        build(cfg, group)
     check_name(cfg.backbone.library, cfg.backbone.name)
     read_settings(cfg)
     parse_rule(cfg.threshold)

@@ -32,7 +32,7 @@ def label_paths(cfg: DictConfig) -> tuple[Path, Path]:
     data = cfg.data
     if data.draw is None:
         return Path(data.images), Path(data.labels)
-    folder = build(data.draw)(cache_folder(cfg) / f"demo_{data.draw.images}_{data.draw.seed}")
+    folder = build(cfg, "data.draw")(cache_folder(cfg) / f"demo_{data.draw.images}_{data.draw.seed}")
     return folder / "images", folder / "labels.txt"
 
 

@@ -29,7 +29,7 @@ def build_classifier(cfg: DictConfig, attributes: int) -> Classifier:
     Raises:
         ValueError: The backbone requires another image size.
     """
-    backbone, size = build(cfg.backbone), cfg.data.image_size
+    backbone, size = build(cfg, "backbone"), cfg.data.image_size
     if backbone.image_size not in (None, size):
         raise ValueError(
             f"data.image_size is {size}; expected {backbone.image_size}, the only size of {backbone.name}"
@@ -40,7 +40,7 @@ def build_classifier(cfg: DictConfig, attributes: int) -> Classifier:
 def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_rows: np.ndarray) -> Task:
     """Everything that training needs, for these rows of the data set."""
     device, table, settings = pick_device(cfg.device), images.table, read_settings(cfg)
-    policy, sampler, augmentation = build(cfg.freeze), build(cfg.sampler), build(cfg.augmentation)
+    policy, sampler, augmentation = build(cfg, "freeze"), build(cfg, "sampler"), build(cfg, "augmentation")
     if cfg.features.views is not None and augmentation.views is None:
         augmentation = FixedViews(augmentation, cfg.features.views)
     torch.manual_seed(cfg.seed)  # the new head depends on the seed alone
@@ -49,14 +49,14 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
         classifier = convert_sync_batchnorm(classifier)  # timm's also converts norms with an activation
     classifier = classifier.to(device, memory_format=torch.channels_last)
     cuts = policy.cuts(settings.epochs, len(classifier.stages))
-    optimizer = build(cfg.optimizer)(classifier, min(cuts))
+    optimizer = build(cfg, "optimizer")(classifier, min(cuts))
     steps = -(-len(train_rows) // (settings.batch_size * distributed.world_size() * settings.accumulate))
     return Task(
         classifier=classifier,
         policy=policy,
         criterion=build_loss(cfg, table, train_rows).to(device),
         optimizer=optimizer,
-        scheduler=build(cfg.scheduler)(optimizer, steps * settings.epochs),
+        scheduler=build(cfg, "scheduler")(optimizer, steps * settings.epochs),
         open_inputs=open_inputs(cfg, images, augmentation, classifier, cuts, device),
         labels=table.labels,
         mask=table.mask,
@@ -75,7 +75,7 @@ def build_loss(cfg: DictConfig, table: LabelTable, train_rows: np.ndarray) -> Ma
     training = table.take(train_rows)
     for warning in set(value_warnings(training)) - set(value_warnings(table)):
         log.warning("of the training images, %s", warning)
-    loss = build(cfg.loss)
+    loss = build(cfg, "loss")
     if isinstance(loss, partial):  # it depends on the training labels
         loss = loss(torch.from_numpy(training.labels), torch.from_numpy(training.mask))
     return loss

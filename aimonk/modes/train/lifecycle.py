@@ -43,7 +43,8 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     """
     # the status of a resumed run is left alone until its config is accepted
     with run_status(out_dir, owned=cfg.resume is None) as status:
-        check_components(cfg)
+        if cfg.resume is None:
+            check_components(cfg)
         make_deterministic(cfg.deterministic)  # before pick_device starts CUDA
         pick_device(cfg.device)  # an invalid one is an error before the processes wait for each other
         distributed.init_process_group()
@@ -52,8 +53,10 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
             if is_finished(started_in):
                 log.info("already finished: %s", started_in)
                 return
+            # the settings come from the folder, so nothing is built before they are compared
             refuse_changes(compare_configs(started_in / CONFIG_FILE, cfg), cfg.resume_force)
             status.owned = True
+            check_components(cfg)
         else:
             clear_run_folder(out_dir)
         with advising(out_dir, cache_folder(cfg)), Interrupt() as interrupt:
