@@ -3,6 +3,7 @@
 import glob
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,11 +13,13 @@ import torch
 from omegaconf import DictConfig
 
 from aimonk.data.images.folder import decode, list_images
+from aimonk.files.atomic import write_text
 from aimonk.files.run_folder import newest_run
+from aimonk.files.text import printable
 from aimonk.inference.predictor import Predictor
 from aimonk.models.checkpoint import ModelInfo, load_model
 from aimonk.models.classifier import Classifier
-from aimonk.report.predictions import Answer, show
+from aimonk.report.predictions import Prediction, print_table, to_csv, to_json, to_text
 from aimonk.runtime.device import pick_device
 from aimonk.runtime.progress import show_progress
 
@@ -45,11 +48,12 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     log.info("checkpoint: %s (epoch %d, %s)", source, info.epoch, info.chosen_by)
 
     probs, unreadable = predict_files(classifier, info, paths, cfg.batch_size, pick_device(cfg.device))
-    answers = []
+    predictions = []
     for path, row in probs:
         present = [a for a, p, t in zip(info.attributes, row, thresholds, strict=True) if p >= t]
-        answers.append(Answer(str(path), present, dict(zip(info.attributes, row.tolist(), strict=True))))
-    show(answers, info.attributes, str(source), cfg.format, cfg.output)
+        by_name = dict(zip(info.attributes, row.tolist(), strict=True))
+        predictions.append(Prediction(str(path), present, by_name))
+    write_predictions(predictions, info.attributes, str(source), cfg.format, cfg.output)
     if unreadable:
         raise ValueError(f"{unreadable} of {len(paths)} images could not be read")
 
@@ -143,3 +147,35 @@ def decode_batches(
             following = [pool.submit(one, path) for path in block]
             yield [job.result() for job in ahead]
             ahead = following
+
+
+def write_predictions(
+    predictions: list[Prediction], attributes: list[str], checkpoint: str, style: str, output: str | None
+) -> None:
+    """Write the predictions to a file, or to the terminal where `output` is None.
+
+    `auto` takes the format from the output's suffix; on a terminal it prints a table.
+    """
+    suffix = "" if output is None else Path(output).suffix.lower()
+    if style == "auto" and suffix == ".png":
+        # loading matplotlib takes as long as predicting for many images
+        from aimonk.report.plots.prediction import plot_predictions
+
+        if predictions:
+            plot_predictions(Path(output), predictions)
+        return
+    if style == "auto" and output is None and sys.stdout.isatty():
+        return print_table(predictions, attributes)
+    if style == "auto":
+        style = suffix.removeprefix(".")
+    if style == "csv":
+        content = to_csv(predictions, attributes)
+    elif style == "json":
+        content = to_json(predictions, checkpoint)
+    else:
+        content = to_text(predictions)
+    if output is None:
+        sys.stdout.write("\n".join(map(printable, content.split("\n"))) if sys.stdout.isatty() else content)
+    else:
+        write_text(Path(output), content)
+        log.info("%d images in %s", len(predictions), output)

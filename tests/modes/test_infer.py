@@ -3,6 +3,8 @@ import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +16,9 @@ from PIL import Image
 
 from aimonk.files.text import unguard
 from aimonk.modes import infer
+from aimonk.report.predictions import Prediction
+
+ROOT = Path(__file__).resolve().parents[2]
 
 ATTRIBUTES = ["sleeves", "buttons", "stripes", "hat"]
 # each character means something to Hydra, to OmegaConf, or to a shell
@@ -157,7 +162,32 @@ def test_other_mistakes(arguments: list[str], told: str, compose_config, place: 
     assert "\n" not in f"{caught.value}"
 
 
-def test_nothing_else_is_left_behind(ask: Ask, trained: SimpleNamespace, place: Path) -> None:
+@pytest.mark.parametrize("style", ["text", "csv", "json"])
+def test_terminal_output_has_no_control_characters(style: str, capsys, monkeypatch) -> None:
+    prediction = Prediction("b\nc.jpg", ["h\x1b[2Jat"], {"h\x1b[2Jat": 0.9})
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    infer.write_predictions([prediction], ["h\x1b[2Jat"], "model", style, None)
+    assert capsys.readouterr().out.replace("\n", "").isprintable()
+
+
+def test_picture_is_written_for_some_images_only(place: Path, tmp_path: Path) -> None:
+    infer.write_predictions([], ATTRIBUTES, "model", "auto", str(tmp_path / "none.png"))
+    image = min((place / "plain").glob("*.jpg"))
+    predictions = [Prediction(str(image), ["hat"], {"hat": 0.9, "stripes": 0.1})] * 2
+    infer.write_predictions(predictions, ["hat", "stripes"], "model", "auto", str(tmp_path / "two.PNG"))
+    assert [path.name for path in tmp_path.iterdir()] == ["two.PNG"]
+    with Image.open(tmp_path / "two.PNG") as picture:
+        assert picture.format == "PNG"
+
+
+def test_inference_loads_neither_matplotlib_nor_jinja2(environment) -> None:
+    code = "import sys; import aimonk.modes.infer; print({'matplotlib', 'jinja2'} & set(sys.modules))"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"
+
+
+def test_no_other_files_are_written(ask: Ask, trained: SimpleNamespace, place: Path) -> None:
     for name in ("newest", "folder", "pattern", "odd", *MISTAKES):
         ask(name)
     left = {path.name for path in place.iterdir()} - {"model.pth"}

@@ -10,7 +10,7 @@ from PIL import Image
 
 from aimonk.evaluation.metrics import score
 from aimonk.report.html.gallery import SIDE, draw_mistakes, fetch_thumbnails, worst_mistakes
-from aimonk.report.plots.loss import save
+from aimonk.report.plots.figure import save
 from aimonk.report.plots.panels import (
     MOST_POINTS,
     PANELS,

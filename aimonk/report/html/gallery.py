@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import IdentityTransform
 from PIL import Image
@@ -101,7 +100,6 @@ def draw_mistakes(
     width, height = 2 * SHOWN * STEP + 5 * GAP, TOP + ROW * len(mistakes)
     canvas = np.full((height, width, 3), 255, dtype=np.uint8)
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
-    FigureCanvasAgg(figure)
 
     def write(x: int, y: int, content: str, **style) -> None:
         # in pixels from the top left corner, as the thumbnails are placed

@@ -20,7 +20,7 @@ from aimonk.report.html.scoreboard import (
     optimistic_table,
     score_table,
 )
-from aimonk.report.plots.loss import save
+from aimonk.report.plots.figure import save
 from aimonk.report.plots.panels import DPI, hardest, plot_decisions, plot_precision_recall, plot_reliability
 
 REPORT_FILE, LOSS_FILE = "report.html", "loss_curve.png"

@@ -1,14 +1,11 @@
 """Pictures that a run leaves in its folder."""
 
-import io
-import warnings
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from aimonk.files.atomic import replacing
+from aimonk.report.plots.figure import save
 
 TITLE, X_LABEL, Y_LABEL = "Aimonk_multilabel_problem", "iteration_number", "training_loss"
 
@@ -23,7 +20,6 @@ def plot_loss(path: Path, losses: list[float], epochs: list[dict], chosen: int |
     """
     # a figure of its own rather than pyplot's global one, which jobs of a sweep would share
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     iterations = np.arange(1, len(losses) + 1)
     axes.plot(iterations, losses, color="tab:blue", linewidth=0.6, alpha=0.4, label="each iteration")
@@ -49,15 +45,3 @@ def smooth(values: np.ndarray) -> np.ndarray:
     i = np.arange(len(values))
     reach = np.minimum(half, np.minimum(i, len(values) - 1 - i))
     return (sums[i + reach + 1] - sums[i - reach]) / (2 * reach + 1)
-
-
-def save(figure: Figure, path: Path) -> bytes:
-    """Write a figure as PNG; what was written is the answer too."""
-    content = io.BytesIO()
-    with warnings.catch_warnings():
-        # a letter that no installed font has becomes a box
-        warnings.filterwarnings("ignore", message="Glyph")
-        figure.savefig(content, format="png")
-    with replacing(path) as file:
-        file.write(content.getvalue())
-    return content.getvalue()

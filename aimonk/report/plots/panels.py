@@ -4,7 +4,6 @@ from functools import cache
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.patches import Rectangle
@@ -47,7 +46,6 @@ def panels(names: list[str], title: str) -> tuple[Figure, list[Axes]]:
     side = min(WIDEST, WIDTH / columns)
     width, height = max(side * columns, WIDEST), (side + 0.12) * rows + 0.75
     figure = Figure(figsize=(width, height), dpi=DPI)
-    FigureCanvasAgg(figure)
     # fixed margins: working them out takes seconds with two dozen panels
     figure.subplots_adjust(
         left=0.6 / width,
