@@ -8,9 +8,11 @@ import numpy as np
 from aimonk.data.dataset import ImageSet
 from aimonk.evaluation.evaluate import Evaluation, verdict
 from aimonk.files.atomic import write_json, write_text
+from aimonk.files.run_folder import REPORT_FILE
 from aimonk.modes.train.one_model import Parts
 from aimonk.report.csv_tables import format_predictions
-from aimonk.report.html.run import REPORT_FILE, Notes, data_notes, write_report
+from aimonk.report.data_notes import Notes, data_notes
+from aimonk.report.html.run import RunReport, write_report
 from aimonk.report.tables import format_scores
 
 log = logging.getLogger(__name__)
@@ -37,8 +39,17 @@ def write_results(
     conclude({name: evaluation.scores for name, evaluation in evaluations.items()})
     config = (out_dir / "config.yaml").read_text(encoding="utf-8")
     notes = data_notes(images, groups, parts) + run_notes(report)
-    shown = (evaluations, images.table, held_out, images.pixels)
-    write_report(out_dir / REPORT_FILE, out_dir.name, report, *shown, config, notes)
+    content = RunReport(
+        title=out_dir.name,
+        metrics=report,
+        evaluations=evaluations,
+        table=images.table,
+        parts=held_out,
+        pixels=images.pixels,
+        config=config,
+        notes=notes,
+    )
+    write_report(out_dir / REPORT_FILE, content)
 
 
 def run_notes(report: dict) -> Notes:
