@@ -4,7 +4,7 @@ import numpy as np
 
 from aimonk.data.dataset import ImageSet
 from aimonk.data.duplicates import duplicate_groups
-from aimonk.files.text import listed
+from aimonk.files.text import listed, plural
 
 FILE_PROBLEMS = {
     "missing": "rows without an image",
@@ -29,7 +29,7 @@ def data_notes(images: ImageSet, groups: np.ndarray | None, parts: dict[str, np.
     if groups is None:
         return [*notes, ("duplicates", "not searched for")]
     same = [" = ".join(group) for group in duplicate_groups(groups, images.table.names)]
-    found = f"{len(same):,} groups, each on one side of the split: {listed(same)}" if same else "none"
+    found = f"{plural(len(same), 'group')}, each on one side of the split: {listed(same)}" if same else "none"
     return [*notes, ("duplicates", found)]
 
 

@@ -21,13 +21,13 @@ from aimonk.report.predictions import Prediction
 ROOT = Path(__file__).resolve().parents[2]
 
 ATTRIBUTES = ["sleeves", "buttons", "stripes", "hat"]
-# each character means something to Hydra, to OmegaConf, or to a shell
+# each character is special to Hydra, OmegaConf, or a shell
 ODD = "-a b,c [1] {2} (3) 'q' \"d\" ${x} #~&!;=é\\"
 
 
 @pytest.fixture(scope="module")
 def held_out(trained: SimpleNamespace) -> dict[str, dict[str, float]]:
-    """Of three images that the run held out, the probabilities it wrote down itself."""
+    """Probabilities that the run wrote for three of its held-out images."""
     with open(trained.folder / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))[:3]
     return {row["image"]: {name: float(row[name]) for name in ATTRIBUTES} for row in rows}
@@ -35,7 +35,7 @@ def held_out(trained: SimpleNamespace) -> dict[str, dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def place(trained, held_out, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `plain/` and ODD (images; in ODD one more that is broken), and a model in a file."""
+    """A folder with images in `plain/` and in ODD, which has a broken one too, and a model file."""
     place = tmp_path_factory.mktemp("place")
     for name in ("plain", ODD):
         (place / name).mkdir()
@@ -58,7 +58,7 @@ MISTAKES = {
 
 @pytest.fixture(scope="module")
 def ask(command, trained: SimpleNamespace, held_out, place: Path) -> Iterator[Ask]:
-    """The result of a command by its name; all of them run, two at a time."""
+    """The result of a command by its name; all commands run, two at a time."""
     run = f"checkpoint={trained.folder}"
     commands = {
         "newest": (trained.cwd, f"image={place / 'plain' / min(held_out)}"),
@@ -79,7 +79,7 @@ def close(probs: dict[str, float], expected: dict[str, float]) -> bool:
     return probs == pytest.approx(expected, abs=2e-3)
 
 
-def test_newest_run_answers_and_is_named(ask: Ask, trained, held_out) -> None:
+def test_newest_run_is_used_and_logged(ask: Ask, trained, held_out) -> None:
     result = ask("newest")
     assert result.returncode == 0, result.stderr
     (line,) = result.stdout.splitlines()
@@ -92,7 +92,7 @@ def test_newest_run_answers_and_is_named(ask: Ask, trained, held_out) -> None:
     assert str(trained.folder.relative_to(trained.cwd)) in result.stderr
 
 
-def test_folder_with_an_unreadable_image_is_done_all_the_same(ask: Ask, trained, held_out) -> None:
+def test_unreadable_image_does_not_stop_the_others(ask: Ask, trained, held_out) -> None:
     result = ask("folder")
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
@@ -107,7 +107,7 @@ def test_folder_with_an_unreadable_image_is_done_all_the_same(ask: Ask, trained,
         assert entry["present"] == [name for name in ATTRIBUTES if entry["probabilities"][name] >= 0.5]
 
 
-def test_pattern_into_a_file(ask: Ask, place: Path, held_out) -> None:
+def test_pattern_with_an_output_file(ask: Ask, place: Path, held_out) -> None:
     result = ask("pattern")
     assert (result.returncode, result.stdout) == (0, "")
     rows = list(csv.DictReader(io.StringIO((place / f"{ODD} answers.csv").read_text())))
@@ -116,20 +116,20 @@ def test_pattern_into_a_file(ask: Ask, place: Path, held_out) -> None:
         assert close({name: float(row[name]) for name in ATTRIBUTES}, held_out[Path(row["image"]).name])
 
 
-def test_paths_of_any_name(ask: Ask, held_out) -> None:
+def test_paths_with_special_characters(ask: Ask, held_out) -> None:
     result = ask("odd")
     assert result.returncode == 0, result.stderr
     (row,) = csv.DictReader(io.StringIO(result.stdout))
     assert unguard(row["image"]) == f"{ODD}.png"
     assert row["present"] == ";".join(ATTRIBUTES), "threshold=0"
-    # a PNG of the decoded JPEG is resized a little otherwise
+    # resizing the PNG of a decoded JPEG gives slightly different pixels
     assert {name: float(row[name]) for name in ATTRIBUTES} == pytest.approx(
         next(iter(held_out.values())), abs=0.1
     )
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_are_told_in_one_line(name: str, ask: Ask) -> None:
+def test_mistakes_are_reported_in_one_line(name: str, ask: Ask) -> None:
     result = ask(name)
     assert (result.returncode, result.stdout) == (1, "")
     (line,) = result.stderr.splitlines()
@@ -137,7 +137,7 @@ def test_mistakes_are_told_in_one_line(name: str, ask: Ask) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["image=gone.jpg"], "^no image at .*/gone.jpg$"),
         (["image=plain/*.png"], r"^no image at .*/plain/\*\.png$"),
@@ -145,19 +145,21 @@ def test_mistakes_are_told_in_one_line(name: str, ask: Ask) -> None:
         (["image=plain", "checkpoint=plain/notes.txt"], "^plain/notes.txt is not a checkpoint"),
         (
             ["image=plain", "data.image_size=32"],
-            "^data.image_size=32: .* from the checkpoint$",
+            "^data.image_size=32: .* come from the checkpoint$",
         ),
-        (["image=plain", "loss=focal"], "^loss=focal: with mode=infer .* from the checkpoint$"),
+        (["image=plain", "loss=focal"], "^loss=focal: with mode=infer, .* come from the checkpoint$"),
         (["image=plain", "format=xml"], "^format is 'xml'; expected auto, text, csv, json$"),
         (["image=plain", "threshold=2", "checkpoint=model.pth"], "^threshold is 2; expected a probability"),
         (["image=plain", "batch_size=0"], "^batch_size is 0; expected 1 or more$"),
     ],
 )
-def test_other_mistakes(arguments: list[str], told: str, compose_config, place: Path, monkeypatch) -> None:
+def test_invalid_arguments_are_rejected(
+    arguments: list[str], message: str, compose_config, place: Path, monkeypatch
+) -> None:
     monkeypatch.chdir(place)
     if not Path("model.pth").exists():
         shutil.copy(f"{ODD}.pth", "model.pth")
-    with pytest.raises((ValueError, FileNotFoundError), match=told) as caught:
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
         infer.run(compose_config("mode=infer", *arguments), Path(), arguments)
     assert "\n" not in f"{caught.value}"
 

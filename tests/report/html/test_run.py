@@ -1,9 +1,6 @@
 """The report of a run: its order, its content, and that it is self-contained."""
 
-import base64
-import io
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -13,35 +10,6 @@ from PIL import Image
 from aimonk.data.labels import LabelTable
 from aimonk.evaluation.evaluate import Evaluation, choose_operating_point, evaluate_chosen, verdict
 from aimonk.report.html.run import NO_VERDICT, TITLES, RunReport, write_report
-
-HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(2)>'
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, and the text in reading order."""
-
-    def __init__(self, content: str):
-        super().__init__()
-        self.tags: list[tuple[str, dict]] = []
-        self.read: list[str] = []
-        self.within: list[str] = []
-        self.feed(content)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self.within.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        while self.within.pop() != tag:
-            pass
-
-    def handle_data(self, data: str) -> None:
-        if data.strip() and not {"title", "style"} & set(self.within):
-            self.read.append(data.strip())
 
 
 def simulate(count: int, names: list[str], signal: float = 2.0) -> tuple[LabelTable, np.ndarray]:
@@ -77,31 +45,12 @@ def render(
     return re.sub(r">\s+<", "><", path.read_text(encoding="utf-8"))
 
 
-def check_self_contained(content: str) -> None:
-    assert not re.search(r"https?:", content)
-    page = Page(content)
-    tags = {tag for tag, _ in page.tags}
-    assert not tags & {"script", "link", "iframe", "object", "embed", "form", "base", "a"}
-    for tag, attributes in page.tags:
-        assert not any(name.startswith("on") for name in attributes), (tag, attributes)
-        assert "href" not in attributes and "srcset" not in attributes
-        if "src" in attributes:
-            kind, data = re.fullmatch(r"data:image/(png|jpeg);base64,(.+)", attributes["src"]).groups()
-            with Image.open(io.BytesIO(base64.b64decode(data))) as image:
-                assert image.format == kind.upper()
-                image.load()
-    policies = [a["content"] for t, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
-    assert len(policies) == 1 and policies[0].startswith("default-src 'none';")
-    assert "script-src" not in policies[0], "script-src falls back to none"
-
-
-def test_verdict_is_first_and_table_has_all_attributes(tmp_path: Path) -> None:
+def test_verdict_is_first_and_table_has_all_attributes(tmp_path: Path, parse_page) -> None:
     names = [f"attribute {i}" for i in range(30)]
     table, logits = simulate(60, names)
     evaluation = evaluate_with(table, logits)
     content = render(tmp_path, {"val": evaluation}, table)
-    check_self_contained(content)
-    page = Page(content)
+    page = parse_page(content)
     assert page.read[0].lower() == f"{verdict(evaluation.scores)}.".lower()
     assert [a for t, a in page.tags if t == "header"] and page.tags[-1][0] == "footer"
     board = content.split("<tbody>")[1].split("</tbody>")[0]
@@ -113,27 +62,25 @@ def test_verdict_is_first_and_table_has_all_attributes(tmp_path: Path) -> None:
         assert len(re.findall("<svg", row)) == 3
 
 
-def test_hostile_names_are_escaped_everywhere(tmp_path: Path) -> None:
-    names = [HOSTILE, "\u202egnp.exe", "$x^{$", "a\x1b[2Jb\0", "\udcff"]
+def test_hostile_names_are_escaped_everywhere(tmp_path: Path, parse_page, hostile) -> None:
+    names = [hostile, "\u202egnp.exe", "$x^{$", "a\x1b[2Jb\0", "\udcff"]
     table, logits = simulate(60, names)
-    table = LabelTable([f"{HOSTILE}{i}" for i in range(60)], names, table.labels, table.mask)
+    table = LabelTable([f"{hostile}{i}" for i in range(60)], names, table.labels, table.mask)
     pixels = np.random.default_rng(0).integers(0, 255, (60, 16, 16, 3), dtype=np.uint8)
     content = render(
         tmp_path,
         {"val": evaluate_with(table, logits, "precision=0.999")},
         table,
         pixels,
-        {"epoch": 1, "chosen_by": HOSTILE},
-        f"key: '{HOSTILE}'\n\u202e",
-        ((HOSTILE, HOSTILE),),
+        {"epoch": 1, "chosen_by": hostile},
+        f"key: '{hostile}'\n\u202e",
+        ((hostile, hostile),),
     )
-    check_self_contained(content)
-    assert "<img src=x" not in content and "<script" not in content
+    parse_page(content)
     assert content.count("&lt;script&gt;alert(1)&lt;/script&gt;&#34;&gt;") > 5
-    assert not set(content) & {"\u202e", "\x1b", "\0", "\udcff"}
 
 
-def test_pictures_are_written_next_to_the_page(tmp_path: Path) -> None:
+def test_pictures_are_written_next_to_the_page(tmp_path: Path, parse_page) -> None:
     table, logits = simulate(60, ["hat", "shoes"])
     pixels = np.zeros((60, 16, 16, 3), dtype=np.uint8)
     Image.new("RGB", (40, 30)).save(tmp_path / "loss_curve.png")
@@ -160,7 +107,7 @@ def test_pictures_are_written_next_to_the_page(tmp_path: Path) -> None:
         "Settings",
     ]
     expected = verdict(evaluations["test"].scores)
-    assert Page(content).read[0].lower() == f"{expected}.".lower(), "the verdict is that of the test images"
+    assert parse_page(content).read[0].lower() == f"{expected}.".lower()
 
 
 def test_mistakes_are_shown_with_image_names(tmp_path: Path) -> None:
@@ -175,26 +122,27 @@ def test_mistakes_are_shown_with_image_names(tmp_path: Path) -> None:
     assert sheet.count("data:image/jpeg") == len(re.findall("<figcaption>", sheet))
 
 
-def test_page_without_held_out_images(tmp_path: Path) -> None:
+def test_page_without_held_out_images(tmp_path: Path, parse_page) -> None:
     table, _ = simulate(20, ["hat"])
     content = render(
         tmp_path, {}, table, np.zeros((20, 8, 8, 3), np.uint8), {"epoch": 3, "chosen_by": "the last"}
     )
-    check_self_contained(content)
-    assert Page(content).read[0] == f"{NO_VERDICT}."
+    assert parse_page(content).read[0] == f"{NO_VERDICT}."
     assert "Weights of epoch 3: the last." in content and "mode=audit" in content
     assert not list(tmp_path.glob("*.png"))
 
 
 @pytest.mark.parametrize("value", [0, 1, None])
 @pytest.mark.parametrize("images", [1, 20])
-def test_attribute_with_one_class_or_no_labels(value: int | None, images: int, tmp_path: Path) -> None:
+def test_attribute_with_one_class_or_no_labels(
+    value: int | None, images: int, tmp_path: Path, parse_page
+) -> None:
     table, logits = simulate(images, ["hat"])
     labels = np.full((images, 1), value or 0, dtype=np.float32)
     table = LabelTable(table.names, ["hat"], labels, np.full((images, 1), value is not None))
     evaluation = evaluate_with(table, logits, "f1")
     content = render(tmp_path, {"evaluated": evaluation}, table)
-    check_self_contained(content)
+    parse_page(content)
     assert ("no known labels" if value is None else "one class only") in content
     board = content.split("<tbody>")[1].split("</tbody>")[0]
     assert board.count('<td class="score">-</td>') >= 4, "AP and AUROC of the attribute and of the mean"
