@@ -153,27 +153,27 @@ def decode_batches(
 
 
 def write_predictions(
-    predictions: list[Prediction], attributes: list[str], checkpoint: str, style: str, output: str | None
+    predictions: list[Prediction], attributes: list[str], checkpoint: str, format: str, output: str | None
 ) -> None:
     """Write the predictions to a file, or to the terminal where `output` is None.
 
     `auto` takes the format from the output's suffix; on a terminal it prints a table.
     """
     suffix = "" if output is None else Path(output).suffix.lower()
-    if style == "auto" and suffix == ".png":
+    if format == "auto" and suffix == ".png":
         # loading matplotlib takes as long as predicting for many images
         from aimonk.report.plots.prediction import plot_predictions
 
         if predictions:
             plot_predictions(Path(output), predictions)
         return
-    if style == "auto" and output is None and sys.stdout.isatty():
+    if format == "auto" and output is None and sys.stdout.isatty():
         return print_table(predictions, attributes)
-    if style == "auto":
-        style = suffix.removeprefix(".")
-    if style == "csv":
+    if format == "auto":
+        format = suffix.removeprefix(".")
+    if format == "csv":
         content = to_csv(predictions, attributes)
-    elif style == "json":
+    elif format == "json":
         content = to_json(predictions, checkpoint)
     else:
         content = to_text(predictions)

@@ -164,11 +164,11 @@ def test_invalid_arguments_are_rejected(
     assert "\n" not in f"{caught.value}"
 
 
-@pytest.mark.parametrize("style", ["text", "csv", "json"])
-def test_terminal_output_has_no_control_characters(style: str, capsys, monkeypatch) -> None:
+@pytest.mark.parametrize("format", ["text", "csv", "json"])
+def test_terminal_output_has_no_control_characters(format: str, capsys, monkeypatch) -> None:
     prediction = Prediction("b\nc.jpg", ["h\x1b[2Jat"], {"h\x1b[2Jat": 0.9})
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    infer.write_predictions([prediction], ["h\x1b[2Jat"], "model", style, None)
+    infer.write_predictions([prediction], ["h\x1b[2Jat"], "model", format, None)
     assert capsys.readouterr().out.replace("\n", "").isprintable()
 
 

@@ -25,10 +25,9 @@ def plot_precision_recall(
         scores: As `metrics.score`, of the same predictions.
         shown: Indices of the attributes to draw.
     """
-    names = list(scores["attributes"])
-    figure, grid = make_panels([names[a] for a in shown], title)
-    for axes, a in zip(grid, shown, strict=True):
-        entry, known = scores["attributes"][names[a]], mask[:, a]
+    figure, panels = make_panels(scores, shown, title)
+    for axes, a, entry in panels:
+        known = mask[:, a]
         set_unit_square(axes, "recall", "precision")
         if entry["ap"] is None:
             add_reason(axes, undefined_reason(entry))
@@ -43,7 +42,7 @@ def plot_precision_recall(
                 *point, "o", color=ORANGE, markersize=6, markeredgecolor="white", label="at the threshold"
             )
         add_score(axes, f"AP {short(entry['ap'])} | {short(entry['prevalence'])}")
-    add_legend(figure, grid)
+    add_legend(figure)
     return figure
 
 
@@ -71,10 +70,9 @@ def plot_reliability(
 
     Arguments as in `plot_precision_recall`. Whiskers are 95 % Wilson limits, columns the number of entries.
     """
-    names = list(scores["attributes"])
-    figure, grid = make_panels([names[a] for a in shown], title)
-    for axes, a in zip(grid, shown, strict=True):
-        entry, known = scores["attributes"][names[a]], mask[:, a]
+    figure, panels = make_panels(scores, shown, title)
+    for axes, a, entry in panels:
+        known = mask[:, a]
         set_unit_square(axes, "probability", "share present")
         if not known.any():
             add_reason(axes, undefined_reason(entry))
@@ -94,7 +92,7 @@ def plot_reliability(
         style = {"color": BLUE, "fmt": "o", "markersize": 5, "linewidth": 1.3}
         axes.errorbar(means[filled], shares[filled], off, label="share present", **style)
         add_score(axes, f"error {short(entry['ece'])}")
-    add_legend(figure, grid)
+    add_legend(figure)
     return figure
 
 

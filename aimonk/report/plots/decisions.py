@@ -16,10 +16,8 @@ def plot_decisions(scores: dict, shown: list[int], title: str) -> Figure:
         scores: As `metrics.score`.
         shown: Indices of the attributes to draw.
     """
-    names = list(scores["attributes"])
-    figure, grid = make_panels([names[a] for a in shown], title)
-    for axes, a in zip(grid, shown, strict=True):
-        entry = scores["attributes"][names[a]]
+    figure, panels = make_panels(scores, shown, title)
+    for axes, _, entry in panels:
         if not entry["known"]:
             axes.set_axis_off()
             add_reason(axes, undefined_reason(entry))

@@ -20,10 +20,10 @@ def hardest(scores: dict, most: int = MOST_PANELS) -> list[int]:
     return np.argsort(auroc, kind="stable")[:most].tolist()
 
 
-def make_panels(names: list[str], title: str) -> tuple[Figure, list[Axes]]:
-    """A figure with an empty panel for each name."""
-    columns = max(1, min(COLUMNS, len(names)))
-    rows = -(-len(names) // columns)
+def make_panels(scores: dict, shown: list[int], title: str) -> tuple[Figure, list[tuple[Axes, int, dict]]]:
+    """A figure with an empty panel for each attribute in `shown`: axes, index of the attribute, its scores."""
+    columns = max(1, min(COLUMNS, len(shown)))
+    rows = -(-len(shown) // columns)
     side = min(WIDEST, WIDTH / columns)
     width, height = max(side * columns, WIDEST), (side + 0.12) * rows + 0.75
     figure = Figure(figsize=(width, height), dpi=DPI)
@@ -38,8 +38,9 @@ def make_panels(names: list[str], title: str) -> tuple[Figure, list[Axes]]:
     )
     figure.suptitle(title, fontsize=11, y=1 - 0.2 / height, fontweight="bold")
     longest = round(6.5 * side)  # letters that leave room for a score to their right
-    grid = []
-    for i, name in enumerate(names, start=1):
+    entries, panels = list(scores["attributes"].items()), []
+    for i, a in enumerate(shown, start=1):
+        name, entry = entries[a]
         axes = figure.add_subplot(rows, columns, i)
         # names are printed literally: a dollar sign starts no formula
         axes.set_title(
@@ -48,8 +49,8 @@ def make_panels(names: list[str], title: str) -> tuple[Figure, list[Axes]]:
         axes.tick_params(labelsize=7.5, length=2, color=GREY)
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(GREY)
-        grid.append(axes)
-    return figure, grid
+        panels.append((axes, a, entry))
+    return figure, panels
 
 
 def set_unit_square(axes: Axes, x_label: str, y_label: str) -> None:
@@ -73,10 +74,10 @@ def add_reason(axes: Axes, reason: str) -> None:
     axes.text(0.5, 0.5, reason, ha="center", va="center", fontsize=8.5, color=GREY, transform=axes.transAxes)
 
 
-def add_legend(figure: Figure, grid: list[Axes]) -> None:
+def add_legend(figure: Figure) -> None:
     """One legend for all panels, at the bottom; each label once."""
     found = {}
-    for axes in grid:
+    for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
     if found:
