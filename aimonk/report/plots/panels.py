@@ -21,7 +21,7 @@ def hardest(scores: dict, most: int = MOST_PANELS) -> list[int]:
 
 
 def make_panels(scores: dict, shown: list[int], title: str) -> tuple[Figure, list[tuple[Axes, int, dict]]]:
-    """A figure with an empty panel for each attribute in `shown`: axes, index of the attribute, its scores."""
+    """A figure with an empty panel for each attribute in `shown`: axes, attribute index, attribute scores."""
     columns = max(1, min(COLUMNS, len(shown)))
     rows = -(-len(shown) // columns)
     side = min(WIDEST, WIDTH / columns)
