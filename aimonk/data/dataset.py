@@ -28,6 +28,7 @@ class ImageSet:
         missing: Names of rows without an image.
         unreadable: Name -> reason, of rows whose image cannot be read.
         unlisted: Names of images without a row.
+        file_table: All rows of the label file.
     """
 
     table: LabelTable
@@ -37,6 +38,7 @@ class ImageSet:
     missing: list[str]
     unreadable: dict[str, str]
     unlisted: list[str]
+    file_table: LabelTable = field(repr=False)
     _rows: np.ndarray = field(repr=False)
 
     def __len__(self) -> int:
@@ -104,7 +106,7 @@ def open_images(
     _check_choice("data.unreadable", unreadable, ("skip", "error"))
     if not isinstance(image_size, int) or not 8 <= image_size <= 4096:
         raise ValueError(f"data.image_size is {image_size!r}; expected 8 to 4096 pixels")
-    table = read_labels(labels, attributes)
+    file_table = table = read_labels(labels, attributes)
     unlisted = sorted(set(list_images(images)) - set(table.names))
     table, absent = _drop_missing(table, images, labels, missing, follow_links)
     if unlisted:
@@ -125,7 +127,7 @@ def open_images(
     table = table.take(rows)
     warn_about_values(table)
     paths, keys = [paths[i] for i in rows], [keys[i] for i in rows]
-    return ImageSet(table, paths, stored, keys, absent, bad, unlisted, rows)
+    return ImageSet(table, paths, stored, keys, absent, bad, unlisted, file_table, rows)
 
 
 def _drop_missing(

@@ -36,6 +36,13 @@ def wilson(score: Floats, centre: Floats, moved: Floats, units: Floats, most: in
     return np.where(defined[:, None], limits, np.nan)
 
 
+def wilson_limits(share: Floats, count: Floats) -> tuple[Floats, Floats]:
+    """95 % limits of a share of `count` independent entries (Wilson 1927)."""
+    middle = (share + Z**2 / (2 * count)) / (1 + Z**2 / count)
+    half = Z / (1 + Z**2 / count) * np.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
+    return middle - half, middle + half
+
+
 def half_sum(first: Floats, second: Floats, first_limits: Floats, second_limits: Floats) -> Floats:
     """95 % limits of the mean of two independent shares from the limits of each, [A, 2].
 

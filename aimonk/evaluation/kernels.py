@@ -181,8 +181,7 @@ def entry_figures(predictions: Predictions, a: int, weights: Floats) -> dict[str
     terms[3] = mask & ~label & ~decision
     # an unknown entry holds probability and label 0, so that it adds nothing
     terms[4] = (prob - label) ** 2
-    bins = np.minimum((prob * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    terms[5 + bins, np.arange(len(label))] = prob - label
+    terms[5 + calibration_bins(prob), np.arange(len(label))] = prob - label
     sums = terms @ weights  # [15, R]
 
     tp, fp, fn, tn = sums[:4]
@@ -203,6 +202,11 @@ def entry_figures(predictions: Predictions, a: int, weights: Floats) -> dict[str
         "ece": divide(np.abs(gaps).sum(axis=0), known),
         "ece_shift": divide(np.abs(gaps - own_gaps * known).sum(axis=0), known),
     }
+
+
+def calibration_bins(probs: Floats) -> NDArray[np.intp]:
+    """Index of the calibration bin of each probability, [n]."""
+    return np.minimum((probs * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
 
 
 def measure(predictions: Predictions, ranked: list[Ranking], weights: Floats) -> dict[str, Floats]:

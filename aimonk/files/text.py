@@ -20,6 +20,15 @@ def _is_harmless(character: str) -> bool:
     return character.isprintable() or character in JOINERS or unicodedata.category(character) == "Zs"
 
 
+def plural(count: int, noun: str) -> str:
+    """A count and its noun: `1 image`, `2 images`, `0 entries`, `3 batches`."""
+    if count == 1:
+        return f"{count} {noun}"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{count} {noun[:-1]}ies"
+    return f"{count} {noun}{'es' if noun.endswith(('s', 'x', 'ch', 'sh')) else 's'}"
+
+
 def listed(items: Sequence[str], count: int = MAX_TOLD) -> str:
     """The first few of a list in one line, and how many more there are."""
     # a name with control characters could change the terminal

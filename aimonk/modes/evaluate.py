@@ -25,12 +25,13 @@ from aimonk.evaluation.evaluate import (
 )
 from aimonk.evaluation.thresholds import parse_rule
 from aimonk.files.atomic import write_json, write_text
-from aimonk.files.run_folder import newest_run
+from aimonk.files.run_folder import REPORT_FILE, newest_run
 from aimonk.files.text import listed, tell, unguard
 from aimonk.inference.predictor import predict_pixels
 from aimonk.models.checkpoint import ModelInfo, load_model
 from aimonk.report.csv_tables import format_predictions
-from aimonk.report.html.run import REPORT_FILE, data_notes, write_report
+from aimonk.report.data_notes import data_notes
+from aimonk.report.html.run import RunReport, write_report
 from aimonk.report.tables import format_scores
 from aimonk.runtime.device import pick_device
 from aimonk.setup.data import label_paths, open_data
@@ -59,9 +60,17 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     write_text(out_dir / "predictions.csv", format_predictions(table, parts, evaluations))
     notes = data_notes(subject.images, subject.groups, parts) if subject.images is not None else []
     pixels = None if subject.images is None else subject.images.pixels
-    write_report(
-        out_dir / REPORT_FILE, out_dir.name, report, evaluations, table, parts, pixels, settings, notes
+    content = RunReport(
+        title=out_dir.name,
+        metrics=report,
+        evaluations=evaluations,
+        table=table,
+        parts=parts,
+        pixels=pixels,
+        config=settings,
+        notes=notes,
     )
+    write_report(out_dir / REPORT_FILE, content)
     log.info("\n%s\n", format_scores(evaluation.scores, f"{len(table)} images"))
     log.info("verdict: %s", verdict(evaluation.scores))
     log.info("written: %s", out_dir)

@@ -1,4 +1,4 @@
-"""Tables that a run leaves in its folder, as text."""
+"""Contents of the CSV files of a run."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from aimonk.files.text import format_table
 
 
 def format_losses(losses: Sequence[float]) -> str:
-    """Training loss of every iteration, from 1."""
+    """Training loss of each iteration, numbered from 1."""
     return format_table(
         ["iteration_number", "training_loss"],
         ([str(i), repr(loss)] for i, loss in enumerate(losses, start=1)),
@@ -18,7 +18,7 @@ def format_losses(losses: Sequence[float]) -> str:
 
 
 def format_splits(names: Sequence[str], parts: dict[str, np.ndarray]) -> str:
-    """Which part each image is in; a file that `data.splits` reads."""
+    """Split of each image, as `data.splits` reads it."""
     part_of = {row: part for part, rows in parts.items() for row in rows.tolist()}
     return format_table(["image", "split"], ([name, part_of[i]] for i, name in enumerate(names)))
 
@@ -26,7 +26,7 @@ def format_splits(names: Sequence[str], parts: dict[str, np.ndarray]) -> str:
 def format_predictions(
     table: LabelTable, parts: dict[str, np.ndarray], evaluations: dict[str, Evaluation]
 ) -> str:
-    """Probabilities of every held-out image."""
+    """Probabilities for each held-out image."""
     rows = (
         [table.names[row], *(f"{p:.6f}" for p in probs)]
         for name in evaluations
