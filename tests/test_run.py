@@ -296,7 +296,7 @@ def test_misspelt_keys_are_reported(argument: str, message: str, command, tmp_pa
         (["backbone=timm"], r"backbone\.name"),
         (
             ["backbone=timm", "backbone.name=vit_tiny_patch16_224", "backbone.weights=random"],
-            r"^vit_tiny_patch16_224 takes 224 x 224 pixels alone: data\.image_size=224$",
+            r"^data\.image_size is 32; expected 224, the only size of vit_tiny_patch16_224$",
         ),
         (["loss=focal", "loss.gamma=a"], r"^loss\.gamma is 'a'"),
         (["device=tpu"], "^device=tpu cannot be used here"),
