@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 
-from aimonk.data.duplicates import contradictions, duplicate_groups, group_images
+from aimonk.data.duplicates import group_images
+from aimonk.data.groups import contradictions, duplicate_groups
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 COPIES = {

@@ -165,53 +165,53 @@ def test_crafted_archives_are_read_like_saved_ones(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (View((5,)), "larger than its 4 numbers"),
-        (View((1,), (1,), 4), "larger than its 4 numbers"),
-        (View((2,), (4,)), "larger than its 4 numbers"),
-        (View((10**6, 10**6), (0, 0)), "larger than its 4 numbers"),
-        (View((2**62, 4), (0, 1)), "larger than its 4 numbers"),
-        (View((5,), (0,)), "larger than its 4 numbers"),
-        (View((-1,), (1,)), "no proper shape"),
-        (View((2,), (-1,), 1), "no proper shape"),
-        (View((4,), (1,), -1), "no proper shape"),
-        (View((4.0,), (1,)), "no proper shape"),
-        (View((True,), (1,)), "no proper shape"),
-        (View((4,), (1, 1)), "no proper shape"),
-        (View((1,) * 17, (1,) * 17), "no proper shape"),
-        (View(storage=Storage(5)), "claims 5 numbers in 16 bytes"),
-        (View(storage=Storage(2**60)), "claims 1152921504606846976 numbers"),
-        (View(storage=Storage(-4)), "claims -4 numbers"),
-        (View(storage=Storage(4.0)), "claims 4.0 numbers"),
-        (View(storage=Storage(2)), "claims 2 numbers"),
-        (View(storage=Storage(key="1")), "refers to '1'"),
-        (View(storage=Storage(key="../data.pkl")), "refers to"),
-        (View(storage=Storage(kind=OrderedDict)), "refers to '0'"),
-        (View(storage=Storage(tag="module")), "refers to '0'"),
+        (View((5,)), "exceeds its storage of 4 elements"),
+        (View((1,), (1,), 4), "exceeds its storage of 4 elements"),
+        (View((2,), (4,)), "exceeds its storage of 4 elements"),
+        (View((10**6, 10**6), (0, 0)), "exceeds its storage of 4 elements"),
+        (View((2**62, 4), (0, 1)), "exceeds its storage of 4 elements"),
+        (View((5,), (0,)), "exceeds its storage of 4 elements"),
+        (View((-1,), (1,)), "invalid shape"),
+        (View((2,), (-1,), 1), "invalid shape"),
+        (View((4,), (1,), -1), "invalid shape"),
+        (View((4.0,), (1,)), "invalid shape"),
+        (View((True,), (1,)), "invalid shape"),
+        (View((4,), (1, 1)), "invalid shape"),
+        (View((1,) * 17, (1,) * 17), "invalid shape"),
+        (View(storage=Storage(5)), "claims 5 elements in 16 bytes"),
+        (View(storage=Storage(2**60)), "claims 1152921504606846976 elements"),
+        (View(storage=Storage(-4)), "claims -4 elements"),
+        (View(storage=Storage(4.0)), "claims 4.0 elements"),
+        (View(storage=Storage(2)), "claims 2 elements"),
+        (View(storage=Storage(key="1")), "storage '1' is missing"),
+        (View(storage=Storage(key="../data.pkl")), "is missing"),
+        (View(storage=Storage(kind=OrderedDict)), "storage '0' is missing"),
+        (View(storage=Storage(tag="module")), "storage '0' is missing"),
         ([View(), View((2,), (1,), storage=Storage(2, kind=torch.DoubleStorage))], "as torch.float64 and as"),
         (Call(os.system, "true"), " system'"),
-        (Call(eval, "1"), "asks for '__builtin__ eval'"),
-        (Call(bytearray, 2**34), "asks for '__builtin__ bytearray'"),
-        (Call(getattr, "a", "b"), "asks for"),
+        (Call(eval, "1"), "imports '__builtin__ eval'"),
+        (Call(bytearray, 2**34), "imports '__builtin__ bytearray'"),
+        (Call(getattr, "a", "b"), "imports"),
         (os.system, " system'"),
-        (torch.float32, "asks for"),
-        (torch.Size([1]), "asks for"),
-        (b"\x80\x02ctorch._utils\n_rebuild_qtensor\n)R.", "asks for 'torch._utils _rebuild_qtensor'"),
-        (b"\x80\x02cos\nsystem\nq\x00.", "asks for 'os system'"),
+        (torch.float32, "imports"),
+        (torch.Size([1]), "imports"),
+        (b"\x80\x02ctorch._utils\n_rebuild_qtensor\n)R.", "imports 'torch._utils _rebuild_qtensor'"),
+        (b"\x80\x02cos\nsystem\nq\x00.", "imports 'os system'"),
         (b"\x80\x02(X\x01\x00\x00\x00aios\nsystem\n.", "instruction INST"),
         (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", "instruction SHORT_BINUNICODE"),
         (b"\x80\x02\x82\x01.", "instruction EXT1"),
         (b"\x80\x022.", "instruction DUP"),
-        ({1.5: 1}, "a float in the wrong place"),
-        ({(1,): 1}, "a tuple in the wrong place"),
-        (b"\x80\x02}]K\x01s.", "a list in the wrong place"),
-        (b"\x80\x02]K\x01K\x02s.", "a list in the wrong place"),
-        (b"\x80\x02}K\x01a.", "a dict in the wrong place"),
-        (b"\x80\x02K\x01)R.", "a int in the wrong place"),
-        (b"\x80\x02K\x01Q.", "a int in the wrong place"),
-        (b"\x80\x02ccollections\nOrderedDict\nK\x01R.", "a int in the wrong place"),
+        ({1.5: 1}, "misplaces a value of type float"),
+        ({(1,): 1}, "misplaces a value of type tuple"),
+        (b"\x80\x02}]K\x01s.", "misplaces a value of type list"),
+        (b"\x80\x02]K\x01K\x02s.", "misplaces a value of type list"),
+        (b"\x80\x02}K\x01a.", "misplaces a value of type dict"),
+        (b"\x80\x02K\x01)R.", "misplaces a value of type int"),
+        (b"\x80\x02K\x01Q.", "misplaces a value of type int"),
+        (b"\x80\x02ccollections\nOrderedDict\nK\x01R.", "misplaces a value of type int"),
         (b"\x80\x02ccollections\nOrderedDict\nK\x01\x85R.", "positional argument"),
-        (b"\x80\x02a.", "uses what it has not made"),
-        (b"\x80\x02h\x05.", "uses what it has not made"),
+        (b"\x80\x02a.", "uses an undefined value"),
+        (b"\x80\x02h\x05.", "uses an undefined value"),
         (b"\x80\x02", "pickle exhausted"),
         (b"", "pickle exhausted"),
         (b"\x80\x02]\xff.", "opcode"),
@@ -231,7 +231,7 @@ def test_other_kinds_of_tensors_are_refused(tmp_path):
     }
     for name, value in kinds.items():
         message = refusal(save(tmp_path / f"{name}.pth", {"a": value}))
-        assert "asks for" in message or "larger than its 1 numbers" in message, name
+        assert "imports" in message or "exceeds its storage of 1 element" in message, name
 
 
 def test_a_parameter_is_read_as_its_tensor(tmp_path):
@@ -243,7 +243,7 @@ def test_depth_does_no_harm(tmp_path):
     deep = b"\x80\x02)" + b"\x85" * 150_000 + b"."
     assert isinstance(read_archive(pack(tmp_path / "x.pth", deep)), tuple)
     # its hash would be computed recursively, in C
-    assert "in the wrong place" in refusal(pack(tmp_path / "y.pth", b"\x80\x02}" + deep[2:-1] + b"K\x01s."))
+    assert "misplaces a value" in refusal(pack(tmp_path / "y.pth", b"\x80\x02}" + deep[2:-1] + b"K\x01s."))
 
 
 def test_archives_that_are_not_as_torch_writes_them(tmp_path):
@@ -253,8 +253,8 @@ def test_archives_that_are_not_as_torch_writes_them(tmp_path):
     assert refusal(path) == "'x/data.pkl' is compressed"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("other", b"")
-    assert refusal(path) == "it has no data.pkl"
-    assert refusal(pack(path, [1], **{"y/data.pkl": dump([1])})) == "it has several data.pkl"
+    assert refusal(path) == "it has 0 files data.pkl; expected 1"
+    assert refusal(pack(path, [1], **{"y/data.pkl": dump([1])})) == "it has 2 files data.pkl; expected 1"
     with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(path, "w") as file:
         file.writestr("x/data.pkl", dump([1]))
         file.writestr("x/data.pkl", dump([2]))
@@ -266,12 +266,12 @@ def test_archives_that_are_not_as_torch_writes_them(tmp_path):
 def test_limits_on_what_is_no_tensor(tmp_path, monkeypatch):
     path = pack(tmp_path / "x.pth", [[], {}, (), (1,), [2.0] * 100])
     assert read_archive(path)
-    monkeypatch.setattr(archive, "MOST_CONTAINERS", 5)
-    assert "more than 5 parts" in refusal(path)
-    monkeypatch.setattr(archive, "MOST_INSTRUCTIONS", 50)
-    monkeypatch.setattr(archive, "MOST_CONTAINERS", 6)
+    monkeypatch.setattr(archive, "MAX_CONTAINERS", 5)
+    assert "more than 5 containers" in refusal(path)
+    monkeypatch.setattr(archive, "MAX_INSTRUCTIONS", 50)
+    monkeypatch.setattr(archive, "MAX_CONTAINERS", 6)
     assert "more than 50 instructions" in refusal(path)
-    monkeypatch.setattr(archive, "LARGEST_PICKLE", 100)
+    monkeypatch.setattr(archive, "MAX_PICKLE", 100)
     assert "'x/data.pkl' has" in refusal(path)
 
 

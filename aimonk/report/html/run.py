@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from aimonk.data.dataset import ImageSet
-from aimonk.data.duplicates import duplicate_groups
+from aimonk.data.groups import duplicate_groups
 from aimonk.data.labels import LabelTable
 from aimonk.evaluation.evaluate import Evaluation, verdict
 from aimonk.files.atomic import write_text
