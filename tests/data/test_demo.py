@@ -10,7 +10,7 @@ from PIL import Image
 
 from aimonk.data.demo import dataset as demo
 from aimonk.data.demo.dataset import ATTRIBUTES, NA_SHARE, draw_demo, draw_labels, draw_picture
-from aimonk.data.demo.garments import SIZE
+from aimonk.data.demo.drawing import SIZE
 
 
 def read_rows(file: Path) -> tuple[list[str], list[str], np.ndarray]:
@@ -214,7 +214,8 @@ def test_empty_folder_is_filled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "seed", "message"), [(0, 0, "images .* got 0"), (5, -1, "seed .* got -1")]
+    ("images", "seed", "message"),
+    [(0, 0, "images is 0; expected 1 or more"), (5, -1, "seed is -1; expected 0 or more")],
 )
 def test_parameters_out_of_range(tmp_path: Path, images: int, seed: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):

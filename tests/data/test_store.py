@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aimonk.data.store import row_set as rowset
-from aimonk.data.store import row_store as store
+from aimonk.data.store import locks, row_set, row_store
 from aimonk.data.store.row_set import CHECKSUMS_FILE, INDEX_FILE, ROWS_FILE, TransientReason
 from aimonk.data.store.row_store import Row, RowStore, StoredRows
 
@@ -115,7 +114,7 @@ def test_order_and_type_of_what_is_computed(tmp_path: Path) -> None:
 
     found = RowStore(tmp_path, 10**6).rows("f", ["a", "b", "c"], (2, 2), "float16", compute)
     assert found.array[:, 0, 0].tolist() == [0, 1, 2] and found.array.dtype == np.float16
-    with pytest.raises(ValueError, match=r"should be \(2, 3\). Got \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"row 0 has the shape \(2, 2\); expected \(2, 3\)"):
         RowStore(tmp_path, 10**6).rows("f", ["a"], (2, 3), "float16", compute)
     with pytest.raises(ValueError, match="1 of 2 rows were not computed"):
         RowStore(tmp_path, 10**6).rows("f", ["x", "y"], (2, 2), "float16", lambda rows: compute(rows[:1]))
@@ -280,9 +279,9 @@ def test_while_another_process_computes(fetch, tmp_path: Path, monkeypatch: pyte
     while not list((tmp_path / "log").iterdir()):
         time.sleep(0.01)
     assert fetch(Computer(), family="b", limit=20 * (ROW_BYTES + 4)) is None  # what is being built stays
-    monkeypatch.setattr(store.log, "info", lambda message: (told.append(message), wait.unlink()))
+    monkeypatch.setattr(locks.log, "info", lambda message: (told.append(message), wait.unlink()))
     assert fetch(Computer()).computed == 0
-    assert told == ["waiting for another run that computes the same"]
+    assert told == ["waiting for another run that computes the same rows"]
     assert process.communicate()[0].split() == ["20", "True"]
 
 
@@ -348,8 +347,8 @@ def test_abandoned_building_sites_of_other_families_are_removed(fetch, tmp_path:
 def test_none_when_it_does_not_fit(fetch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compute = Computer()
     assert fetch(compute, limit=20 * ROW_BYTES) is None
-    usage = store.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: usage._replace(free=500))
+    usage = row_store.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(row_store.shutil, "disk_usage", lambda _: usage._replace(free=500))
     assert fetch(compute) is None
     assert compute.asked == [] and sets(tmp_path) == []
 
@@ -357,8 +356,8 @@ def test_none_when_it_does_not_fit(fetch, tmp_path: Path, monkeypatch: pytest.Mo
 def test_what_an_earlier_attempt_holds_of_a_full_disk_counts(fetch, monkeypatch, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="fire"):
         fetch(Computer(fail_at=12))
-    usage = store.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: usage._replace(free=500))
+    usage = row_store.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(row_store.shutil, "disk_usage", lambda _: usage._replace(free=500))
     assert fetch(Computer()).computed == 8
 
 
@@ -368,7 +367,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, below: str, caplog: pytest
     compute = Computer()
     assert RowStore(tmp_path / f"file/{below}", 10**9).rows("f", KEYS, SHAPE, DTYPE, compute) is None
     (record,) = caplog.records
-    assert "cannot be written to" in record.message and "cache_dir=" in record.message
+    assert "cannot write to" in record.message and "cache_dir=" in record.message
     assert compute.asked == [] and (tmp_path / "file").read_text() == "mine"
 
 
@@ -379,7 +378,7 @@ def read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(store.FileLock, "acquire", refuse)
+    monkeypatch.setattr(locks.FileLock, "acquire", refuse)
     for name in ("mkdir", "rename", "replace", "utime"):
         monkeypatch.setattr(os, name, refuse)
 
@@ -402,14 +401,14 @@ def test_a_full_disk(fetch, tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
         assert fetch(Computer(), keys) is None
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert "cannot be written to (File too large)" in caplog.text
+    assert "(File too large); nothing is stored there" in caplog.text
     assert not [f for f in tmp_path.rglob("*") if f.name == ROWS_FILE]
     assert fetch(Computer(), keys).computed == 3000
 
 
 def test_a_disk_that_fills_up_midway(fetch, tmp_path: Path, monkeypatch, caplog) -> None:
     writes = iter(range(25))
-    write_at = rowset._write_at
+    write_at = row_set._write_at
 
     def write(*arguments) -> None:
         if next(writes, None) is None:
@@ -418,7 +417,7 @@ def test_a_disk_that_fills_up_midway(fetch, tmp_path: Path, monkeypatch, caplog)
 
     compute = Computer()
     with monkeypatch.context() as patch:
-        patch.setattr(rowset, "_write_at", write)
+        patch.setattr(row_set, "_write_at", write)
         assert fetch(compute) is None
     assert compute.asked and "No space left on device" in caplog.text
     assert not [f for f in tmp_path.rglob("*") if f.name == ROWS_FILE]  # room is given back
@@ -439,7 +438,7 @@ def test_a_write_cut_short_goes_on() -> None:
             return min(3, len(data))
 
     file = Nearly()
-    rowset._write_at(file, 7, np.arange(10, dtype=np.uint8))
+    row_set._write_at(file, 7, np.arange(10, dtype=np.uint8))
     assert file.content == bytes(range(10))
 
 
