@@ -9,7 +9,7 @@ import numpy as np
 
 from aimonk.data.images.decoding import RESIZES
 from aimonk.data.images.folder import decode_all, find_images, fingerprints, list_images, open_pixels
-from aimonk.data.labels import LabelTable, read_labels, warn_about_values
+from aimonk.data.labels import LabelTable, read_labels, value_warnings
 from aimonk.data.store.row_store import RowStore, StoredRows
 from aimonk.files.text import listed, plural
 
@@ -125,7 +125,8 @@ def open_images(
         log.warning("%s; skipped", message)
     rows = np.array([row for row in range(len(table)) if row not in errors], dtype=np.int64)
     table = table.take(rows)
-    warn_about_values(table)
+    for warning in value_warnings(table):
+        log.warning("%s", warning)
     paths, keys = [paths[i] for i in rows], [keys[i] for i in rows]
     return ImageSet(table, paths, stored, keys, absent, reasons, unlisted, rows)
 

@@ -56,12 +56,6 @@ class LabelTable:
         return present, known - present, len(self) - known
 
 
-def warn_about_values(table: LabelTable) -> None:
-    """Log the warnings of `value_warnings`."""
-    for warning in value_warnings(table):
-        log.warning("%s", warning)
-
-
 def value_warnings(table: LabelTable) -> list[str]:
     """A warning for each attribute that is never known, or has a single known value."""
     warnings = []
@@ -69,11 +63,9 @@ def value_warnings(table: LabelTable) -> list[str]:
         if present == 0 and absent == 0:
             warnings.append(f"attribute {name!r} is NA in every row: it is not trained and has no score")
         elif absent == 0:
-            warnings.append(
-                f"attribute {name!r} is never 0: the model learns to always predict it as present"
-            )
+            warnings.append(f"attribute {name!r} is never 0: the model learns to predict always 1")
         elif present == 0:
-            warnings.append(f"attribute {name!r} is never 1: the model learns to never predict it as present")
+            warnings.append(f"attribute {name!r} is never 1: the model learns to predict always 0")
     return warnings
 
 
@@ -228,9 +220,7 @@ def _attribute_names(
         if not name:
             raise ValueError(f"{source}: the name of attribute {i} is empty")
         if printable(name) != name:
-            raise ValueError(
-                f"{source}: attribute {name[:80]!r} contains unprintable characters; remove them"
-            )
+            raise ValueError(f"{source}: attribute {name[:80]!r} contains unprintable characters")
         if name in seen:
             raise ValueError(f"{source}: attribute {name[:80]!r} is listed twice; expected unique names")
         seen.add(name)

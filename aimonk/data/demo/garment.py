@@ -59,16 +59,9 @@ class Garment:
             across = np.array([math.cos(angle), -math.sin(angle)])
             wrist = np.array([self.shoulder - 0.04, -0.40]) + self.sleeve_length * along
             outer, inner = wrist + 0.06 * across, wrist - 0.06 * across
-            sleeve = [
-                (self.neck, -0.49),
-                (self.shoulder, -0.45),
-                outer,
-                outer,
-                inner,
-                inner,
-                (self.chest, -0.20),
-            ]
-            parts.append(self.frame([(side * x, y) for x, y in [*sleeve, (0.0, -0.2)]], rounded=2))
+            sleeve = [(self.neck, -0.49), (self.shoulder, -0.45), outer, outer, inner, inner]
+            sleeve += [(self.chest, -0.20), (0.0, -0.2)]
+            parts.append(self.frame([(side * x, y) for x, y in sleeve], rounded=2))
         return [*(parts if sleeves else []), self.frame(torso, rounded=2)]
 
     def _draw_stripes(self, draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
@@ -104,19 +97,14 @@ class Garment:
     def _draw_neck(self, draw: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
         """Draw the neckline, round or pointed, with or without a collar."""
         depth = self.neck_depth - 0.5
-        middle = (
-            [(0.0, depth)] if rng.random() < 0.5 else [(0.6 * self.neck, depth), (-0.6 * self.neck, depth)]
-        )
+        is_pointed = rng.random() < 0.5
+        middle = [(0.0, depth)] if is_pointed else [(0.6 * self.neck, depth), (-0.6 * self.neck, depth)]
         opening = [(self.neck, -0.495), *middle, (-self.neck, -0.495), (0.0, -0.46)]
         draw.polygon(self.frame(opening), fill=shade(self.fabric, 0.4))
         if rng.random() < 0.4:
             for side in (-1, 1):
-                flap = [
-                    (self.neck, -0.53),
-                    (self.neck + 0.06, -0.47),
-                    (self.neck - 0.01, depth + 0.02),
-                    (0.01, depth),
-                ]
+                flap = [(self.neck, -0.53), (self.neck + 0.06, -0.47)]
+                flap += [(self.neck - 0.01, depth + 0.02), (0.01, depth)]
                 place = self.frame([(side * x, y) for x, y in flap])
                 draw.polygon(place, fill=self.trim, outline=shade(self.trim, 0.6), width=3)
 
@@ -129,14 +117,9 @@ class Garment:
         band = pick_colour(rng, apart_from=(colour,))
         brim, crown, height = rng.uniform((0.30, 0.14, 0.17), (0.35, 0.18, 0.22))
         rim = frame.ellipse(0, 0.02, brim, 0.08)
-        dome = [
-            (-crown, 0.03),
-            (-crown, 0.03),
-            (-0.85 * crown, -height),
-            (0, -0.9 * height),
-            (0.85 * crown, -height),
-        ]
-        dome = frame([*dome, (crown, 0.03), (crown, 0.03)], rounded=2)
+        dome = [(-crown, 0.03), (-crown, 0.03), (-0.85 * crown, -height), (0, -0.9 * height)]
+        dome += [(0.85 * crown, -height), (crown, 0.03), (crown, 0.03)]
+        dome = frame(dome, rounded=2)
         drop_shadow(canvas, mask_of([rim, dome]), rng)
         draw = ImageDraw.Draw(canvas)
         for part in (rim, dome):

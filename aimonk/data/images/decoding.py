@@ -24,15 +24,14 @@ from PIL import (  # importing a plugin registers its format
     WebPImagePlugin,
 )
 
-PLUGINS = [
-    JpegImagePlugin.JpegImageFile,
-    PngImagePlugin.PngImageFile,
-    WebPImagePlugin.WebPImageFile,
-    BmpImagePlugin.BmpImageFile,
-    GifImagePlugin.GifImageFile,
-    TiffImagePlugin.TiffImageFile,
+FORMATS = [
+    JpegImagePlugin.JpegImageFile.format,
+    PngImagePlugin.PngImageFile.format,
+    WebPImagePlugin.WebPImageFile.format,
+    BmpImagePlugin.BmpImageFile.format,
+    GifImagePlugin.GifImageFile.format,
+    TiffImagePlugin.TiffImageFile.format,
 ]
-FORMATS = [plugin.format for plugin in PLUGINS]
 RESIZES = ("squash", "crop", "pad")
 # EXIF orientation -> the transposition that undoes it
 TURNS = {
