@@ -43,9 +43,9 @@ def group_images(pixels: np.ndarray, distance: float | None = 5.0) -> np.ndarray
         Group numbers from 0 in the order of first appearance, [N] int64.
     """
     if pixels.ndim != 4 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
-        raise ValueError(f"pixels should be uint8 [N, H, W, 3]. Got {pixels.dtype} {list(pixels.shape)}")
+        raise ValueError(f"pixels is {pixels.dtype} {list(pixels.shape)}; expected uint8 [N, H, W, 3]")
     if distance is not None and not 0 <= distance < 256:
-        raise ValueError(f"distance should be None or grey levels in [0, 256). Got {distance}")
+        raise ValueError(f"distance is {distance}; expected null or grey levels in [0, 256)")
     if len(pixels) == 0:
         return np.zeros(0, np.int64)
     if not distance:

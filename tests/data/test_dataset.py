@@ -14,6 +14,8 @@ from aimonk.data.images import folder as images_module
 from aimonk.data.store.row_store import RowStore
 
 REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+SETTINGS = dict(attributes=None, missing="skip", unreadable="skip", follow_links=False)
+SETTINGS |= dict(image_size=8, resize="squash", watch=lambda items, total, title: items)
 ROWS = {"a.png": "1 NA", "b.png": "0 1", "c.png": "1 0", "d.png": "NA 1"}
 
 
@@ -35,11 +37,9 @@ def write_labels(folder: Path, rows: dict[str, str]) -> None:
 def read(request: pytest.FixtureRequest, folder: Path) -> Callable[..., ImageSet]:
     """A function that opens the images, with or without a store."""
     store = RowStore(folder / "cache", 10**9) if request.param == "stored" else None
-    settings = dict(attributes=None, missing="skip", unreadable="skip", follow_links=False)
-    settings |= dict(image_size=8, resize="squash", store=store)
 
     def read(**changed) -> ImageSet:
-        arguments = settings | changed
+        arguments = SETTINGS | {"store": store} | changed
         watched = []
 
         def watch(items, total: int, title: str):
@@ -48,7 +48,7 @@ def read(request: pytest.FixtureRequest, folder: Path) -> Callable[..., ImageSet
             assert len(items) == total
             return items
 
-        found = open_images(folder / "images", folder / "labels.txt", **arguments, watch=watch)
+        found = open_images(folder / "images", folder / "labels.txt", **arguments | {"watch": watch})
         assert watched in ([], ["images"])
         return found
 
@@ -227,14 +227,7 @@ def test_pickled_pixels_contain_no_rows(folder: Path) -> None:
     found = open_images(
         folder / "images",
         folder / "labels.txt",
-        attributes=None,
-        missing="skip",
-        unreadable="skip",
-        follow_links=False,
-        image_size=64,
-        resize="squash",
-        store=RowStore(folder / "cache", 10**9),
-        watch=lambda items, total, title: items,
+        **SETTINGS | {"image_size": 64, "store": RowStore(folder / "cache", 10**9)},
     )
     sent = pickle.dumps(found.pixels)
     assert len(sent) < 2000 < found.pixels[:].nbytes
@@ -250,18 +243,8 @@ def test_sample_images(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("\n".join(rows))
     images, labels = REAL_DATA / "aimonk" / "images", tmp_path / "labels.txt"
     store = RowStore(tmp_path / "cache", 10**9)
-    found = open_images(
-        images,
-        labels,
-        attributes=None,
-        missing="skip",
-        unreadable="error",
-        follow_links=False,
-        image_size=32,
-        resize="squash",
-        store=store,
-        watch=lambda items, total, title: items,
-    )
+    settings = SETTINGS | {"unreadable": "error", "image_size": 32, "store": store}
+    found = open_images(images, labels, **settings)
     assert found.missing == ["image_489.jpg", "image_624.jpg", "image_875.jpg"]
     assert len(found) == 23 and len(found.unlisted) == 972 - 23
     grey = found.pixels[found.table.names.index("image_534.jpg")]
