@@ -109,9 +109,8 @@ def test_unreadable_images(read, folder: Path, caplog: pytest.LogCaptureFixture)
         assert record.levelno == logging.WARNING
         start = "cannot read 2 images: a.png (unknown image format; expected JPEG, PNG, WEBP, BMP, GIF, TIFF)"
         assert record.message.startswith(start + ", c.png (") and record.message.endswith("; skipped")
-    with pytest.raises(
-        ValueError, match=r"^cannot read 2 images: a.png .*; data.unreadable=skip skips them$"
-    ):
+    message = r"^cannot read 2 images: a.png .*; data.unreadable=skip skips them$"
+    with pytest.raises(ValueError, match=message):
         read(unreadable="error")
 
 

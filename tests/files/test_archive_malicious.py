@@ -25,9 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 class Storage:
     """Pickles as the storage in entry `data/KEY`, with an arbitrary element count."""
 
-    def __init__(
-        self, count: int = 4, key: object = "0", kind: type = torch.FloatStorage, tag: str = "storage"
-    ):
+    def __init__(self, count=4, key="0", kind=torch.FloatStorage, tag="storage"):
         self.identity = (tag, kind, key, "cpu", count)
 
 
@@ -74,9 +72,7 @@ def pack(path: Path, content: object, **entries: bytes) -> Path:
 def refusal(path: Path) -> str:
     with pytest.raises(Exception) as caught:
         read_archive(path)
-    assert isinstance(
-        caught.value, (ValueError, zipfile.BadZipFile, EOFError, TypeError, IndexError, KeyError)
-    )
+    assert isinstance(caught.value, (ValueError, zipfile.BadZipFile, EOFError, TypeError, LookupError))
     return str(caught.value)
 
 
@@ -86,9 +82,8 @@ def write_sparse(path: Path, size: int, directory: int) -> Path:
         file.truncate(size)
         file.seek(size)
         end = b"PK\x05\x06" + bytes(4) + b"\x01\x00\x01\x00"
-        file.write(
-            end + directory.to_bytes(4, "little") + (size - directory).to_bytes(4, "little") + bytes(2)
-        )
+        sizes = directory.to_bytes(4, "little") + (size - directory).to_bytes(4, "little")
+        file.write(end + sizes + bytes(2))
     return path
 
 
@@ -198,9 +193,8 @@ def test_limits_on_instructions_and_containers(tmp_path, monkeypatch):
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.data())
 def test_mutated_pickles_use_little_memory(tmp_path_factory, data):
-    program = bytearray(
-        dump({"format": "x", "info": {"a": [0.5, 1, None], "b": "text"}, "state": {"w": View()}})
-    )
+    content = {"format": "x", "info": {"a": [0.5, 1, None], "b": "text"}, "state": {"w": View()}}
+    program = bytearray(dump(content))
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(program) - 1))
         program[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=5))
@@ -252,5 +246,4 @@ def test_bombs_use_little_memory(tmp_path):
         result.stderr
     )
     assert "is compressed" in messages["zip.pth"] and "directory has" in messages["directory.pth"]
-    kilobytes = int(growth) / (1024 if sys.platform == "darwin" else 1)
-    assert kilobytes < 150_000
+    assert int(growth) / (1024 if sys.platform == "darwin" else 1) < 150_000  # KB
