@@ -25,8 +25,9 @@ from aimonk.evaluation.evaluate import (
 )
 from aimonk.evaluation.thresholds import parse_rule
 from aimonk.files.atomic import write_json, write_text
+from aimonk.files.delimited import read_text
 from aimonk.files.run_folder import REPORT_FILE, newest_run
-from aimonk.files.text import listed, tell, unguard
+from aimonk.files.text import join_errors, listed, unguard
 from aimonk.inference.predictor import predict_pixels
 from aimonk.models.checkpoint import ModelInfo, load_model
 from aimonk.report.csv_tables import format_predictions
@@ -201,11 +202,9 @@ def read_predictions(path: Path) -> tuple[list[str], list[str], np.ndarray]:
         FileNotFoundError: There is no such file.
         ValueError: The file has mistakes; the message tells the first ten with their lines.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no predictions at {path.absolute()}")
     try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
-    except (csv.Error, UnicodeDecodeError) as error:
+        rows = list(csv.reader(read_text(path, "predictions").splitlines()))
+    except csv.Error as error:
         raise ValueError(f"{path} is not a CSV table ({error})") from None
     if len(rows) < 2 or len(rows[0]) < 2:
         raise ValueError(f"{path}: expected a header and rows such as 'image_0.jpg,0.91,0.07'")
@@ -221,7 +220,7 @@ def read_predictions(path: Path) -> tuple[list[str], list[str], np.ndarray]:
             names.append(unguard(row[0]))
             probs.append(values)
     if mistakes:
-        raise ValueError(tell(mistakes))
+        raise ValueError(join_errors(mistakes))
     if len(set(names)) < len(names):
         raise ValueError(f"{path}: an image stands there twice")
     return attributes, names, np.array(probs)

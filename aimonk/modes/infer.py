@@ -5,14 +5,14 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from aimonk.data.images.folder import decode, list_images
+from aimonk.data.images.folder import decode_all, list_images
 from aimonk.files.atomic import write_text
 from aimonk.files.run_folder import newest_run
 from aimonk.files.text import plural, printable
@@ -134,22 +134,11 @@ def predict_files(
 def decode_batches(
     paths: list[Path], size: int, resize: str, batch_size: int
 ) -> Iterator[list[tuple[Path, np.ndarray | str]]]:
-    """Batches of files with their pixels [size, size, 3], or the reason why a file is unreadable."""
-
-    def decode_one(path: Path) -> tuple[Path, np.ndarray | str]:
-        try:
-            return path, decode(path, size, resize)
-        except ValueError as error:
-            return path, str(error)
-
-    blocks = [paths[i : i + batch_size] for i in range(0, len(paths), batch_size)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        # the next batch is decoded while the network computes this one
-        ahead = [pool.submit(decode_one, path) for path in blocks[0]]
-        for block in [*blocks[1:], []]:
-            following = [pool.submit(decode_one, path) for path in block]
-            yield [job.result() for job in ahead]
-            ahead = following
+    """Batches of files with their pixels, uint8 [size, size, 3], or an error message."""
+    # the next batch is decoded while the network processes this one
+    decoded = decode_all(paths, size, resize, np.arange(len(paths)), ahead=batch_size)
+    while batch := [(paths[row], result) for row, result in islice(decoded, batch_size)]:
+        yield batch
 
 
 def write_predictions(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from aimonk.data.dataset import ImageSet
-from aimonk.data.duplicates import duplicate_groups
+from aimonk.data.groups import duplicate_groups
 from aimonk.files.text import listed, plural
 
 FILE_PROBLEMS = {

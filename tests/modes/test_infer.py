@@ -142,7 +142,7 @@ def test_mistakes_are_reported_in_one_line(name: str, ask: Ask) -> None:
         (["image=gone.jpg"], "^no image at .*/gone.jpg$"),
         (["image=plain/*.png"], r"^no image at .*/plain/\*\.png$"),
         (["image=plain", "checkpoint=gone.pth"], "^no checkpoint at .*/gone.pth$"),
-        (["image=plain", "checkpoint=plain/notes.txt"], "^plain/notes.txt is not a checkpoint"),
+        (["image=plain", "checkpoint=plain/notes.txt"], "^plain/notes.txt is not a readable checkpoint"),
         (
             ["image=plain", "data.image_size=32"],
             "^data.image_size=32: .* come from the checkpoint$",
