@@ -49,6 +49,12 @@ class LabelTable:
         names, splits = ([of[i] for i in rows] if of else None for of in (self.names, self.splits))
         return LabelTable(names or [], self.attributes, self.labels[rows], self.mask[rows], splits)
 
+    def select(self, attributes: Sequence[str]) -> "LabelTable":
+        """The table of the given attributes, in their order."""
+        columns = [self.attributes.index(name) for name in attributes]
+        labels, mask = self.labels[:, columns], self.mask[:, columns]
+        return LabelTable(self.names, list(attributes), labels, mask, self.splits)
+
     def counts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Number of present, absent and unknown entries of each attribute, [A] each."""
         known = self.mask.sum(axis=0)

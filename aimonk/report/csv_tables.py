@@ -1,12 +1,15 @@
-"""Contents of the CSV files of a run."""
+"""The CSV files of a run."""
 
+import csv
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from aimonk.data.labels import LabelTable
 from aimonk.evaluation.evaluate import Evaluation
-from aimonk.files.text import format_table
+from aimonk.files.delimited import read_text
+from aimonk.files.text import format_table, join_errors, unguard
 
 
 def format_losses(losses: Sequence[float]) -> str:
@@ -33,3 +36,34 @@ def format_predictions(
         for row, probs in zip(parts[name], evaluations[name].probs, strict=True)
     )
     return format_table(["image", *table.attributes], rows)
+
+
+def read_predictions(path: Path) -> tuple[list[str], list[str], np.ndarray]:
+    """Attributes, image names and probabilities [n, A] of a table from `format_predictions`.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        ValueError: Errors in the file, the first ten with their lines.
+    """
+    try:
+        rows = list(csv.reader(read_text(path, "predictions").splitlines()))
+    except csv.Error as error:
+        raise ValueError(f"{path} is not a CSV table ({error})") from None
+    if len(rows) < 2 or len(rows[0]) < 2:
+        raise ValueError(f"{path}: expected a header and rows such as 'image_0.jpg,0.91,0.07'")
+    attributes, names, probs, errors = [unguard(name) for name in rows[0][1:]], [], [], []
+    for line, row in enumerate(rows[1:], start=2):
+        try:
+            values = [float(value) for value in row[1:]]
+        except ValueError:
+            values = []
+        if len(values) != len(attributes) or not all(0 <= value <= 1 for value in values):
+            errors.append(f"{path} line {line}: expected an image and {len(attributes)} probabilities")
+        else:
+            names.append(unguard(row[0]))
+            probs.append(values)
+    if errors:
+        raise ValueError(join_errors(errors))
+    if len(set(names)) < len(names):
+        raise ValueError(f"{path}: duplicate image names")
+    return attributes, names, np.array(probs)
