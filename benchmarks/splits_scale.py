@@ -131,7 +131,7 @@ def main() -> None:
     size = parser.parse_args()
     drawing = measure(draw_labels_only, size.rows, size.attributes)[1]
     print(f"{size.rows:,} rows, {size.attributes} attributes; split .8 / .1 / .1; numpy {np.__version__}\n")
-    print("| what | s | peak MB | result (deviation from the share in rows: max / mean) |\n|---|---|---|---|")
+    print("| what | s | peak MB | result (deviation from the share: maximum / mean) |\n|---|---|---|---|")
     for name, task in {
         "random split": split_at_random,
         "published iterative stratification": split_iteratively,

@@ -152,15 +152,11 @@ def assigned_split(
     """
     source = "the assignment" if isinstance(assignment, Mapping) else str(assignment)
     assigned = assignment if isinstance(assignment, Mapping) else read_assignment(Path(assignment))
-    known = set(names)
+    known, unknown_split = set(names), f"with a split other than {', '.join(SPLITS)}"
     problems = (
         ("image", "without a split", [name for name in names if name not in assigned]),
         ("name", "without an image", [name for name in assigned if name not in known]),
-        (
-            "image",
-            f"with a split other than {', '.join(SPLITS)}",
-            [name for name in assigned if assigned[name] not in SPLITS],
-        ),
+        ("image", unknown_split, [name for name in assigned if assigned[name] not in SPLITS]),
     )
     errors = [
         f"{source}: {plural(len(found), noun)} {problem}: {listed(found)}"

@@ -51,22 +51,19 @@ def _draw_clutter(canvas: Image.Image, rng: np.random.Generator) -> None:
         x, y = rng.uniform(0, CANVAS, size=2)
         frame = Frame(x, y, rng.uniform(0.06, 0.16) * CANVAS, rng.uniform(-math.pi, math.pi))
         colour = pick_colour(rng)
-        edge = shade(colour, 0.6)
         kind = rng.choice(["disc", "box", "triangle", "ring", "bar"])
+        if kind == "ring":
+            ring = frame.ellipse(0, 0, 0.5, 0.4)
+            draw.line([*ring, ring[0]], fill=colour, width=10, joint="curve")
+            continue
         if kind == "disc":
-            draw.polygon(frame.ellipse(0, 0, 0.5, 0.5), fill=colour, outline=edge, width=3)
-        elif kind == "ring":
-            draw.line(
-                [*(ring := frame.ellipse(0, 0, 0.5, 0.4)), ring[0]], fill=colour, width=10, joint="curve"
-            )
+            shape = frame.ellipse(0, 0, 0.5, 0.5)
         elif kind == "triangle":
-            draw.polygon(
-                frame([(-0.5, 0.4), (0.5, 0.4), (0, -0.5)], rounded=2), fill=colour, outline=edge, width=3
-            )
+            shape = frame([(-0.5, 0.4), (0.5, 0.4), (0, -0.5)], rounded=2)
         else:
             half = 0.4 if kind == "box" else 0.1
-            box = [(-0.7, -half), (0.7, -half), (0.7, half), (-0.7, half)]
-            draw.polygon(frame(box), fill=colour, outline=edge, width=3)
+            shape = frame([(-0.7, -half), (0.7, -half), (0.7, half), (-0.7, half)])
+        draw.polygon(shape, fill=colour, outline=shade(colour, 0.6), width=3)
 
 
 def _photograph(canvas: Image.Image, rng: np.random.Generator) -> Image.Image:

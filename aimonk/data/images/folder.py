@@ -44,11 +44,8 @@ def find_images(folder: Path, names: Sequence[str], follow_links: bool) -> np.nd
 
     outside = [name for name, ok in zip(names, exists, strict=True) if ok and not is_inside(name)]
     if outside:
-        count = plural(len(outside), "image")
-        raise ValueError(
-            f"{count} behind symbolic links to outside {root}: {listed(outside)}; "
-            "data.follow_links=true allows them"
-        )
+        links = f"{plural(len(outside), 'image')} behind symbolic links to outside {root}"
+        raise ValueError(f"{links}: {listed(outside)}; data.follow_links=true allows them")
     return exists
 
 

@@ -59,10 +59,8 @@ class RowSet:
         # zlib releases the interpreter lock, so threads share the work
         blocks = np.array_split(np.asarray(rows, dtype=np.int64), 64)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return np.concatenate(list(pool.map(self._check_block, blocks)))
-
-    def _check_block(self, rows: np.ndarray) -> np.ndarray:
-        return np.array([self._is_intact(row) for row in rows.tolist()], dtype=bool)
+            checked = pool.map(lambda block: [self._is_intact(row) for row in block.tolist()], blocks)
+            return np.array([is_intact for block in checked for is_intact in block], dtype=bool)
 
     def _is_intact(self, row: int) -> bool:
         if row >= min(len(self.array), len(self.checksums)) or self.checksums[row] == 0:

@@ -134,10 +134,8 @@ class RowStore:
                 missing = building.missing()
                 for row, values in compute(missing) if missing.size else ():
                     building.put(row, values)
-                if building.missing().size:
-                    raise ValueError(
-                        f"{building.missing().size} of {plural(missing.size, 'row')} were not computed"
-                    )
+                if absent := building.missing().size:
+                    raise ValueError(f"{absent} of {plural(missing.size, 'row')} not computed")
                 building.finish(target)
         except StoreWriteError:
             shutil.rmtree(folder, ignore_errors=True)  # a partial set must not fill the disk

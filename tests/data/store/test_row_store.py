@@ -57,7 +57,7 @@ def test_order_and_type_of_computed_rows(tmp_path: Path) -> None:
     assert found.array[:, 0, 0].tolist() == [0, 1, 2] and found.array.dtype == np.float16
     with pytest.raises(ValueError, match=r"row 0 has the shape \(2, 2\); expected \(2, 3\)"):
         RowStore(tmp_path, 10**6).rows("f", ["a"], (2, 3), "float16", compute)
-    with pytest.raises(ValueError, match="1 of 2 rows were not computed"):
+    with pytest.raises(ValueError, match="1 of 2 rows not computed"):
         RowStore(tmp_path, 10**6).rows("f", ["x", "y"], (2, 2), "float16", lambda rows: compute(rows[:1]))
 
 
