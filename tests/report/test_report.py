@@ -11,7 +11,14 @@ import pytest
 from PIL import Image
 
 from aimonk.data.labels import LabelTable
-from aimonk.evaluation.evaluate import Evaluation, choose_operating_point, evaluate, evaluate_chosen, verdict
+from aimonk.evaluation.evaluate import (
+    Evaluation,
+    LabelledLogits,
+    choose_operating_point,
+    evaluate,
+    evaluate_chosen,
+    verdict,
+)
 from aimonk.files.text import printable
 from aimonk.report.html.run import TITLES, write_report
 from aimonk.report.html.scoreboard import cell, optimistic_table, whisker
@@ -57,9 +64,8 @@ def simulate(count: int, names: list[str], signal: float = 2.0) -> tuple[LabelTa
 
 
 def judged_by(table: LabelTable, logits: np.ndarray, rule: str | float = 0.5) -> Evaluation:
-    data = (table.labels, table.mask, logits)
-    operating_point = choose_operating_point(*data, rule, None)
-    return evaluate_chosen(*data, table.attributes, None, operating_point, rule, None, 0)
+    data = LabelledLogits(table, logits, None)
+    return evaluate_chosen(data, choose_operating_point(data, rule, None), rule, None, 0)
 
 
 def render(
@@ -159,7 +165,7 @@ def test_pictures_lie_beside_the_page(tmp_path: Path) -> None:
         "Data",
         "Settings",
     ]
-    assert Page(content).read[0].startswith("No attribute is told better"), "the test images decide"
+    assert Page(content).read[0].startswith("No attribute is predicted better"), "the test images decide"
 
 
 def test_mistakes_are_shown_with_their_names(tmp_path: Path) -> None:
@@ -246,15 +252,8 @@ def test_whisker_stands_where_the_score_does() -> None:
 def test_console_table_marks_what_does_not_beat_chance() -> None:
     table, logits = simulate(80, ["hat", "\x1b[31mred", "x" * 200])
     logits[:, 0] = np.random.default_rng(1).normal(size=80)
-    scores = evaluate(
-        table.labels,
-        table.mask,
-        logits,
-        table.attributes,
-        None,
-        choose_operating_point(table.labels, table.mask, logits, 0.5, None),
-        0,
-    ).scores
+    data = LabelledLogits(table, logits, None)
+    scores = evaluate(data, choose_operating_point(data, 0.5, None), 0).scores
     lines = format_scores(scores, "test images").split("\n")
     assert lines[0] == "test images"
     assert lines[2].startswith("hat ! ") and "\ufffd[31mred  " in lines[3] and "xxx…" in lines[4]
