@@ -16,6 +16,7 @@ from aimonk.data.splits import read_assignment
 from aimonk.evaluation.calibration import Calibration
 from aimonk.evaluation.evaluate import (
     Evaluation,
+    LabelledLogits,
     OperatingPoint,
     choose_operating_point,
     evaluate,
@@ -102,17 +103,17 @@ class Subject:
 def evaluate_as_asked(cfg: DictConfig, subject: Subject) -> Evaluation:
     """Score with the thresholds of the model, a fixed one, or those of a rule, scored by nested folds."""
     table, logits, operating_point = subject.table, subject.logits, subject.operating_point
-    arguments = (table.labels, table.mask, logits, table.attributes, subject.groups)
+    data = LabelledLogits(table, logits, subject.groups)
     if cfg.threshold is None:
-        return evaluate(*arguments, operating_point, cfg.seed)
+        return evaluate(data, operating_point, cfg.seed)
     rule = parse_rule(cfg.threshold)
     if rule.kind == "fixed":
         fixed = np.full(len(table.attributes), rule.value)
-        return evaluate(*arguments, OperatingPoint(operating_point.calibration, fixed), cfg.seed)
+        return evaluate(data, OperatingPoint(operating_point.calibration, fixed), cfg.seed)
     calibrated = operating_point.calibration.scale * logits + operating_point.calibration.bias
-    chosen = choose_operating_point(table.labels, table.mask, calibrated, cfg.threshold, None)
-    arguments = (table.labels, table.mask, calibrated, table.attributes, subject.groups)
-    return evaluate_chosen(*arguments, chosen, cfg.threshold, None, cfg.seed)
+    data = LabelledLogits(table, calibrated, subject.groups)
+    chosen = choose_operating_point(data, cfg.threshold, None)
+    return evaluate_chosen(data, chosen, cfg.threshold, None, cfg.seed)
 
 
 def from_checkpoint(cfg: DictConfig) -> Subject:
