@@ -1,6 +1,7 @@
 import numpy as np
 
-from aimonk.evaluation.evaluate import choose_operating_point, evaluate
+from aimonk.data.labels import LabelTable
+from aimonk.evaluation.evaluate import LabelledLogits, choose_operating_point, evaluate
 from aimonk.report.tables import format_scores, remarks
 
 
@@ -10,8 +11,9 @@ def test_console_table_marks_scores_not_above_chance() -> None:
     mask = rng.random(labels.shape) < 0.8
     logits = 2.0 * (labels - 0.5) + rng.normal(size=labels.shape)
     logits[:, 0] = np.random.default_rng(1).normal(size=80)
-    operating_point = choose_operating_point(labels, mask, logits, 0.5, None)
-    scores = evaluate(labels, mask, logits, names, None, operating_point, 0).scores
+    table = LabelTable([f"{i}.jpg" for i in range(80)], names, labels, mask)
+    data = LabelledLogits(table, logits, None)
+    scores = evaluate(data, choose_operating_point(data, 0.5, None), 0).scores
     lines = format_scores(scores, "test images").split("\n")
     assert lines[0] == "test images"
     assert lines[2].startswith("hat ! ") and "\ufffd[31mred  " in lines[3] and "xxx…" in lines[4]

@@ -8,7 +8,13 @@ import pytest
 from PIL import Image
 
 from aimonk.data.labels import LabelTable
-from aimonk.evaluation.evaluate import Evaluation, choose_operating_point, evaluate_chosen, verdict
+from aimonk.evaluation.evaluate import (
+    Evaluation,
+    LabelledLogits,
+    choose_operating_point,
+    evaluate_chosen,
+    verdict,
+)
 from aimonk.report.html.run import NO_VERDICT, TITLES, RunReport, write_report
 
 
@@ -22,9 +28,8 @@ def simulate(count: int, names: list[str], signal: float = 2.0) -> tuple[LabelTa
 
 
 def evaluate_with(table: LabelTable, logits: np.ndarray, rule: str | float = 0.5) -> Evaluation:
-    data = (table.labels, table.mask, logits)
-    operating_point = choose_operating_point(*data, rule, None)
-    return evaluate_chosen(*data, table.attributes, None, operating_point, rule, None, 0)
+    data = LabelledLogits(table, logits, None)
+    return evaluate_chosen(data, choose_operating_point(data, rule, None), rule, None, 0)
 
 
 def render(
