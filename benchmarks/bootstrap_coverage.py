@@ -1,11 +1,11 @@
-"""How often the 95 % intervals of `aimonk.evaluation.bootstrap` hold the truth, as a Markdown table.
+"""Coverage of the 95 % intervals of `aimonk.evaluation.bootstrap`, as a Markdown table.
 
-    python benchmarks/bootstrap_coverage.py                 # 600 sets a row: four minutes on one core
-    python benchmarks/bootstrap_coverage.py --percentile    # what percentiles of the same resamples cover
+    python benchmarks/bootstrap_coverage.py                 # 600 sets per row: four minutes on one core
+    python benchmarks/bootstrap_coverage.py --percentile    # percentiles of the same resamples instead
 
-A set has four attributes. An image's score is normal, higher by d where the attribute is present; the truth
-is the score of two million entries. The first three columns are scores over attributes, and the intervals are
-meant to hold the truth in 92 to 98 of 100 sets; the other columns are those of single attributes.
+A set has four attributes. The score of an image is normal, higher by d where the attribute is present; the
+truth is the metric of two million entries. The first three columns are metrics over attributes, whose
+intervals should cover the truth in 92 to 98 of 100 sets; the other columns are those of single attributes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from aimonk.evaluation.arrays import mean_defined
 from aimonk.evaluation.bootstrap import bootstrap, draw
-from aimonk.evaluation.kernels import MEANS, check, mean_defined, measure, rankings
+from aimonk.evaluation.kernels import MEANS, check, measure, rankings
 from aimonk.evaluation.metrics import score
 
 ATTRIBUTES = 4
@@ -46,13 +47,13 @@ def simulate(rng: np.random.Generator, images: int, prevalence: float, na: float
     labels = rng.random((images, ATTRIBUTES)) < prevalence
     mask = rng.random((images, ATTRIBUTES)) >= na
     odds = d * (rng.normal(size=(images, ATTRIBUTES)) + d * labels - d / 2)
-    # without signal any score will do
+    # without a signal, any score is calibrated
     odds = odds if d else rng.normal(size=(images, ATTRIBUTES))
     return labels.astype(float), mask, 1 / (1 + np.exp(-odds - np.log(prevalence / (1 - prevalence))))
 
 
 def true_scores(prevalence: float, d: float) -> dict[str, float]:
-    """Scores of so many images that they stand for the whole population."""
+    """Scores of a sample large enough to represent the population."""
     labels, _, probs = simulate(np.random.default_rng(1), 500_000, prevalence, 0.0, d)
     labels, probs = labels.reshape(-1, 1), probs.reshape(-1, 1)
     scores = score(labels, np.ones(labels.shape, dtype=bool), probs, np.array([prevalence]), ["all"])
@@ -60,7 +61,7 @@ def true_scores(prevalence: float, d: float) -> dict[str, float]:
 
 
 def percentiles(labels, mask, probs, thresholds, resamples: int, seed: int) -> dict:
-    """The plain percentile intervals of the same scores."""
+    """Percentile intervals of the same scores."""
     predictions = check(labels, mask, probs, thresholds)
     ranked = rankings(predictions)
     blocks = [measure(predictions, ranked, w) for w in draw(np.arange(len(mask)), resamples, seed)]
@@ -80,7 +81,7 @@ def percentiles(labels, mask, probs, thresholds, resamples: int, seed: int) -> d
 def coverage(
     case: tuple[int, float, float, float], sets: int, resamples: int, percentile: bool = False, seed: int = 0
 ) -> dict[str, float]:
-    """Share of simulated sets whose interval holds the truth, by the name of the score."""
+    """Share of simulated sets whose interval covers the truth, by the name of the score."""
     images, prevalence, na, d = case
     rng = np.random.default_rng(seed)
     truth, hits = true_scores(prevalence, d), defaultdict(list)
@@ -89,13 +90,13 @@ def coverage(
         intervals_of = percentiles if percentile else bootstrap
         thresholds = np.full(ATTRIBUTES, prevalence)
         intervals = intervals_of(labels, mask, probs, thresholds, resamples=resamples, seed=number)
-        for name, interval in named(intervals):
+        for name, interval in iterate(intervals):
             hits[name].append(interval[0] <= truth[name] <= interval[1])
     return {name: float(np.mean(hit)) for name, hit in hits.items()}
 
 
-def named(intervals: dict) -> Iterator[tuple[str, list[float]]]:
-    """Each defined interval with the name of its score."""
+def iterate(intervals: dict) -> Iterator[tuple[str, list[float]]]:
+    """Yields each defined interval with the name of its score."""
     for part in (intervals, *intervals["attributes"]):
         for name, interval in part.items():
             if interval is not None and name not in ("attributes", "f1_micro", "subset_accuracy"):
@@ -119,7 +120,7 @@ def main() -> None:
         cells = [f"{100 * shares[name]:.1f}" for name in columns]
         print("| " + " | ".join([*(f"{value:g}" for value in case), *cells]) + " |", flush=True)
     print(
-        f"\n{options.sets} sets a row, {options.resamples} resamples, {time.perf_counter() - started:.0f} s"
+        f"\n{options.sets} sets per row, {options.resamples} resamples, {time.perf_counter() - started:.0f} s"
     )
 
 

@@ -1,13 +1,13 @@
-"""Feed mutated bytes to the readers of strangers' files, guided by the code that they reach (atheris).
+"""Coverage-guided fuzzing (atheris) of the readers of untrusted files.
 
     pip install atheris
     python benchmarks/fuzz.py labels -max_total_time=300         # label files
     python benchmarks/fuzz.py checkpoint -max_total_time=300     # checkpoints
-    python benchmarks/fuzz.py pickle -max_total_time=300         # what a checkpoint's zip file holds
+    python benchmarks/fuzz.py pickle -max_total_time=300         # the pickle in a checkpoint
 
-Anything but a result, ValueError or FileNotFoundError is a finding, and so is more than 5 s or 1 GB. The
-input is written to `crash-...`, `timeout-...` or `oom-...` in the working folder. Such inputs belong into
-tests/corpus/<reader>/, from which the next run starts; so far there are none.
+Any outcome except a result, ValueError or FileNotFoundError is a finding, as is more than 5 s or 1 GB. The
+input is written to `crash-...`, `timeout-...` or `oom-...` in the working folder. Add such inputs to
+tests/corpus/<reader>/, from which later runs start; there are none so far.
 """
 
 import contextlib
@@ -33,12 +33,12 @@ with atheris.instrument_imports(
     from aimonk.files.tensors import load_tensors
     from aimonk.models.checkpoint import load_model
 
-# a gigabyte above what the libraries take
+# a gigabyte above the memory of the libraries
 LIMITS = ["-timeout=5", "-rss_limit_mb=1800", "-malloc_limit_mb=1000", "-max_len=4096"]
 
 
 def seeds_of_labels() -> list[bytes]:
-    """Label files of each form."""
+    """Label files in each format."""
     rows = [
         "image hat scarf\na.jpg 1 NA\nb.jpg 0 1\n",
         "a.jpg\t1\t\nb.jpg\tna\t0\n",
@@ -48,7 +48,7 @@ def seeds_of_labels() -> list[bytes]:
 
 
 def seeds_of_checkpoint() -> list[bytes]:
-    """Files as `torch.save` writes them."""
+    """Files written by `torch.save`."""
     info = {"library": "timm", "backbone": "test_resnet", "attributes": ["hat"], "thresholds": [0.5]}
     info |= {"scale": [1.0], "bias": [0.0], "image_size": 8, "resize": "pad", "epoch": 1, "chosen_by": ""}
     values = [
@@ -64,12 +64,12 @@ def seeds_of_checkpoint() -> list[bytes]:
 
 
 def seeds_of_pickle() -> list[bytes]:
-    """The program in each of those files."""
+    """The pickles in these files."""
     return [zipfile.ZipFile(io.BytesIO(c)).read("archive/data.pkl") for c in seeds_of_checkpoint()]
 
 
 def read_pickle(path: Path) -> None:
-    """Read the file as the program of a checkpoint that has six numbers, and all tensors that come out."""
+    """Read the file as the pickle of a checkpoint with one storage of six floats, and all its tensors."""
     program = path.read_bytes()
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", program)
@@ -94,7 +94,7 @@ READERS: dict[str, tuple[Callable[[Path], Any], Callable[[], list[bytes]]]] = {
 
 
 def main(name: str, options: list[str]) -> None:
-    """Fuzz one reader until libFuzzer's options end it or something is found."""
+    """Fuzz one reader until a finding, or a limit in libFuzzer's options."""
     read, seeds = READERS[name]
     logging.disable()
     with tempfile.TemporaryDirectory() as work:

@@ -1,9 +1,9 @@
-"""Whether memory, open files and time per image stay the same as epochs and images grow; tables in Markdown.
+"""Measure memory, open files and time per image for growing numbers of epochs and images; Markdown tables.
 
     python benchmarks/memory.py --images 5000 50000      # training; some minutes
     python benchmarks/memory.py --rows 200000            # a label table without images; under a minute
 
-Images are noise of 16x16 pixels, so nothing can be learned from them.
+The images are noise of 16x16 pixels, from which nothing can be learned.
 """
 
 import argparse
@@ -37,7 +37,7 @@ MB = 2**20
 
 
 def draw_images(folder: Path, count: int, seed: int) -> None:
-    """Write that many images of noise, and a label file with three attributes."""
+    """Write `count` images of noise, and a label file with three attributes."""
     (folder / "images").mkdir(parents=True)
     rng = np.random.default_rng(seed)
     for i, pixels in enumerate(rng.integers(0, 256, (count, 16, 16, 3), dtype=np.uint8)):
@@ -46,21 +46,21 @@ def draw_images(folder: Path, count: int, seed: int) -> None:
 
 
 def write_labels(path: Path, names: list[str], attributes: int, rng: np.random.Generator) -> None:
-    """A label file with prevalences from 2 to 98 % and a tenth unknown."""
+    """Write a label file with prevalences from 2 to 98 % and a tenth of the labels unknown."""
     present = rng.random((len(names), attributes)) < np.linspace(0.02, 0.98, attributes)
     tokens = np.where(rng.random(present.shape) < 0.1, "NA", np.where(present, "1", "0"))
     lines = [f"{name} {' '.join(row)}" for name, row in zip(names, tokens.tolist(), strict=True)]
     path.write_text("\n".join(lines) + "\n")
 
 
-class Watched:
-    """What a process takes, noted whenever it ends an epoch.
+class MonitoredRun:
+    """A training process whose use of memory is recorded after each epoch.
 
     Attributes:
-        moments: When each epoch ended, in seconds.
+        moments: Time at the end of each epoch, in seconds.
         resident: Memory after each epoch, bytes.
         private: The part of it that is not mapped from files, bytes.
-        files: The most files that were open at once.
+        files: Maximum number of open files.
     """
 
     def __init__(self, arguments: list[str]):
@@ -73,10 +73,10 @@ class Watched:
         self.files = 0
 
     def wait(self) -> None:
-        """Follow the process to its end.
+        """Read the output of the process until it ends.
 
         Raises:
-            RuntimeError: It failed.
+            RuntimeError: The process failed.
         """
         threading.Thread(target=self._count_files, daemon=True).start()
         output = []
@@ -84,11 +84,11 @@ class Watched:
             output.append(line)
             if re.match(r"epoch \d+/", line):
                 self.moments.append(time.perf_counter())
-                self._note_memory()
+                self._record_memory()
         if self.process.wait() != 0:
             raise RuntimeError("".join(output))
 
-    def _note_memory(self) -> None:
+    def _record_memory(self) -> None:
         status = (self.folder / "status").read_text()
         for name, values in (("VmRSS", self.resident), ("RssAnon", self.private)):
             values.append(int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) * 1024)
@@ -97,13 +97,13 @@ class Watched:
         while self.process.poll() is None:
             try:
                 self.files = max(self.files, sum(1 for _ in (self.folder / "fd").iterdir()))
-            except OSError:  # it has ended
+            except OSError:  # the process has ended
                 return
             time.sleep(0.2)
 
 
 def train(work: Path, count: int, freeze: str, epochs: int) -> str:
-    """Train on that many images; returns a row of the table."""
+    """Train on `count` images; returns a row of the table."""
     data, out = work / f"data_{count}", work / f"run_{count}_{freeze}"
     arguments = [
         f"data.images={data / 'images'}",
@@ -111,22 +111,22 @@ def train(work: Path, count: int, freeze: str, epochs: int) -> str:
         f"hydra.run.dir={out}",
     ]
     arguments += [f"cache_dir={work / 'cache'}", f"freeze={freeze}", f"epochs={epochs}"]
-    begun = time.perf_counter()
-    watched = Watched([*RUN, *arguments])
-    watched.wait()
-    total = time.perf_counter() - begun
-    # the first epoch also fills the stores and the allocator's caches
-    seconds = float(np.median(np.diff(watched.moments)))
-    slope = np.polyfit(np.arange(1, epochs), watched.private[1:], 1)[0]
+    start = time.perf_counter()
+    monitored = MonitoredRun([*RUN, *arguments])
+    monitored.wait()
+    total = time.perf_counter() - start
+    # the first epoch fills the stores and the caches of the allocator
+    seconds = float(np.median(np.diff(monitored.moments)))
+    slope = np.polyfit(np.arange(1, epochs), monitored.private[1:], 1)[0]
     speed = f"{total:.0f} s | {1e6 * seconds / count:.0f} µs"
-    memory = f"{watched.resident[0] / MB:.0f} | {watched.resident[-1] / MB:.0f} | {slope / MB:+.2f}"
-    return f"| {freeze} | {count:,} | {epochs} | {speed} | {memory} | {watched.files} |"
+    memory = f"{monitored.resident[0] / MB:.0f} | {monitored.resident[-1] / MB:.0f} | {slope / MB:+.2f}"
+    return f"| {freeze} | {count:,} | {epochs} | {speed} | {memory} | {monitored.files} |"
 
 
 def measure_training(work: Path, counts: list[int], epochs: int) -> None:
     """Print a row for each freeze policy and number of images."""
-    columns = ["freeze", "images", "epochs", "whole run", "epoch, per image", "MB after epoch 1"]
-    columns += ["MB after the last", "private MB per epoch, from the 2nd", "open files, at most"]
+    columns = ["freeze", "images", "epochs", "total time", "epoch, per image", "MB after epoch 1"]
+    columns += ["MB after the last epoch", "private MB per epoch, from the 2nd", "maximum of open files"]
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for count in counts:
         draw_images(work / f"data_{count}", count, seed=count)
@@ -136,7 +136,7 @@ def measure_training(work: Path, counts: list[int], epochs: int) -> None:
 
 
 def measure_table(work: Path, rows: int, attributes: int) -> None:
-    """Print how long each step takes that looks at all labels, and the most memory taken by then."""
+    """Print the duration of each step that reads all labels, and the peak memory so far."""
     from aimonk.data.labels import read_labels
     from aimonk.data.loading import Rows, create_loader
     from aimonk.data.sampling import BatchList, plan_epoch, split_batches, weighted
@@ -146,14 +146,14 @@ def measure_table(work: Path, rows: int, attributes: int) -> None:
     names = [f"{i:06d}.jpg" for i in range(rows)]
     write_labels(work / "labels.txt", names, attributes, np.random.default_rng(0))
     first = _peak()
-    print(f"| step | seconds | peak MB (libraries and the file's making: {first:.0f}) |\n|---|---|---|")
+    print(f"| step | seconds | peak MB ({first:.0f} before the first) |\n|---|---|---|")
     total = 0.0
 
     def step(title: str, function: Callable):
         nonlocal total
-        begun = time.perf_counter()
+        start = time.perf_counter()
         result = function()
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - start
         total += seconds
         print(f"| {title} | {seconds:.2f} | {_peak():.0f} |", flush=True)
         return result
@@ -175,13 +175,13 @@ def measure_table(work: Path, rows: int, attributes: int) -> None:
     batches = step("plan an epoch: shuffled", lambda: plan(1, None))
     step("plan an epoch: weighted", lambda: plan(2, weights))
 
-    def fetch(rows: torch.Tensor, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def load_inputs(rows: torch.Tensor, views: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.zeros(len(rows), 3, 8, 8, dtype=torch.uint8), torch.ones(len(rows), dtype=torch.bool)
 
     def load() -> None:
         planned = BatchList()
         planned.batches = batches
-        for _ in create_loader(Rows(fetch, table.labels, table.mask), planned, 0, pin_memory=False):
+        for _ in create_loader(Rows(load_inputs, table.labels, table.mask), planned, 0, pin_memory=False):
             pass
 
     step(f"build a loader and draw an epoch's {len(batches):,} batches of labels", load)
@@ -189,7 +189,7 @@ def measure_table(work: Path, rows: int, attributes: int) -> None:
 
 
 def _peak() -> float:
-    """The most memory that this process has taken so far, MB."""
+    """Peak memory of this process, MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -1,8 +1,8 @@
-"""Time, memory and quality of splitting and of the search for duplicates, as a Markdown table.
+"""Measure time, memory and quality of splits and of the search for duplicates; prints a Markdown table.
 
-python benchmarks/splits_scale.py [--rows 200000] [--attributes 40]
-Each line is measured in a process of its own; the peak counts the whole process, labels or thumbnails
-included.
+    python benchmarks/splits_scale.py [--rows 200000] [--attributes 40]
+
+Each line is measured in a separate process; its peak memory includes labels or thumbnails.
 """
 
 import argparse
@@ -131,10 +131,10 @@ def main() -> None:
     size = parser.parse_args()
     drawing = measure(draw_labels_only, size.rows, size.attributes)[1]
     print(f"{size.rows:,} rows, {size.attributes} attributes; split .8 / .1 / .1; numpy {np.__version__}\n")
-    print("| what | s | peak MB | result (rows off the share: worst / mean) |\n|---|---|---|---|")
+    print("| what | s | peak MB | result (deviation from the share: maximum / mean) |\n|---|---|---|---|")
     for name, task in {
-        "split at random": split_at_random,
-        "iterative stratification, as published": split_iteratively,
+        "random split": split_at_random,
+        "published iterative stratification": split_iteratively,
         "`stratified_split`": split_stratified,
         "`stratified_split`, groups": split_pairs,
         "`stratified_folds`, 5": split_into_folds,

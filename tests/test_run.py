@@ -216,7 +216,7 @@ def test_recipes_accept_any_path(command, small_set: Path, torch_home: Path) -> 
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert {path.name for path in cwd.iterdir()} - before == {f"{ODD} cache", f"{ODD} sweep"}
-    assert re.search(r"1 rows? have no image.*gone\.jpg", result.stdout)
+    assert re.search(r"skipping 1 row without an image: gone\.jpg", result.stdout)
     for name, trains_all in (("0_pos_weight_none_resnet18", True), ("1_masked_backbone_resnet18", False)):
         folder = cwd / f"{ODD} sweep" / name
         assert {path.name for path in folder.iterdir()} >= FILES - {"predictions.csv"}
@@ -245,7 +245,7 @@ def test_all_real_photographs_are_used(command, torch_home: Path, cache_dir: Pat
         TORCH_HOME=str(torch_home),
     )
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "3 rows have no image" in result.stdout
+    assert "skipping 3 rows without an image" in result.stdout
     assert all(f"image_{number}.jpg" in result.stdout for number in (489, 624, 875))
     (folder,) = tmp_path.glob("outputs/*/*")
     assert len(read_losses(folder)) == -(-972 // 16)
@@ -256,10 +256,10 @@ def test_data_folder_defaults_to_the_working_folder(command, small_set: Path, ca
     result = command(small_set, *arguments, "hydra.run.dir=run")
     assert result.returncode == 0, result.stdout + result.stderr
     check_run_folder(small_set / "run")
-    assert re.search(r"1 rows? have no image.*gone\.jpg", result.stdout)
+    assert re.search(r"skipping 1 row without an image: gone\.jpg", result.stdout)
     check_error(
         command(small_set, *arguments, "data.missing=error", "hydra.run.dir=wrong"),
-        r"^1 of 11 rows of .* have no image in .*: gone\.jpg",
+        r"^no image in .* for 1 of 11 rows of .*: gone\.jpg",
     )
     assert json.loads((small_set / "wrong/status.json").read_text())["state"] == "failed"
     assert "Traceback" in (small_set / "wrong/run.log").read_text()
@@ -296,7 +296,7 @@ def test_misspelt_keys_are_reported(argument: str, message: str, command, tmp_pa
         (["backbone=timm"], r"backbone\.name"),
         (
             ["backbone=timm", "backbone.name=vit_tiny_patch16_224", "backbone.weights=random"],
-            r"^vit_tiny_patch16_224 takes 224 x 224 pixels alone: data\.image_size=224$",
+            r"^data\.image_size is 32; expected 224, the only size of vit_tiny_patch16_224$",
         ),
         (["loss=focal", "loss.gamma=a"], r"^loss\.gamma is 'a'"),
         (["device=tpu"], "^device=tpu cannot be used here"),

@@ -8,7 +8,8 @@ from aimonk.audit.association import associate, associate_unknown
 from aimonk.audit.probe import Probe, probe
 from aimonk.audit.shift import Shift, find_shift
 from aimonk.audit.suspects import Entry, suspects, unknowns
-from aimonk.data.duplicates import contradictions, duplicate_groups, group_images
+from aimonk.data.duplicates import group_images
+from aimonk.data.groups import contradictions, duplicate_groups
 from aimonk.data.labels import LabelTable
 
 

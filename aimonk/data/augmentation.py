@@ -1,7 +1,7 @@
-"""Augmentation as numbered views: an image and the number of a view determine the pixels.
+"""Augmentation by numbered views: an image and the number of a view determine the pixels.
 
-View 0 is always the image as it is. Where a view's number is the only randomness, an epoch is reproduced by
-its numbers alone, and an augmentation with few views can have each of them computed once.
+View 0 is the unchanged image. The view numbers of an epoch suffice to reproduce it, and if there are few
+views, each can be computed once.
 """
 
 import zlib
@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 
 
 class Unchanged:
-    """No augmentation: view 0 alone."""
+    """No augmentation: view 0 only."""
 
     views = 1
 
@@ -31,13 +31,13 @@ class Flip:
 
 
 class Random:
-    """A random transform of each image, drawn from the view's number.
+    """A random transform of each image, seeded by the number of the view.
 
     Args:
-        transform: uint8 [3, H, W] to the same; draws from torch's CPU generator, which is put back after.
+        transform: uint8 [3, H, W] to the same; draws from torch's CPU generator, whose state is restored.
 
     Attributes:
-        views: None: there is no end of them.
+        views: None, since the number of views is unbounded.
     """
 
     views = None
@@ -54,22 +54,22 @@ class Random:
     def _one(self, image: Tensor, view: int) -> Tensor:
         if view == 0:
             return image
-        # transforms draw from this generator alone, and torch.manual_seed would set the GPU's as well
+        # transforms draw from this generator only; torch.manual_seed would also seed the GPU's
         torch.default_generator.manual_seed(view)
         return self.transform(image)
 
 
 class FixedViews:
-    """The first `views` views of a random augmentation, each drawn once and for all from image and number."""
+    """A fixed set of views of a random augmentation, each determined by the image and the view number."""
 
     def __init__(self, augmentation: Random, views: int):
         if views < 2:
-            raise ValueError(f"features.views is {views}; expected 2 or more (the image itself is one)")
+            raise ValueError(f"features.views is {views}; expected 2 or more (view 0 is the unchanged image)")
         self.augmentation = augmentation
         self.views = views
 
     def __call__(self, images: Tensor, views: Tensor) -> Tensor:
-        # torch's generator takes 32 bits of a seed, so image and number must share them; 0 would be no change
+        # torch's generator uses 32 bits of a seed: a checksum of image and view; 0 means the unchanged image
         seeds = [
             0 if view == 0 else zlib.crc32(image.contiguous().numpy(), view) or 1
             for image, view in zip(images, views.tolist(), strict=True)
@@ -78,7 +78,7 @@ class FixedViews:
 
 
 def none() -> Unchanged:
-    """Images as they are."""
+    """Unchanged images."""
     return Unchanged()
 
 
@@ -96,11 +96,11 @@ def crop_color(
     saturation: float,
     hue: float,
 ) -> Random:
-    """Random resized crop, mirroring and colour jitter.
+    """Random resized crop, horizontal flip and colour jitter.
 
     Args:
-        size: Side of the result in pixels; that of the images.
-        scale: Smallest and largest share of the area that a crop keeps.
+        size: Side of the images and the result, in pixels.
+        scale: Smallest and largest share of the area in a crop.
         ratio: Smallest and largest aspect ratio of a crop.
     """
     return Random(
@@ -115,5 +115,5 @@ def crop_color(
 
 
 def trivial() -> Random:
-    """TrivialAugment (Müller and Hutter 2021) after mirroring: one random operation of random strength."""
+    """TrivialAugment (Müller and Hutter 2021) after a random horizontal flip."""
     return Random(v2.Compose([v2.RandomHorizontalFlip(), v2.TrivialAugmentWide()]))

@@ -1,4 +1,4 @@
-"""A label file and an images folder brought together: what can be used, and what is wrong with the rest."""
+"""The labelled images of a data set: a label file joined with an images folder."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -9,25 +9,26 @@ import numpy as np
 
 from aimonk.data.images.decoding import RESIZES
 from aimonk.data.images.folder import decode_all, find_images, fingerprints, list_images, open_pixels
-from aimonk.data.labels import LabelTable, read_labels, warn_about_values
+from aimonk.data.labels import LabelTable, read_labels, value_warnings
 from aimonk.data.store.row_store import RowStore, StoredRows
-from aimonk.files.text import listed
+from aimonk.files.text import listed, plural
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class ImageSet:
-    """The labelled images that can be read.
+    """The labelled images that exist and can be decoded.
 
     Attributes:
-        table: Their labels, N rows.
-        paths: Their files, N.
-        stored: Their pixels, where the store holds them.
-        keys: What the pixels of each depend on, N.
+        table: Labels, N rows.
+        paths: Files, N.
+        stored: Pixels of all rows of the label file that have an image; None where they are not stored.
+        keys: Fingerprints of the files, N.
         missing: Names of rows without an image.
-        unreadable: Name -> reason, of rows whose image cannot be read.
+        unreadable: Name -> reason, for images that cannot be decoded.
         unlisted: Names of images without a row.
+        file_table: All rows of the label file.
     """
 
     table: LabelTable
@@ -37,6 +38,7 @@ class ImageSet:
     missing: list[str]
     unreadable: dict[str, str]
     unlisted: list[str]
+    file_table: LabelTable = field(repr=False)
     _rows: np.ndarray = field(repr=False)
 
     def __len__(self) -> int:
@@ -44,12 +46,12 @@ class ImageSet:
 
     @property
     def pixels(self) -> "StoredSubset | list[Path]":
-        """Decoded images [N, size, size, 3], or the files where these are not stored."""
+        """Decoded images [N, size, size, 3], or the files where decoded images are not stored."""
         return self.paths if self.stored is None else StoredSubset(self.stored.array, self._rows)
 
 
 class StoredSubset:
-    """Some rows of a stored array, fetched when asked for."""
+    """Rows of a stored array, read when indexed."""
 
     def __init__(self, array: np.ndarray, rows: np.ndarray):
         self.array = array
@@ -65,7 +67,7 @@ class StoredSubset:
         return self.array[self.rows[index]]
 
     def __reduce__(self):
-        # a process that is sent this maps the file again, where it would be sent all rows
+        # another process maps the file again instead of receiving all rows
         if isinstance(self.array, np.memmap):
             return _map_subset, (self.array.filename, self.dtype, self.array.shape, self.rows)
         return StoredSubset, (self.array, self.rows)
@@ -78,6 +80,7 @@ def _map_subset(file: Path, dtype: np.dtype, shape: tuple[int, ...], rows: np.nd
 def open_images(
     images: Path,
     labels: Path,
+    *,
     attributes: Sequence[str] | None,
     missing: str,
     unreadable: str,
@@ -87,78 +90,76 @@ def open_images(
     store: RowStore | None,
     watch: Callable,
 ) -> ImageSet:
-    """Read the labels and see to it that every image can be decoded.
+    """Read the labels and decode or check every image.
 
     Args:
-        missing: `skip` or `error`: what to do with rows whose image does not exist.
-        unreadable: `skip` or `error`: what to do with images that cannot be read.
-        store: Where decoded images are kept; None decodes them now to check them, and again when needed.
-        watch: Wraps a sequence to show progress; called with (iterable, total, title).
+        missing: `skip` or `error`: handling of rows whose image does not exist.
+        unreadable: `skip` or `error`: handling of images that cannot be decoded.
+        store: Store of decoded images; None decodes them now, and again whenever they are used.
+        watch: Wraps an iterator to show progress; called with (iterator, total, title).
 
     Raises:
-        FileNotFoundError: The label file, the folder, or an image is not there.
-        ValueError: Mistakes in the labels, unreadable images, or nothing left.
+        FileNotFoundError: The label file, the folder or an image does not exist.
+        ValueError: Errors in the labels, unreadable images, or no usable image.
     """
     _check_choice("data.resize", resize, RESIZES)
     _check_choice("data.missing", missing, ("skip", "error"))
     _check_choice("data.unreadable", unreadable, ("skip", "error"))
     if not isinstance(image_size, int) or not 8 <= image_size <= 4096:
         raise ValueError(f"data.image_size is {image_size!r}; expected 8 to 4096 pixels")
-    table = read_labels(labels, attributes)
+    file_table = table = read_labels(labels, attributes)
     unlisted = sorted(set(list_images(images)) - set(table.names))
     table, absent = _drop_missing(table, images, labels, missing, follow_links)
     if unlisted:
-        log.info("%d images have no row in %s", len(unlisted), labels)
+        log.info("%s without a row in %s", plural(len(unlisted), "image"), labels)
     paths = [images / name for name in table.names]
-    # taken before decoding: what belongs to a file that changes meanwhile is then never found again
+    # taken before decoding: the pixels of a file that changes meanwhile are never found under its new key
     keys = fingerprints(paths)
-    stored, errors = _read_images(store, paths, image_size, resize, watch)
-    bad = {table.names[i]: errors[i] for i in sorted(errors)}
-    if bad:
-        told = f"{len(bad)} images cannot be read: {listed([f'{name} ({why})' for name, why in bad.items()])}"
+    stored, errors = _read_images(store, paths, keys, image_size, resize, watch)
+    reasons = {table.names[row]: errors[row] for row in sorted(errors)}
+    if reasons:
+        shown = listed([f"{name} ({reason})" for name, reason in reasons.items()])
+        message = f"cannot read {plural(len(reasons), 'image')}: {shown}"
         if unreadable == "error":
-            raise ValueError(f"{told}; data.unreadable=skip leaves them out")
-        if len(bad) == len(table):
-            raise ValueError(told)
-        log.warning("%s; they are skipped", told)
-    rows = np.array([i for i in range(len(table)) if i not in errors], dtype=np.int64)
+            raise ValueError(f"{message}; data.unreadable=skip skips them")
+        if len(reasons) == len(table):
+            raise ValueError(message)
+        log.warning("%s; skipped", message)
+    rows = np.array([row for row in range(len(table)) if row not in errors], dtype=np.int64)
     table = table.take(rows)
-    warn_about_values(table)
+    for warning in value_warnings(table):
+        log.warning("%s", warning)
     paths, keys = [paths[i] for i in rows], [keys[i] for i in rows]
-    return ImageSet(table, paths, stored, keys, absent, bad, unlisted, rows)
+    return ImageSet(table, paths, stored, keys, absent, reasons, unlisted, file_table, rows)
 
 
 def _drop_missing(
     table: LabelTable, images: Path, labels: Path, missing: str, follow_links: bool
 ) -> tuple[LabelTable, list[str]]:
     """The rows whose image exists, and the names of the others."""
-    there = find_images(images, table.names, follow_links)
-    absent = [name for name, ok in zip(table.names, there, strict=True) if not ok]
+    exists = find_images(images, table.names, follow_links)
+    absent = [name for name, found in zip(table.names, exists, strict=True) if not found]
     if absent and (missing == "error" or len(absent) == len(table)):
-        rows = f"{len(absent)} of {len(table)} rows of {labels.absolute()}"
-        way_out = "; data.missing=skip leaves them out" if len(absent) < len(table) else ""
-        raise FileNotFoundError(f"{rows} have no image in {images.absolute()}: {listed(absent)}{way_out}")
+        rows = f"{len(absent)} of {plural(len(table), 'row')} of {labels.absolute()}"
+        fix = "; data.missing=skip skips them" if len(absent) < len(table) else ""
+        raise FileNotFoundError(f"no image in {images.absolute()} for {rows}: {listed(absent)}{fix}")
     if absent:
-        log.warning("%d rows have no image and are skipped: %s", len(absent), listed(absent))
-    return table.take(np.flatnonzero(there)), absent
+        log.warning("skipping %s without an image: %s", plural(len(absent), "row"), listed(absent))
+    return table.take(np.flatnonzero(exists)), absent
 
 
 def _read_images(
-    store: RowStore | None, paths: list[Path], size: int, resize: str, watch: Callable
+    store: RowStore | None, paths: list[Path], keys: list[str], size: int, resize: str, watch: Callable
 ) -> tuple[StoredRows | None, dict[int, str]]:
-    """Decoded images where they can be stored, and why those cannot be read that cannot."""
-
-    def show(results, total):
-        return watch(results, total, "images")
-
-    stored = open_pixels(store, paths, size, resize, show) if store is not None else None
+    """Decoded images, None where they are not stored, and row number -> error of unreadable ones."""
+    stored = open_pixels(store, paths, keys, size, resize, watch) if store is not None else None
     if stored is not None:
-        reused = len(paths) - stored.computed
-        log.info("%d images: %d decoded, %d reused", len(paths), stored.computed, reused)
+        count, reused = plural(len(paths), "image"), len(paths) - stored.computed
+        log.info("%s: %d decoded, %d reused", count, stored.computed, reused)
         return stored, stored.errors
     if store is not None:
-        log.info("decoded images are not stored: more than data.store_limit_gb, or than the disk takes")
-    results = decode_all(paths, size, resize, np.arange(len(paths)), show)
+        log.info("decoded images exceed data.store_limit_gb or the free disk space; they are not stored")
+    results = watch(decode_all(paths, size, resize, np.arange(len(paths))), len(paths), "images")
     return None, {row: reason for row, reason in results if isinstance(reason, str)}
 
 

@@ -1,6 +1,5 @@
-"""Label files with holes: every row names an image and gives each attribute 1, 0 or NA."""
+"""Label tables and label files: each row names an image and labels every attribute 1, 0 or NA."""
 
-import csv
 import logging
 import os
 import posixpath
@@ -11,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk.files.text import listed, printable, tell
+from aimonk.files.delimited import read_lines, split_commas, split_tabs
+from aimonk.files.text import join_errors, listed, plural, printable
 
 log = logging.getLogger(__name__)
 
 PRESENT, ABSENT, UNKNOWN = 1, 0, -1
-# an empty field, which only commas and tabs can make, is unknown as well
+# an empty field (between commas or tabs) is unknown as well
 TOKENS = {"1": PRESENT, "0": ABSENT} | dict.fromkeys(["NA", "Na", "nA", "na", ""], UNKNOWN)
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".mpo"}
 SPLITS = ("train", "val", "test")
@@ -25,14 +25,14 @@ SPLIT_COLUMN = "split"
 
 @dataclass(frozen=True)
 class LabelTable:
-    """Which image has which attribute, as far as anybody knows.
+    """Incomplete labels of N images and A attributes.
 
     Attributes:
-        names: Image paths relative to the images folder, N of them, each once.
-        attributes: Attribute names, A of them.
+        names: Unique image paths relative to the images folder, N.
+        attributes: Unique attribute names, A.
         labels: 1 present, 0 absent, [N, A] float32; 0 where unknown.
         mask: True where the label is known, [N, A].
-        splits: train, val or test, N of them, where the file has a column `split` that says so.
+        splits: train, val or test, N; None where the file has no column `split`.
     """
 
     names: list[str]
@@ -45,132 +45,138 @@ class LabelTable:
         return len(self.names)
 
     def take(self, rows: np.ndarray) -> "LabelTable":
-        """The same table with these rows only; rows are indices, [M]."""
+        """The table of the given rows, indices [M]."""
         names, splits = ([of[i] for i in rows] if of else None for of in (self.names, self.splits))
         return LabelTable(names or [], self.attributes, self.labels[rows], self.mask[rows], splits)
 
+    def select(self, attributes: Sequence[str]) -> "LabelTable":
+        """The table of the given attributes, in their order."""
+        columns = [self.attributes.index(name) for name in attributes]
+        labels, mask = self.labels[:, columns], self.mask[:, columns]
+        return LabelTable(self.names, list(attributes), labels, mask, self.splits)
+
     def counts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Present, absent and unknown entries of each attribute, [A] each."""
+        """Number of present, absent and unknown entries of each attribute, [A] each."""
         known = self.mask.sum(axis=0)
         present = (self.labels * self.mask).sum(axis=0).astype(int)
         return present, known - present, len(self) - known
 
 
-def read_labels(path: Path, attributes: Sequence[str] | None = None) -> LabelTable:
-    """Read a label file: `image_0.jpg 1 NA 0 1`, separated by white space, tabs or commas.
-
-    A first row without any 1, 0 or NA is a header that names the attributes. A column that it calls `split`
-    says which images train, validate and test.
-
-    Args:
-        attributes: Names in place of the header's, or of Attr1, Attr2, ... where there is no header.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file has mistakes; the message tells the first ten with their lines.
-    """
-    rows = _rows(path)
-    if not rows:
-        raise ValueError(f"{path.absolute()}: no rows; expected lines such as 'image_0.jpg 1 NA 0 1'")
-    split = _separator(rows)
-    (line, text), mistakes = rows[0], []
-    first = split(text)
-    header = _is_header(first)
-    # without a header, a first row with too few fields must not make mistakes of all others
-    width = len(first) if header else Counter(len(split(text)) for _, text in rows).most_common(1)[0][0]
-    if width < 2:
-        raise ValueError(f"{path} line {line}: expected an image and its labels, got {text[:80]!r}")
-    body = rows[1:] if header else rows
-    if not body:
-        raise ValueError(f"{path.absolute()}: a header and no rows below it")
-    column = _split_column(first, split(body[0][1])) if header else None
-    if column is not None:
-        del first[column]
-        width -= 1
-    names = _attribute_names(path, line, first[1:] if header else None, width - 1, attributes)
-
-    images: dict[str, tuple[int, int]] = {}  # name -> row in the table, line in the file
-    values: list[list[int]] = []
-    parts: list[str] = []
-    repeated: list[str] = []
-    for line, text in body:
-        fields = split(text)
-        part = fields.pop(column).lower() if column is not None and len(fields) > column else None
-        if column is not None and part not in SPLITS:
-            mistakes.append(f"{path} line {line}: expected {', '.join(SPLITS)} in column split, got {part!r}")
-            continue
-        row = list(map(TOKENS.get, fields[1:]))
-        problem = _find_mistake(fields, row, names)
-        if problem is not None:
-            mistakes.append(f"{path} line {line}: {problem}")
-            continue
-        name = posixpath.normpath(fields[0])
-        if name not in images:
-            images[name] = (len(values), line)
-            values.append(row)
-            parts += [part] if part is not None else []
-        elif values[images[name][0]] == row:
-            repeated.append(f"{name!r} (lines {images[name][1]} and {line})")
-        else:
-            other = images[name][1]
-            mistakes.append(f"{path} line {line}: {name!r} has other labels here than on line {other}")
-    if mistakes:
-        raise ValueError(tell(mistakes))
-    if repeated:
-        log.warning("%s: the same row stands twice for %d images: %s", path, len(repeated), listed(repeated))
-    table = np.array(values, dtype=np.int8)
-    labels = (table == PRESENT).astype(np.float32)
-    return LabelTable(list(images), names, labels, table != UNKNOWN, parts or None)
-
-
-def warn_about_values(table: LabelTable) -> None:
-    """Warn of each attribute that is never known, or known with one value only, and say what follows."""
-    for warning in value_warnings(table):
-        log.warning("%s", warning)
-
-
 def value_warnings(table: LabelTable) -> list[str]:
-    """One sentence for each attribute that is never known, or known with one value only."""
+    """A warning for each attribute that is never known, or has a single known value."""
     warnings = []
     for name, present, absent in zip(table.attributes, *table.counts()[:2], strict=True):
         if present == 0 and absent == 0:
             warnings.append(f"attribute {name!r} is NA in every row: it is not trained and has no score")
         elif absent == 0:
-            warnings.append(f"attribute {name!r} is never 0: the model learns to answer 'always present'")
+            warnings.append(f"attribute {name!r} is never 0: the model learns to predict always 1")
         elif present == 0:
-            warnings.append(f"attribute {name!r} is never 1: the model learns to answer 'never present'")
+            warnings.append(f"attribute {name!r} is never 1: the model learns to predict always 0")
     return warnings
 
 
-def _rows(path: Path) -> list[tuple[int, str]]:
-    """Line number and text of every line that is neither blank nor a comment."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no label file at {path.absolute()}")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise ValueError(f"{path} line {line}: not UTF-8 text; save the file as UTF-8") from None
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return [(i, s) for i, s in enumerate(lines, start=1) if (t := s.strip()) and not t.startswith("#")]
+def read_labels(path: Path, attributes: Sequence[str] | None = None) -> LabelTable:
+    """Read a label file: `image_0.jpg 1 NA 0 1`, separated by white space, tabs or commas.
+
+    A first row without any 1, 0 or NA is a header of attribute names. Its column `split`, if any, assigns
+    images to train, val or test.
+
+    Args:
+        attributes: Names that replace the header's, or Attr1, Attr2, ... of a file without a header.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file has errors; the message lists the first ten with their line numbers.
+    """
+    rows = read_lines(path, "label file")
+    if not rows:
+        raise ValueError(f"{path.absolute()}: no rows; expected lines such as 'image_0.jpg 1 NA 0 1'")
+    split = _choose_separator(rows)
+    names, column, rows = _read_header(path, rows, split, attributes)
+    entries: dict[str, tuple[int, list[int], str | None]] = {}  # image name -> line, values, split
+    errors: list[str] = []
+    repeated: list[str] = []
+    for line, text in rows:
+        try:
+            name, values, part = _parse_row(split(text), names, column)
+        except ValueError as error:
+            errors.append(f"{path} line {line}: {error}")
+            continue
+        first, known, _ = entries.setdefault(name, (line, values, part))
+        if values != known:
+            errors.append(f"{path} line {line}: the labels of {name!r} differ from those on line {first}")
+        elif line != first:
+            repeated.append(f"{name!r} (lines {first} and {line})")
+    if errors:
+        raise ValueError(join_errors(errors))
+    if repeated:
+        count = plural(len(repeated), "image")
+        log.warning("%s: %s listed twice with identical labels: %s", path, count, listed(repeated))
+    table = np.array([values for _, values, _ in entries.values()], dtype=np.int8)
+    splits = [part for _, _, part in entries.values()] if column is not None else None
+    return LabelTable(list(entries), names, (table == PRESENT).astype(np.float32), table != UNKNOWN, splits)
 
 
-def _split_commas(text: str) -> list[str]:
-    if '"' not in text:
-        return [part.strip() for part in text.split(",")]
-    try:
-        return [part.strip() for part in next(csv.reader([text], strict=True, skipinitialspace=True))]
-    except csv.Error:
-        return [part.strip() for part in text.split(",")]
+def _read_header(
+    path: Path,
+    rows: list[tuple[int, str]],
+    split: Callable[[str], list[str]],
+    attributes: Sequence[str] | None,
+) -> tuple[list[str], int | None, list[tuple[int, str]]]:
+    """Attribute names, index of the split column or None, and the rows below the header, if there is one."""
+    line, text = rows[0]
+    first = split(text)
+    has_header = _is_header(first)
+    # without a header, a first row with too few fields must not make errors of all others
+    width = len(first) if has_header else Counter(len(split(text)) for _, text in rows).most_common(1)[0][0]
+    if width < 2:
+        raise ValueError(f"{path} line {line}: the row is {text[:80]!r}; expected an image and its labels")
+    if not has_header:
+        return _attribute_names(path, line, None, width - 1, attributes), None, rows
+    if len(rows) < 2:
+        raise ValueError(f"{path.absolute()}: no rows below the header")
+    column = _find_split_column(first, split(rows[1][1]))
+    if column is not None:
+        del first[column]
+    return _attribute_names(path, line, first[1:], len(first) - 1, attributes), column, rows[1:]
 
 
-def _split_tabs(text: str) -> list[str]:
-    return [part.strip() for part in text.split("\t")]
+def _parse_row(
+    fields: list[str], attributes: list[str], split_column: int | None
+) -> tuple[str, list[int], str | None]:
+    """Image name, label values, and split of a row, if the file assigns any.
+
+    Raises:
+        ValueError: The row is invalid; the message names neither file nor line.
+    """
+    part = None
+    if split_column is not None:
+        part = fields.pop(split_column).lower() if len(fields) > split_column else None
+        if part not in SPLITS:
+            raise ValueError(f"{SPLIT_COLUMN!r} is {part!r}; expected {', '.join(SPLITS)}")
+    values = list(map(TOKENS.get, fields[1:]))
+    if len(values) != len(attributes):
+        expected = plural(len(attributes), "label")
+        raise ValueError(f"the row has {plural(len(fields), 'field')}; expected an image and {expected}")
+    if None in values:
+        column = values.index(None)
+        raise ValueError(f"{attributes[column]!r} is {fields[column + 1][:40]!r}; expected 1, 0 or NA")
+    return _normalise_name(fields[0]), values, part
 
 
-def _separator(rows: list[tuple[int, str]]) -> Callable[[str], list[str]]:
-    """Choose the way to split a line: the first one that fits all rows, or else one of the first two."""
-    candidates = [f for f, mark in ((_split_commas, ","), (_split_tabs, "\t")) if mark in rows[0][1]]
+def _normalise_name(name: str) -> str:
+    top = posixpath.normpath(name.replace("\\", "/")).split("/")[0]
+    if not name or "\0" in name or top == ".":
+        raise ValueError(f"the image name is {name[:80]!r}; expected a path in the images folder")
+    # a drive such as C: is outside the folder as well
+    if top in ("", "..") or top[1:] == ":" or os.path.splitdrive(name)[0]:
+        raise ValueError(f"{name[:80]!r} is outside the images folder; expected a relative path inside it")
+    return posixpath.normpath(name)
+
+
+def _choose_separator(rows: list[tuple[int, str]]) -> Callable[[str], list[str]]:
+    """The function that splits a line: the first one that fits all rows, or else one of the first two."""
+    candidates = [f for f, mark in ((split_commas, ","), (split_tabs, "\t")) if mark in rows[0][1]]
     candidates.append(str.split)
     for split in candidates:
         if _fits(split, rows):
@@ -199,8 +205,8 @@ def _is_header(fields: list[str]) -> bool:
     return no_labels and any(fields[1:]) and posixpath.splitext(fields[0])[1].lower() not in IMAGE_SUFFIXES
 
 
-def _split_column(header: list[str], fields: list[str]) -> int | None:
-    """Number of the column that assigns images to parts; an attribute may be called the same."""
+def _find_split_column(header: list[str], fields: list[str]) -> int | None:
+    """Index of the column that assigns images to splits; an attribute may have the same name."""
     columns = [i for i, name in enumerate(header) if i and name.lower() == SPLIT_COLUMN]
     return next((i for i in columns if i < len(fields) and fields[i].lower() in SPLITS), None)
 
@@ -213,31 +219,15 @@ def _attribute_names(
     if given:
         names, source = [str(name).strip() for name in given], "data.attributes"
         if len(given) != count:
-            raise ValueError(f"{source} names {len(given)} attributes; {path} has {count} columns of labels")
-    seen = set()
-    for name in names:
+            expected = f"{count}, the number of label columns of {path}"
+            raise ValueError(f"{source} has {plural(len(given), 'name')}; expected {expected}")
+    seen: set[str] = set()
+    for i, name in enumerate(names, start=1):
         if not name:
-            raise ValueError(f"{source}: an attribute has no name")
-        if printable(name) != name:  # it would change the terminal, and the files that carry it
-            raise ValueError(f"{source}: {name[:80]!r}, an attribute, has characters that cannot be shown")
+            raise ValueError(f"{source}: the name of attribute {i} is empty")
+        if printable(name) != name:
+            raise ValueError(f"{source}: attribute {name[:80]!r} contains unprintable characters")
         if name in seen:
-            raise ValueError(f"{source}: two attributes are called {name[:80]!r}")
+            raise ValueError(f"{source}: attribute {name[:80]!r} is listed twice; expected unique names")
         seen.add(name)
     return names
-
-
-def _find_mistake(fields: list[str], row: list[int | None], attributes: list[str]) -> str | None:
-    """What is wrong with a row of the file, or None."""
-    if len(row) != len(attributes):
-        return f"expected an image and {len(attributes)} labels, got {len(fields)} fields"
-    if None in row:
-        column = row.index(None)
-        return f"expected 1, 0 or NA for {attributes[column]!r}, got {fields[column + 1][:40]!r}"
-    name = fields[0]
-    top = posixpath.normpath(name.replace("\\", "/")).split("/")[0]
-    if not name or "\0" in name or top == ".":
-        return f"expected the name of an image, got {name[:80]!r}"
-    # a drive such as C: leaves the folder as well
-    if top in ("", "..") or top[1:] == ":" or os.path.splitdrive(name)[0]:
-        return f"{name[:80]!r} leaves the images folder; expected a path inside it"
-    return None

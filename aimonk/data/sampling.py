@@ -1,4 +1,4 @@
-"""Which images an epoch visits, in which order, in which views, and how they fall into batches."""
+"""Sampling: the order and the views of the images of an epoch, and their division into batches."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,24 +6,24 @@ from dataclasses import dataclass
 import numpy as np
 from torch.utils.data import Sampler
 
-PADDING = -1  # a row that counts for nothing: it makes the last batch whole when processes share it
+PADDING = -1  # a row without effect: it fills up the last batch of an epoch shared by processes
 
 
 def shuffle(labels: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
-    """Every image once an epoch: no weights."""
+    """Each image once per epoch: no weights."""
     return None
 
 
 def weighted(labels: np.ndarray, mask: np.ndarray, power: float) -> np.ndarray:
-    """Chances of being drawn, [N], that favour images with rare known labels.
+    """Sampling probabilities, [N], that favour images with rare known labels.
 
-    An entry weighs the inverse frequency of its value among the attribute's known entries, an image the mean
-    over its known entries; one without any weighs as much as the average image.
+    The weight of an entry is the inverse frequency of its value among the attribute's known entries, the
+    weight of an image the mean over its known entries; an image without any has the mean weight.
 
     Args:
         labels: 0 or 1, [N, A].
         mask: True where known, [N, A].
-        power: Weights are raised to it: 0 draws evenly, 1 balances fully.
+        power: Exponent of the weights: 0 samples uniformly, 1 balances fully.
     """
     if power < 0:
         raise ValueError(f"sampler.power is {power}; expected 0 or more")
@@ -39,13 +39,13 @@ def weighted(labels: np.ndarray, mask: np.ndarray, power: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Batch:
-    """One process's share of a step.
+    """The batch of one process.
 
     Attributes:
         rows: Rows of the label table, or PADDING.
-        views: The view of each.
-        known: Known entries of the whole effective batch, over all processes and accumulated batches.
-        first: Whether it opens an effective batch.
+        views: View of each row.
+        known: Known entries of the effective batch, over all processes and accumulated batches.
+        first: Whether it is the first of an effective batch.
         last: Whether the optimizer steps after it.
     """
 
@@ -59,12 +59,12 @@ class Batch:
 def plan_epoch(
     rows: np.ndarray, weights: np.ndarray | None, views: int | None, seed: int, epoch: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The order of an epoch and each image's view; a function of the seed and the epoch alone.
+    """Order and views of the images of an epoch, determined by the seed and the epoch.
 
     Args:
         rows: The training rows, [n].
-        weights: Chances of being drawn, with replacement, [n]; None visits each once.
-        views: How many views there are; None for no end of them.
+        weights: Sampling probabilities, with replacement, [n]; None visits each row once.
+        views: Number of views; None if unbounded.
 
     Returns:
         Rows [n] and views [n].
@@ -84,13 +84,13 @@ def split_batches(
     rank: int,
     world: int,
 ) -> list[Batch]:
-    """Cut an epoch into batches and give each process its share.
+    """Divide an epoch into batches and return those of one process.
 
     Args:
         order: Rows of the label table, [n].
         views: Their views, [n].
-        mask: Of the label table, [N, A].
-        batch_size: Images per process and step.
+        mask: Mask of the label table, [N, A].
+        batch_size: Images per process and batch.
         accumulate: Batches per optimizer step.
     """
     known = mask.sum(axis=1)
@@ -101,7 +101,7 @@ def split_batches(
         total = int(known[order[start:end]].sum())
         for first in range(start, end, size):
             last = min(first + size, end)
-            share = -(-(last - first) // world)  # the last batch is spread evenly, and padded
+            share = -(-(last - first) // world)  # the last batch is divided evenly, and padded
             mine = slice(first + rank * share, min(first + (rank + 1) * share, last))
             padding = (0, share - len(order[mine]))
             batches.append(
@@ -117,7 +117,7 @@ def split_batches(
 
 
 class BatchList(Sampler):
-    """Hands a list of batches to a DataLoader; the list may be exchanged between epochs."""
+    """A batch sampler over a list, which may be replaced between epochs."""
 
     def __init__(self) -> None:
         self.batches: list[Batch] = []

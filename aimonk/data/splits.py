@@ -1,4 +1,4 @@
-"""Which images train, validate and test: stratified over all attributes and over NA, groups kept together."""
+"""Splits into train, val and test, or folds: stratified by attribute and NA, with groups kept together."""
 
 import logging
 import posixpath
@@ -7,35 +7,36 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk.data.duplicates import duplicate_groups
+from aimonk.data.groups import duplicate_groups, number_groups
 from aimonk.data.labels import IMAGE_SUFFIXES, SPLITS
-from aimonk.files.text import listed, tell
+from aimonk.files.delimited import read_lines
+from aimonk.files.text import join_errors, listed, plural
 
 log = logging.getLogger(__name__)
 
-BLOCK = 4096  # groups whose counts are held as float64 at once
+BLOCK = 4096  # groups whose counts are in memory as float64 at a time
 
 
 def stratified_split(
     labels: np.ndarray, mask: np.ndarray, fractions: Sequence[float], groups: np.ndarray | None, seed: int
 ) -> list[np.ndarray]:
-    """Share the rows out so that every part has its share of each attribute's 1s, 0s and NAs.
+    """Split the rows so that each part gets its share of every attribute's 1s, 0s and NAs.
 
-    Each part comes within a row of its share, or within a group where groups are larger; a part with a share
-    never stays empty where there are groups enough.
+    The size of a part differs from its share by at most a row, or a group where groups are larger. No part
+    with a share is empty if there are enough groups.
 
     Args:
         labels: 0 or 1, [N, A]; ignored where mask is False.
         mask: True where the label is known, [N, A].
-        fractions: Share of each part, at least 0, 1 together; 0 gives a part without rows.
-        groups: Group number of each row, [N]; the rows of a group stay together. None keeps no rows together.
+        fractions: Share of each part, non-negative, summing to 1.
+        groups: Group number of each row, [N]; the rows of a group stay in one part. None: no groups.
 
     Returns:
         Sorted row numbers of each part.
     """
     fractions = np.asarray(fractions, float)
     if fractions.size == 0 or not (fractions >= 0).all() or abs(fractions.sum() - 1) > 1e-6:
-        raise ValueError(f"fractions should be at least 0 and sum to 1. Got {fractions.tolist()}")
+        raise ValueError(f"fractions is {fractions.tolist()}; expected non-negative numbers that sum to 1")
     part = _assign(labels, mask, fractions, groups, seed)
     return [np.flatnonzero(part == j) for j in range(len(fractions))]
 
@@ -43,36 +44,37 @@ def stratified_split(
 def stratified_folds(
     labels: np.ndarray, mask: np.ndarray, folds: int, groups: np.ndarray | None, seed: int
 ) -> np.ndarray:
-    """Number of the fold that holds each row out, [N]; shared out as by `stratified_split`, none empty.
+    """The fold that holds out each row, [N]; stratified as by `stratified_split`, none empty.
 
     Raises:
         ValueError: Fewer than two folds, or more folds than groups of rows.
     """
     if folds < 2:
-        raise ValueError(f"folds should be at least 2. Got {folds}")
+        raise ValueError(f"folds is {folds}; expected 2 or more")
     available = len(labels) if groups is None else len(np.unique(groups))
     if folds > available:
-        what = "images" if groups is None else "different photographs"
-        raise ValueError(f"folds should be at most the number of {what}, {available}. Got {folds}")
+        kind = "images" if groups is None else "distinct photographs"
+        raise ValueError(f"folds is {folds}; expected at most {available}, the number of {kind}")
     return _assign(labels, mask, np.full(folds, 1 / folds), groups, seed)
 
 
 def _assign(
     labels: np.ndarray, mask: np.ndarray, fractions: np.ndarray, groups: np.ndarray | None, seed: int
 ) -> np.ndarray:
-    """Part of each row, [N]; [S] fractions.
+    """Part of each row, [N], for [S] fractions.
 
-    Goes through the groups, large and rare ones first as in iterative stratification (Sechidis et al., 2011),
-    and gives each to the part that keeps chi-square smallest: over all indicators and parts the squared
-    difference between the count a part has and its share of the rows placed so far, divided by its share of
-    all rows. Dividing makes one positive of ten weigh as much as a thousand of ten thousand.
+    Visits the groups, large and rare ones first as in iterative stratification (Sechidis et al., 2011), and
+    assigns each to the part that minimises chi-square: over all indicators and parts, the squared difference
+    between the count of a part and its share of the rows assigned so far, divided by its share of all rows.
+    The division gives one positive of ten the weight of a thousand of ten thousand.
     """
     if labels.ndim != 2 or labels.shape != mask.shape:
-        raise ValueError(f"labels and mask should be [N, A]. Got {list(labels.shape)}, {list(mask.shape)}")
+        shapes = f"{list(labels.shape)} and {list(mask.shape)}"
+        raise ValueError(f"labels and mask have the shapes {shapes}; expected [N, A] for both")
     n = len(labels)
     if groups is not None and np.shape(groups) != (n,):
-        raise ValueError(f"groups should be [N] for {n} rows. Got {list(np.shape(groups))}")
-    group = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1].ravel()
+        raise ValueError(f"groups has the shape {list(np.shape(groups))}; expected [{n}]")
+    group = np.arange(n) if groups is None else number_groups(groups)
     counts = _indicator_counts(labels, mask, group)  # [G, 2A + 1]
     totals = counts.sum(axis=0, dtype=float)
     order = _order(counts, totals, np.random.default_rng(seed))
@@ -82,7 +84,7 @@ def _assign(
     empty = used.copy()
     share = fractions[:, None]
     inverse = 1 / np.where(used, fractions, 1)
-    # how many each part is short of its share of the rows placed so far, by indicator and scaled
+    # what each part lacks of its share of the rows assigned so far, by indicator, scaled
     missing = np.zeros((len(fractions), len(scale)))
     part_of_group = np.empty(len(order), np.int64)
     left = len(order)
@@ -94,9 +96,9 @@ def _assign(
             allowed = used & (room >= size)
             if not allowed.any():
                 allowed = used & (room == room[used].max())
-            if left <= len(empty) and left <= empty.sum():  # the last groups go to the parts that have none
+            if left <= len(empty) and left <= empty.sum():  # the last groups go to empty parts
                 allowed = empty
-            # rounded, so that a tie is a tie whatever the order of the sums
+            # rounded, so that ties do not depend on the order of summation
             j = np.where(allowed, gain.round(9), -np.inf).argmax()
             missing[j] -= row
             room[j] -= size
@@ -107,7 +109,7 @@ def _assign(
 
 
 def _indicator_counts(labels: np.ndarray, mask: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Per group the known 1s and the known 0s of each attribute, and the rows, [G, 2A + 1] float32."""
+    """Known 1s and known 0s of each attribute, and rows, of each group, [G, 2A + 1] float32."""
     present = mask & (labels > 0.5)
     rows = np.concatenate([present, mask & ~present, np.ones((len(labels), 1), bool)], axis=1)
     order = np.argsort(group, kind="stable")
@@ -118,7 +120,7 @@ def _indicator_counts(labels: np.ndarray, mask: np.ndarray, group: np.ndarray) -
 
 
 def _order(counts: np.ndarray, totals: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Groups in the order of placing: large first, then those with a rare indicator, then by chance."""
+    """Order in which groups are assigned: large ones, then those with a rare indicator, then at random."""
     rarest = np.full(len(counts), np.inf)
     for column in np.argsort(-totals, kind="stable"):
         rarest[counts[:, column] > 0] = totals[column]
@@ -126,7 +128,7 @@ def _order(counts: np.ndarray, totals: np.ndarray, generator: np.random.Generato
 
 
 def _quotas(n: int, fractions: np.ndarray) -> np.ndarray:
-    """Rows for each part: shares rounded by largest remainder, [S]."""
+    """Rows of each part: shares rounded by largest remainder, [S]."""
     quotas = np.floor(n * fractions + 1e-9)
     remainder = np.where(fractions > 0, n * fractions - quotas, -1)
     quotas[np.argsort(-remainder, kind="stable")[: round(n - quotas.sum())]] += 1
@@ -136,9 +138,7 @@ def _quotas(n: int, fractions: np.ndarray) -> np.ndarray:
 def assigned_split(
     assignment: Mapping[str, str] | Path | str, names: Sequence[str], groups: np.ndarray | None = None
 ) -> list[np.ndarray]:
-    """Split the images as the user says.
-
-    Warns of groups of the same photograph that the assignment takes apart.
+    """Split the images as assigned; warns of duplicate photographs in different splits.
 
     Args:
         assignment: Image name to "train", "val" or "test", or the file that `read_assignment` reads.
@@ -148,34 +148,30 @@ def assigned_split(
         Sorted indices into names: train, val, test.
 
     Raises:
-        ValueError: Images without an assignment, assignments without an image, or another word than the
-            three.
+        ValueError: Images without an assignment, assignments without an image, or an unknown split.
     """
     source = "the assignment" if isinstance(assignment, Mapping) else str(assignment)
-    given = assignment if isinstance(assignment, Mapping) else read_assignment(Path(assignment))
-    known = set(names)
-    mistakes = [
-        f"{source}: {len(found)} {what}: {listed(found)}"
-        for what, found in (
-            ("images have no split", [name for name in names if name not in given]),
-            ("names are not among the images", [name for name in given if name not in known]),
-            (
-                f"images have a split other than {', '.join(SPLITS)}",
-                [n for n in given if given[n] not in SPLITS],
-            ),
-        )
+    assigned = assignment if isinstance(assignment, Mapping) else read_assignment(Path(assignment))
+    known, unknown_split = set(names), f"with a split other than {', '.join(SPLITS)}"
+    problems = (
+        ("image", "without a split", [name for name in names if name not in assigned]),
+        ("name", "without an image", [name for name in assigned if name not in known]),
+        ("image", unknown_split, [name for name in assigned if assigned[name] not in SPLITS]),
+    )
+    errors = [
+        f"{source}: {plural(len(found), noun)} {problem}: {listed(found)}"
+        for noun, problem, found in problems
         if found
     ]
-    if mistakes:
-        raise ValueError("\n".join(mistakes))
-    part = np.array([SPLITS.index(given[name]) for name in names], np.int64)
-    if groups is not None:
-        parted = [g for g in duplicate_groups(groups, names) if len({given[name] for name in g}) > 1]
-        if parted:
-            told = [" = ".join(f"{name} ({given[name]})" for name in group) for group in parted]
-            log.warning(
-                "%s: the same photograph in different splits, %d times: %s", source, len(told), listed(told)
-            )
+    if errors:
+        raise ValueError("\n".join(errors))
+    part = np.array([SPLITS.index(assigned[name]) for name in names], np.int64)
+    copies = [] if groups is None else duplicate_groups(groups, names)
+    divided = [copy for copy in copies if len({assigned[name] for name in copy}) > 1]
+    if divided:
+        count = plural(len(divided), "duplicate photograph")
+        shown = [" = ".join(f"{name} ({assigned[name]})" for name in copy) for copy in divided]
+        log.warning("%s: %s in different splits: %s", source, count, listed(shown))
     return [np.flatnonzero(part == j) for j in range(len(SPLITS))]
 
 
@@ -187,39 +183,33 @@ def read_assignment(path: Path) -> dict[str, str]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file has mistakes; the message tells the first ten with their lines.
+        ValueError: The file has errors; the message lists the first ten with their line numbers.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no split file at {path.absolute()}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # also turns CRLF into LF
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: not UTF-8 text; save the file as UTF-8") from None
-    lines = [(i, s.strip()) for i, s in enumerate(text.split("\n"), start=1)]
-    rows = [(i, *_name_and_split(s)) for i, s in lines if s and not s.startswith("#")]
+    rows = [(line, *_name_and_split(text.strip())) for line, text in read_lines(path, "split file")]
     if rows and rows[0][2] not in SPLITS and Path(rows[0][1]).suffix.lower() not in IMAGE_SUFFIXES:
         rows = rows[1:]  # a header
-    given: dict[str, str] = {}
-    mistakes = []
+    assigned: dict[str, str] = {}
+    errors = []
     for line, name, split in rows:
         if split not in SPLITS:
-            mistakes.append(
-                f"{path} line {line}: expected {', '.join(SPLITS)} for {name[:80]!r}, got {split[:40]!r}"
-            )
+            problem = f"the split of {name[:80]!r} is {split[:40]!r}; expected {', '.join(SPLITS)}"
         elif not name:
-            mistakes.append(f"{path} line {line}: expected the name of an image before {split!r}")
-        elif given.setdefault(name, split) != split:
-            mistakes.append(f"{path} line {line}: {name!r} is {split} here and {given[name]} above")
-    if mistakes:
-        raise ValueError(tell(mistakes))
-    if not given:
+            problem = f"the image name before {split!r} is empty"
+        elif assigned.setdefault(name, split) != split:
+            problem = f"{name!r} is assigned to {split}, and to {assigned[name]} above"
+        else:
+            continue
+        errors.append(f"{path} line {line}: {problem}")
+    if errors:
+        raise ValueError(join_errors(errors))
+    if not assigned:
         raise ValueError(f"{path.absolute()}: no rows; expected lines such as 'image_0.jpg train'")
-    return given
+    return assigned
 
 
 def _name_and_split(text: str) -> tuple[str, str]:
-    """The two fields of a line; an empty split where there is one field only."""
-    mark = next((mark for mark in "\t," if mark in text), None)
-    fields = [field.strip().strip('"') for field in text.rsplit(mark, 1)]
+    """The two fields of a line; the split is empty if there is one field."""
+    separator = next((mark for mark in "\t," if mark in text), None)
+    fields = [field.strip().strip('"') for field in text.rsplit(separator, 1)]
     name = posixpath.normpath(fields[0]) if fields[0] else ""
     return name, fields[1].lower() if len(fields) > 1 else ""

@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: of the images at .8, four of five have the attribute."""
+"""Calibrated probabilities: of the images with probability .8, four of five have the attribute."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from typing import Literal
 
 import numpy as np
 
-from aimonk.evaluation.kernels import Bools, Floats, check
+from aimonk.evaluation.arrays import Bools, Floats
+from aimonk.evaluation.kernels import check
 
-LARGEST_LOGIT = 40.0  # in place of an infinite one, which comes from a probability of exactly 0 or 1
+LARGEST_LOGIT = 40.0  # replaces infinite ones, from probabilities of exactly 0 or 1
 SMALLEST_SCALE = 1e-3  # on logits of unit spread
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Probabilities that match frequencies: sigmoid(scale * logits + bias), per attribute.
+    """Calibrated probabilities sigmoid(scale * logits + bias), per attribute.
 
-    The scale is positive, so that the order of the images, and with it AP and AUROC, stays as it is.
+    The scale is positive, which preserves the order of the images and thus AP and AUROC.
 
     Attributes:
         scale: [A]
@@ -36,11 +37,11 @@ class Calibration:
     def fit(
         cls, logits: Floats, labels: Floats, mask: Bools, method: Literal["platt", "temperature"] = "platt"
     ) -> Calibration:
-        """Fit to labels that the model was not trained on.
+        """Fit scale and bias; the model must not be trained on these labels.
 
         "platt" fits scale and bias (Platt 1999, "Probabilistic outputs for support vector machines"). Its
         smoothed targets, (P + 1) / (P + 2) and 1 / (Q + 2) for P positives and Q negatives, keep the fit
-        finite when a threshold separates them. "temperature" fits the scale alone (Guo et al. 2017, "On
+        finite when a threshold separates them. "temperature" fits only the scale (Guo et al. 2017, "On
         calibration of modern neural networks"), with the same targets; it cannot undo a shift such as that of
         `pos_weight`. An attribute without a known positive or without a known negative keeps the plain
         sigmoid.
@@ -51,13 +52,13 @@ class Calibration:
             mask: True where the label is known, [N, A].
 
         Raises:
-            ValueError: The method is unknown, shapes do not fit, a known label is not 0 or 1, a known logit
-                is nan.
+            ValueError: The method is unknown, shapes differ, a known label is not 0 or 1, or a known logit is
+                nan.
         """
         if method not in ("platt", "temperature"):
-            raise ValueError(f'calibration method should be "platt" or "temperature", got {method!r}')
+            raise ValueError(f"calibration method is {method!r}; expected platt or temperature")
         if np.shape(logits) != np.shape(mask):
-            raise ValueError(f"logits {np.shape(logits)} and mask {np.shape(mask)} differ in shape")
+            raise ValueError(f"logits has the shape {np.shape(logits)}; expected {np.shape(mask)}, as mask")
         logits = np.where(mask, logits, 0).astype(np.float64)
         logits = np.where(np.isinf(logits), np.copysign(LARGEST_LOGIT, logits), logits)
         predictions = check(labels, mask, sigmoid(logits), np.full(np.shape(mask)[-1], 0.5))
@@ -77,7 +78,7 @@ class Calibration:
 def fit_sigmoid(logits: Floats, labels: Bools, with_bias: bool) -> tuple[float, float]:
     """Scale and bias that minimise the cross-entropy with Platt's smoothed targets; both classes are present.
 
-    A scale at or below zero, which would turn the order round, becomes a very small one.
+    A scale of zero or less, which would reverse the order, is replaced by a very small one.
     """
     positives, negatives = labels.sum(), (~labels).sum()
     targets = np.where(labels, (positives + 1) / (positives + 2), 1 / (negatives + 2))
@@ -98,7 +99,7 @@ def fit_sigmoid(logits: Floats, labels: Bools, with_bias: bool) -> tuple[float, 
 
 
 def newton(design: Floats, offset: Floats, targets: Floats) -> Floats:
-    """Logistic regression of targets, [K], on design, [K, C], beside a fixed offset, [K]: C coefficients."""
+    """Coefficients, [C], of a logistic regression of targets, [K], on design, [K, C], with an offset, [K]."""
     coefficients = np.zeros(design.shape[1])
 
     def loss(at: Floats) -> float:
@@ -112,7 +113,7 @@ def newton(design: Floats, offset: Floats, targets: Floats) -> Floats:
         if np.abs(gradient).max() < 1e-10:
             break
         hessian = (design * (prob * (1 - prob))[:, None]).T @ design / len(targets)
-        # the ridge serves saturated probabilities only, whose second derivative vanishes
+        # the ridge only affects saturated probabilities, whose second derivative vanishes
         step = np.linalg.solve(hessian + 1e-10 * np.eye(len(gradient)), gradient)
         while (tried := loss(coefficients - step)) > best and np.abs(step).max() > 1e-12:
             step = step / 2

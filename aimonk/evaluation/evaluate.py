@@ -1,9 +1,10 @@
-"""Judging a model on labelled images: probabilities, thresholds, scores, and how far to believe them."""
+"""Evaluation of a model on labelled images: probabilities, thresholds, and scores with intervals."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from aimonk.data.labels import LabelTable
 from aimonk.data.splits import stratified_folds
 from aimonk.evaluation import metrics
 from aimonk.evaluation.bootstrap import add_intervals, bootstrap
@@ -14,13 +15,28 @@ FOLDS = 5
 METHODS = (None, "platt", "temperature")
 
 
+@dataclass(frozen=True)
+class LabelledLogits:
+    """Logits of labelled images.
+
+    Attributes:
+        table: Labels, n rows.
+        logits: Raw scores, [n, A].
+        groups: Group number of each image, [n]; None: each image is a group.
+    """
+
+    table: LabelTable
+    logits: np.ndarray
+    groups: np.ndarray | None
+
+
 @dataclass
 class OperatingPoint:
-    """How logits become answers.
+    """How logits become decisions.
 
     Attributes:
         calibration: From logits to probabilities.
-        thresholds: From which probability on an attribute counts as present, [A].
+        thresholds: Lowest probability at which an attribute is predicted, [A].
     """
 
     calibration: Calibration
@@ -29,12 +45,12 @@ class OperatingPoint:
 
 @dataclass
 class Evaluation:
-    """Scores, and what they were computed from.
+    """Scores, and the predictions behind them.
 
     Attributes:
-        scores: As `metrics.score`, with intervals and verdicts.
-        probs: Probabilities behind the scores, [n, A].
-        decisions: Attributes said to be present, [n, A].
+        scores: As `metrics.score`, with intervals and `beats_chance`.
+        probs: Probabilities, [n, A].
+        decisions: Predicted attributes, [n, A].
     """
 
     scores: dict
@@ -42,126 +58,92 @@ class Evaluation:
     decisions: np.ndarray
 
 
-def choose_operating_point(
-    labels: np.ndarray, mask: np.ndarray, logits: np.ndarray, rule: str | float, calibrate: str | None
-) -> OperatingPoint:
-    """Fit the calibration and choose the thresholds on images that the model was not trained on.
+def choose_operating_point(data: LabelledLogits, rule: str | float, calibrate: str | None) -> OperatingPoint:
+    """Fit the calibration and choose the thresholds; the model must not be trained on these images.
 
     Args:
-        labels: 0 or 1, [n, A].
-        mask: True where known, [n, A].
-        logits: Raw scores, [n, A].
         rule: As `thresholds.parse_rule`.
-        calibrate: `platt`, `temperature`, or None for none.
+        calibrate: One of `METHODS`; None for the plain sigmoid.
     """
-    fitted = _fit(labels, mask, logits, calibrate)
-    return OperatingPoint(fitted, choose_thresholds(labels, mask, fitted.apply(logits), rule))
+    fitted = _fit(data, np.arange(len(data.table)), calibrate)
+    probs = fitted.apply(data.logits)
+    return OperatingPoint(fitted, choose_thresholds(data.table.labels, data.table.mask, probs, rule))
 
 
-def evaluate(
-    labels: np.ndarray,
-    mask: np.ndarray,
-    logits: np.ndarray,
-    attributes: list[str],
-    groups: np.ndarray | None,
-    operating_point: OperatingPoint,
-    seed: int,
-) -> Evaluation:
-    """Score images on which nothing was chosen, neither thresholds nor calibration."""
-    probs = operating_point.calibration.apply(logits)
-    decisions = probs >= operating_point.thresholds
-    return _score(labels, mask, probs, decisions, operating_point.thresholds, attributes, groups, seed)
+def evaluate(data: LabelledLogits, operating_point: OperatingPoint, seed: int) -> Evaluation:
+    """Score images on which neither thresholds nor calibration were chosen."""
+    probs = operating_point.calibration.apply(data.logits)
+    return _score(data, probs, probs >= operating_point.thresholds, operating_point.thresholds, seed)
 
 
 def evaluate_chosen(
-    labels: np.ndarray,
-    mask: np.ndarray,
-    logits: np.ndarray,
-    attributes: list[str],
-    groups: np.ndarray | None,
-    operating_point: OperatingPoint,
-    rule: str | float,
-    calibrate: str | None,
-    seed: int,
+    data: LabelledLogits, operating_point: OperatingPoint, rule: str | float, calibrate: str | None, seed: int
 ) -> Evaluation:
-    """Score the very images on which thresholds and calibration were chosen, without the optimism of that.
+    """Score the images on which thresholds and calibration were chosen, by cross-fitting and thus unbiased.
 
-    Each fold is answered as the other folds choose. What the choice scores on its own images stands beside it
-    under `"optimistic"`, where the two differ.
+    Each fold is decided by what the other folds choose. Where they differ, the scores of the choice on its
+    own images are under `"optimistic"`.
     """
-    if parse_rule(rule).kind == "fixed" and calibrate is None:
-        return evaluate(labels, mask, logits, attributes, groups, operating_point, seed)
-    probs = _cross_fitted(labels, mask, logits, groups, calibrate, seed)
-    if parse_rule(rule).kind == "fixed":
-        decisions = probs >= operating_point.thresholds
+    table, thresholds, is_fixed = data.table, operating_point.thresholds, parse_rule(rule).kind == "fixed"
+    if is_fixed and calibrate is None:
+        return evaluate(data, operating_point, seed)
+    probs = _cross_fit(data, calibrate, seed)
+    if is_fixed:
+        decisions = probs >= thresholds
     else:
-        # calibration keeps the order of the images, and the rules look at nothing else
-        raw = Calibration.identity(labels.shape[1]).apply(logits)
-        decisions = nested_thresholds(labels, mask, raw, rule, groups, FOLDS, seed)
-    evaluation = _score(labels, mask, probs, decisions, operating_point.thresholds, attributes, groups, seed)
-    chosen = operating_point.calibration.apply(logits)
-    optimistic = metrics.score(labels, mask, chosen, operating_point.thresholds, attributes)
+        # calibration preserves the order of the images, on which alone the rules depend
+        raw = Calibration.identity(len(table.attributes)).apply(data.logits)
+        decisions = nested_thresholds(table.labels, table.mask, raw, rule, data.groups, FOLDS, seed)
+    evaluation = _score(data, probs, decisions, thresholds, seed)
+    chosen = operating_point.calibration.apply(data.logits)
+    optimistic = metrics.score(table.labels, table.mask, chosen, thresholds, table.attributes)
     evaluation.scores["optimistic"] = {
         name: optimistic[name] for name in ("f1_macro", "f1_micro", "mean_brier", "mean_ece")
     }
-    short = unreached(labels, mask, chosen, operating_point.thresholds, rule)
-    evaluation.scores["unreached"] = [name for name, missed in zip(attributes, short, strict=True) if missed]
+    missed = unreached(table.labels, table.mask, chosen, thresholds, rule)
+    evaluation.scores["unreached"] = [table.attributes[a] for a in np.flatnonzero(missed)]
     return evaluation
 
 
-def _fit(labels: np.ndarray, mask: np.ndarray, logits: np.ndarray, calibrate: str | None) -> Calibration:
+def _fit(data: LabelledLogits, rows: np.ndarray, calibrate: str | None) -> Calibration:
     if calibrate is None:
-        return Calibration.identity(labels.shape[1])
-    return Calibration.fit(logits, labels, mask, calibrate)
+        return Calibration.identity(len(data.table.attributes))
+    return Calibration.fit(data.logits[rows], data.table.labels[rows], data.table.mask[rows], calibrate)
 
 
-def _cross_fitted(
-    labels: np.ndarray,
-    mask: np.ndarray,
-    logits: np.ndarray,
-    groups: np.ndarray | None,
-    calibrate: str | None,
-    seed: int,
-) -> np.ndarray:
-    """Probabilities [n, A], each fold's calibrated on the others."""
-    available = len(labels) if groups is None else len(np.unique(groups))
+def _cross_fit(data: LabelledLogits, calibrate: str | None, seed: int) -> np.ndarray:
+    """Probabilities [n, A], each fold calibrated on the other folds."""
+    table = data.table
+    available = len(table) if data.groups is None else len(np.unique(data.groups))
     if calibrate is None or available < 2:
-        return Calibration.identity(labels.shape[1]).apply(logits)
-    fold = stratified_folds(labels, mask, min(FOLDS, available), groups, seed)
-    probs = np.empty(logits.shape)
+        return Calibration.identity(len(table.attributes)).apply(data.logits)
+    fold = stratified_folds(table.labels, table.mask, min(FOLDS, available), data.groups, seed)
+    probs = np.empty(data.logits.shape)
     for k in np.unique(fold):
-        others, held_out = fold != k, fold == k
-        probs[held_out] = _fit(labels[others], mask[others], logits[others], calibrate).apply(
-            logits[held_out]
-        )
+        probs[fold == k] = _fit(data, fold != k, calibrate).apply(data.logits[fold == k])
     return probs
 
 
 def _score(
-    labels: np.ndarray,
-    mask: np.ndarray,
-    probs: np.ndarray,
-    decisions: np.ndarray,
-    thresholds: np.ndarray,
-    attributes: list[str],
-    groups: np.ndarray | None,
-    seed: int,
+    data: LabelledLogits, probs: np.ndarray, decisions: np.ndarray, thresholds: np.ndarray, seed: int
 ) -> Evaluation:
-    scores = metrics.score(labels, mask, probs, thresholds, attributes, decisions)
-    intervals = bootstrap(labels, mask, probs, thresholds, groups, seed=seed, decisions=decisions)
+    predicted = (data.table.labels, data.table.mask, probs, thresholds)
+    scores = metrics.score(*predicted, data.table.attributes, decisions)
+    intervals = bootstrap(*predicted, data.groups, seed=seed, decisions=decisions)
     return Evaluation(add_intervals(scores, intervals), probs, decisions)
 
 
 def verdict(scores: dict) -> str:
-    """One sentence: how the model stands against guessing."""
+    """One sentence on whether the attributes are predicted better than chance."""
     names = list(scores["attributes"])
     beaten = [name for name in names if scores["attributes"][name]["beats_chance"]]
-    figures = ""
+    mean = ""
     if scores["mean_ap"] is not None:
-        figures = f" (mean AP {scores['mean_ap']:.3f}, chance {scores['chance']['mean_ap']:.3f})"
+        mean = f" (mean AP {scores['mean_ap']:.3f}, chance {scores['chance']['mean_ap']:.3f})"
     if not beaten:
-        return f"no attribute is told better than by chance{figures}"
+        return f"no attribute is predicted better than chance{mean}"
     if len(beaten) == len(names):
-        return f"every attribute is told better than by chance{figures}"
+        return f"all attributes are predicted better than chance{mean}"
+    verb = "is" if len(beaten) == 1 else "are"
     others = ", ".join(name for name in names if name not in beaten)
-    return f"{len(beaten)} of {len(names)} attributes are told better than by chance, not {others}{figures}"
+    return f"{len(beaten)} of {len(names)} attributes {verb} predicted better than chance, not {others}{mean}"

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from aimonk.data.groups import number_groups
+from aimonk.evaluation.arrays import Bools, Floats, mean_defined
 from aimonk.evaluation.bootstrap import draw
-from aimonk.evaluation.kernels import Bools, Floats, ap_and_auroc, check, mean_defined, rankings
+from aimonk.evaluation.kernels import check, rankings
+from aimonk.evaluation.ranking import ap_and_auroc
 
 RESAMPLES = 200
 
@@ -26,7 +29,7 @@ def mean_ap_difference_error(
     Returns:
         nan where fewer than two resamples define both mean APs.
     """
-    groups = np.arange(len(mask)) if groups is None else np.unique(groups, return_inverse=True)[1].ravel()
+    groups = np.arange(len(mask)) if groups is None else number_groups(groups)
     thresholds = np.full(np.shape(mask)[-1], 0.5)
     ranked = [rankings(check(labels, mask, p, thresholds)) for p in (probs, others)]
     differences = []
@@ -44,7 +47,7 @@ def mean_ap_difference_error(
 def mean_difference_error(differences: Floats, groups: NDArray[np.integer] | None = None) -> float:
     """Standard error of the mean of paired differences, [N]; groups count as single observations."""
     if groups is not None:
-        numbers = np.unique(groups, return_inverse=True)[1].ravel()
+        numbers = number_groups(groups)
         differences = np.bincount(numbers, differences) / np.bincount(numbers)
     return (
         float(np.std(differences, ddof=1) / np.sqrt(len(differences)))

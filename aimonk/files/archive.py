@@ -1,8 +1,8 @@
-"""Files of tensors and plain values as `torch.save` writes them, read without trusting them.
+"""A safe reader of files that `torch.save` writes: tensors and plain values only, in bounded memory.
 
-`torch.load(weights_only=True)` runs no code from a file, but takes whatever memory the file asks for: a few
-hundred bytes are enough to ask for all there is. This reader knows only what such a file is made of, checks
-every size against the bytes that are there, and takes a few times as much memory as the file is long.
+`torch.load(weights_only=True)` executes no code, but a file of a few hundred bytes can make it allocate all
+memory. This reader supports only the pickle instructions that `torch.save` emits, checks every size against
+the size of the file, and uses a small multiple of the file's size in memory.
 """
 
 import io
@@ -18,12 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aimonk.files.text import plural
+
 CHUNK = 1 << 20
-LARGEST_READ = 16 << 20  # of the zip file's directory
-LARGEST_PICKLE = 128 << 20  # of everything that is not a tensor
-MOST_INSTRUCTIONS = 5_000_000  # of 3 bytes in the file, for numbers that take 36 in memory
-MOST_CONTAINERS = 1_000_000  # of 1 byte in the file and 90 in memory
-MOST_DIMENSIONS = 16
+MAX_READ = 16 << 20  # bytes of the zip directory
+MAX_PICKLE = 128 << 20  # bytes of everything except tensors
+MAX_INSTRUCTIONS = 5_000_000  # a number: 3 bytes in the file, 36 in memory
+MAX_CONTAINERS = 1_000_000  # a container: 1 byte in the file, 90 in memory
+MAX_DIMENSIONS = 16
 
 STORAGES = {
     "torch FloatStorage": torch.float32,
@@ -40,28 +42,28 @@ STORAGES = {
 
 
 def read_archive(path: Path) -> Any:
-    """Read lists, tuples, dicts, tensors, text, numbers, True, False and None, nested as they were saved.
+    """Read nested lists, tuples, dicts, tensors, strings, numbers, booleans and None.
 
     Raises:
-        ValueError: Something else is in the file, or it is damaged; so do other exceptions of `zipfile`.
-        OSError: It cannot be read.
+        ValueError: The file is damaged, or contains anything else; `zipfile` raises other exceptions too.
+        OSError: The file cannot be read.
     """
-    with _FrugalFile(path) as file, zipfile.ZipFile(file) as archive:
+    with _BoundedFile(path) as file, zipfile.ZipFile(file) as archive:
         return _Archive(archive, path.stat().st_size).read()
 
 
-class _FrugalFile(io.FileIO):
-    """A file that gives no more than a few megabytes at once, however large its directory claims to be."""
+class _BoundedFile(io.FileIO):
+    """A file that refuses large reads: a zip directory may claim any size."""
 
     def read(self, size: int | None = -1) -> bytes:
         size = CHUNK if size is None or size < 0 else size
-        if size > LARGEST_READ:
-            raise ValueError(f"its directory has {size} bytes")
+        if size > MAX_READ:
+            raise ValueError(f"its zip directory has {size} bytes; expected at most {MAX_READ}")
         return super().read(size)
 
 
 class _Archive:
-    """A zip file with one pickle, `NAME/data.pkl`, and the numbers of each storage, `NAME/data/KEY`."""
+    """A zip file of one pickle, `NAME/data.pkl`, and the elements of each storage, `NAME/data/KEY`."""
 
     def __init__(self, archive: zipfile.ZipFile, file_size: int):
         self.archive = archive
@@ -77,33 +79,33 @@ class _Archive:
     def read(self) -> Any:
         found = [name for name in self.entries if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(found) != 1:
-            raise ValueError("it has no data.pkl" if not found else "it has several data.pkl")
+            raise ValueError(f"it has {len(found)} files data.pkl; expected 1")
         self.root = found[0].removesuffix("data.pkl")
         order = self.root + "byteorder"
         if order in self.entries and bytes(self._bytes(order, 16)) != sys.byteorder.encode():
-            raise ValueError("it was written by a machine with another byte order")
-        return _Pickle(self._storage).read(bytes(self._bytes(found[0], LARGEST_PICKLE)))
+            raise ValueError(f"its byte order is not {sys.byteorder}, the byte order of this machine")
+        return _Pickle(self._storage).read(bytes(self._bytes(found[0], MAX_PICKLE)))
 
-    def _bytes(self, name: str, most: int) -> bytearray:
+    def _bytes(self, name: str, limit: int) -> bytearray:
         entry, content = self.entries[name], bytearray()
-        if entry.file_size > most:
-            raise ValueError(f"{name[:80]!r} has {entry.file_size} bytes")
+        if entry.file_size > limit:
+            raise ValueError(f"{name[:80]!r} has {entry.file_size} bytes; expected at most {limit}")
         with self.archive.open(entry) as file:
             while chunk := file.read(CHUNK):
                 content += chunk
         if len(content) != entry.file_size:
-            raise ValueError(f"{name[:80]!r} is cut off")
+            raise ValueError(f"{name[:80]!r} is truncated")
         return content
 
-    def _storage(self, identity: Any) -> Tensor:
-        """The numbers, [count], that the pickle calls ("storage", type, key, device, count)."""
-        kind, dtype, key, _, count = identity
+    def _storage(self, identifier: Any) -> Tensor:
+        """The elements, [count], of the persistent identifier ("storage", type, key, device, count)."""
+        kind, dtype, key, _, count = identifier
         name = f"{self.root}data/{key}"
         if kind != "storage" or not isinstance(dtype, torch.dtype) or name not in self.entries:
-            raise ValueError(f"it refers to {str(key)[:80]!r}, which is not there")
+            raise ValueError(f"its storage {str(key)[:80]!r} is missing")
         size = self.entries[name].file_size
         if type(count) is not int or count * dtype.itemsize != size:
-            raise ValueError(f"it claims {count} numbers in {size} bytes")
+            raise ValueError(f"its storage {str(key)[:80]!r} claims {count} elements in {size} bytes")
         if name not in self.storages:
             content = self._bytes(name, size)
             empty = torch.empty(0, dtype=dtype)
@@ -116,14 +118,14 @@ class _Archive:
 def _view(
     storage: Tensor, offset: int, size: tuple, stride: tuple, requires_grad: bool, hooks: dict, *metadata: Any
 ) -> Tensor:
-    """A tensor whose elements are all in the storage, and not more of them than that has."""
-    proper = all(type(n) is int and n >= 0 for n in (offset, *size, *stride))
-    if not proper or len(size) != len(stride) or len(size) > MOST_DIMENSIONS:
-        raise ValueError("a tensor has no proper shape")
+    """A strided tensor within a storage; it has at most as many elements as the storage."""
+    is_valid = all(type(n) is int and n >= 0 for n in (offset, *size, *stride))
+    if not is_valid or len(size) != len(stride) or len(size) > MAX_DIMENSIONS:
+        raise ValueError("a tensor has an invalid shape, stride or offset")
     count = math.prod(size)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if count else 0
     if count > len(storage) or last >= len(storage) > 0:
-        raise ValueError(f"a tensor of shape {size} is larger than its {len(storage)} numbers")
+        raise ValueError(f"a tensor of shape {size} exceeds its storage of {plural(len(storage), 'element')}")
     return storage.as_strided(size, stride, offset)
 
 
@@ -136,13 +138,13 @@ FUNCTIONS: dict[str, Callable] = {
 
 @dataclass
 class _Pickle:
-    """The machine that a pickle is a program for, with no instructions beyond those that build plain values.
+    """A pickle machine restricted to the instructions that build plain values.
 
     Attributes:
-        storage: Gives what a persistent identity stands for.
-        marks: Heights of the stack at which a list of unknown length begins.
+        storage: Persistent identifier to storage.
+        marks: Stack heights at which items of unknown number begin.
         memo: Values that the pickle refers to again.
-        containers: How many lists, tuples and dicts there are so far.
+        containers: Number of lists, tuples and dicts so far.
     """
 
     storage: Callable[[Any], Tensor]
@@ -153,8 +155,8 @@ class _Pickle:
 
     def read(self, program: bytes) -> Any:
         for i, (instruction, argument, _) in enumerate(pickletools.genops(program)):
-            if i == MOST_INSTRUCTIONS:
-                raise ValueError(f"its pickle has more than {MOST_INSTRUCTIONS} instructions")
+            if i == MAX_INSTRUCTIONS:
+                raise ValueError(f"its pickle has more than {MAX_INSTRUCTIONS} instructions")
             self.run(instruction.name, argument)
         return self.stack.pop()
 
@@ -171,7 +173,7 @@ class _Pickle:
                 self.memo[argument] = stack[-1]
             case "BINGET" | "LONG_BINGET":
                 if argument not in self.memo:
-                    raise ValueError("its pickle uses what it has not made")
+                    raise ValueError("its pickle uses an undefined value")
                 stack.append(self.memo[argument])
             case "MARK":
                 self.marks.append(len(stack))
@@ -184,12 +186,12 @@ class _Pickle:
                 _expect(stack[-1], list).extend(items)
             case "SETITEM" | "SETITEMS":
                 items = self.pop(2) if name == "SETITEM" else self.since_mark()
-                # hashing a deeply nested tuple would end the process
+                # hashing a deeply nested tuple would crash the process
                 keys = [_expect(key, str | int) for key in items[::2]]
                 _expect(stack[-1], dict).update(zip(keys, items[1::2], strict=True))
             case "GLOBAL":
                 if argument not in STORAGES and argument not in FUNCTIONS:
-                    raise ValueError(f"it asks for {argument[:80]!r}")
+                    raise ValueError(f"it imports {argument[:80]!r}; expected tensors and plain values")
                 stack.append(STORAGES.get(argument) or FUNCTIONS[argument])
             case "BINPERSID":
                 stack.append(self.storage(_expect(stack.pop(), tuple)))
@@ -197,19 +199,19 @@ class _Pickle:
                 function, arguments = self.pop(2)
                 self.contain(_expect(function, Callable)(*_expect(arguments, tuple)))
             case "BUILD":
-                stack.pop()  # what a state dict says of its modules' versions
+                stack.pop()  # the version metadata of a state dict
             case _:
-                raise ValueError(f"it contains a pickle instruction {name}")
+                raise ValueError(f"it contains the unsupported pickle instruction {name}")
 
     def contain(self, value: Any) -> None:
         self.containers += 1
-        if self.containers > MOST_CONTAINERS:
-            raise ValueError(f"it consists of more than {MOST_CONTAINERS} parts")
+        if self.containers > MAX_CONTAINERS:
+            raise ValueError(f"it has more than {MAX_CONTAINERS} containers")
         self.stack.append(value)
 
     def pop(self, count: int) -> list:
         if len(self.stack) < count:
-            raise ValueError("its pickle uses what it has not made")
+            raise ValueError("its pickle uses an undefined value")
         items = self.stack[-count:]
         del self.stack[-count:]
         return items
@@ -223,5 +225,5 @@ class _Pickle:
 
 def _expect(value: Any, kind: Any) -> Any:
     if not isinstance(value, kind):
-        raise ValueError(f"its pickle uses a {type(value).__name__} in the wrong place")
+        raise ValueError(f"its pickle misplaces a value of type {type(value).__name__}")
     return value

@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are complete and on the disk."""
+"""Atomic writing: a file appears under its name only when it is complete and flushed to disk."""
 
 import contextlib
 import json
@@ -11,9 +11,9 @@ from typing import Any, BinaryIO
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file that appears under its name only when it is whole and on the disk.
+    """Open a temporary file that replaces `path` when the block ends, and is removed if it raises.
 
-    A symbolic link stays, and what it points to is replaced; a device or a pipe is written to as it is.
+    The target of a symbolic link is replaced, not the link. Devices and pipes are written to directly.
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
@@ -36,12 +36,12 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a UTF-8 text file atomically."""
     with replacing(path) as file:
-        # a file name that is not UTF-8 must not cost the table that it stands in
+        # tables may contain file names that are not valid UTF-8: those bytes are escaped
         file.write(text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file, whole or not at all."""
+    """Write a JSON file atomically."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")

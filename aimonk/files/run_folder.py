@@ -1,4 +1,4 @@
-"""The folder of a run: the name of every file in it, its status, and the newest finished one."""
+"""Run folders: the names of their files, their status, and the newest finished run."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ MODEL_FILE = "aimonk_model.pth"
 LAST_FILE = "aimonk_model_last.pth"
 STATE_FILE = "state.pth"
 LABELS_FILE = "labels.pth"
-OUTCOME_FILE = "outcome.pth"  # of a fold: what a cross-validation that is resumed needs of it
+OUTCOME_FILE = "outcome.pth"  # result of a fold, for resuming a cross-validation
 CONFIG_FILE = "config.yaml"
 STATUS_FILE = "status.json"
 METRICS_FILE = "metrics.json"
@@ -65,26 +65,27 @@ def run_status(out_dir: Path, owned: bool) -> Iterator[RunStatus]:
 
 
 def is_finished(out_dir: Path) -> bool:
-    """Whether the folder holds a run that has come to its end."""
-    status = out_dir / STATUS_FILE
-    return status.is_file() and json.loads(status.read_text())["state"] == "finished"
+    """Whether the folder holds a finished run; False where its status is missing or damaged."""
+    try:
+        status = json.loads((out_dir / STATUS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(status, dict) and status.get("state") == "finished"
 
 
 def newest_run(outputs: Path) -> Path:
-    """The folder of the training run that finished last.
+    """The folder below `outputs` of the training run that finished last.
 
     Raises:
-        FileNotFoundError: No run below that folder has finished.
+        FileNotFoundError: There is no finished run with a model.
     """
     finished = []
     for status in outputs.rglob(STATUS_FILE):
-        with contextlib.suppress(OSError, ValueError, RecursionError):
-            state = json.loads(status.read_text(encoding="utf-8"))
-            done = isinstance(state, dict) and state.get("state") == "finished"
-            if done and (status.parent / MODEL_FILE).is_file():
+        if is_finished(status.parent) and (status.parent / MODEL_FILE).is_file():
+            with contextlib.suppress(OSError):  # removed meanwhile
                 finished.append((status.stat().st_mtime_ns, status.parent))
     if not finished:
         raise FileNotFoundError(
-            f"no finished training run below {outputs.absolute()}; train one, or name it with checkpoint=PATH"
+            f"no finished training run below {outputs.absolute()}; train a model or set checkpoint=PATH"
         )
     return max(finished)[1]

@@ -1,4 +1,4 @@
-"""Files of tensors and plain values: written atomically, read without running code from them."""
+"""Files of tensors and plain values, written atomically and read without executing code."""
 
 import io
 from pathlib import Path
@@ -11,12 +11,12 @@ from aimonk.files.atomic import replacing
 
 
 def save_tensors(path: Path, content: Any) -> None:
-    """Write tensors and plain values, in a form that `load_tensors` reads.
+    """Write tensors and plain values atomically; `load_tensors` reads them.
 
     Raises:
-        OSError: The disk is full, or the folder cannot be written to.
+        OSError: The disk is full, or the folder is not writable.
     """
-    # torch turns the failure to write a file into an error that does not tell what happened
+    # given a path, torch.save hides the reason of a failed write
     buffer = io.BytesIO()
     torch.save(content, buffer)
     with replacing(path) as file:
@@ -24,13 +24,13 @@ def save_tensors(path: Path, content: Any) -> None:
 
 
 def load_tensors(path: Path) -> Any:
-    """Read a file of tensors and plain values; anything else in it is refused.
+    """Read a file of tensors and plain values.
 
     Raises:
-        ValueError: Not such a file.
+        ValueError: The file is damaged, or contains anything else.
     """
     try:
         return read_archive(path)
-    except Exception as error:  # a foreign file fails in any way
+    except Exception as error:  # arbitrary files fail in arbitrary ways
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path} is not a checkpoint that can be read ({reason[:200]})") from None
+        raise ValueError(f"{path} is not a readable checkpoint ({reason[:200]})") from None

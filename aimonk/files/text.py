@@ -1,22 +1,22 @@
-"""Texts from outside, such that they do nothing but be read: in a terminal, a message, a spreadsheet."""
+"""Formatting of messages, and escaping of untrusted strings for terminals and spreadsheets."""
 
 import csv
 import io
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-JOINERS = "\u200c\u200d"  # invisible, but part of how some scripts are written
+JOINERS = "\u200c\u200d"  # invisible, but required by some scripts
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-MAX_TOLD = 10
+MAX_LISTED = 10
 
 
 def printable(text: str) -> str:
-    """A text without characters that could steer a terminal, turn a line around, or not be written at all."""
-    return "".join(c if _is_harmless(c) else "\N{REPLACEMENT CHARACTER}" for c in text)
+    """Replace characters that could control a terminal, reverse text direction or fail to encode."""
+    return "".join(c if _is_printable(c) else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-def _is_harmless(character: str) -> bool:
-    # no space but the common one counts as printable; macOS puts another one into the names of screenshots
+def _is_printable(character: str) -> bool:
+    # str.isprintable rejects all spaces but U+0020; macOS uses U+202F in the names of screenshots
     return character.isprintable() or character in JOINERS or unicodedata.category(character) == "Zs"
 
 
@@ -29,34 +29,34 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'es' if noun.endswith(('s', 'x', 'ch', 'sh')) else 's'}"
 
 
-def listed(items: Sequence[str], count: int = MAX_TOLD) -> str:
-    """The first few of a list in one line, and how many more there are."""
-    # a name with control characters could change the terminal
-    told = ", ".join(item if printable(item) == item else repr(item) for item in items[:count])
-    return told if len(items) <= count else f"{told} and {len(items) - count} more"
+def listed(items: Sequence[str], count: int = MAX_LISTED) -> str:
+    """The first items of a sequence in one line, and the number of the others."""
+    # names with control characters could change the terminal
+    shown = ", ".join(item if printable(item) == item else repr(item) for item in items[:count])
+    return shown if len(items) <= count else f"{shown} and {len(items) - count} more"
 
 
-def tell(mistakes: Sequence[str]) -> str:
-    """The first ten of a list of mistakes, and how many more there are."""
-    told = "\n".join(mistakes[:MAX_TOLD])
-    more = len(mistakes) - MAX_TOLD
-    return told if more <= 0 else f"{told}\nand {more} more"
+def join_errors(errors: Sequence[str]) -> str:
+    """The first ten errors, one per line, and the number of the others."""
+    shown = "\n".join(errors[:MAX_LISTED])
+    more = len(errors) - MAX_LISTED
+    return shown if more <= 0 else f"{shown}\nand {more} more"
 
 
 def guard(text: str) -> str:
-    """A text that no spreadsheet runs as a formula: an apostrophe stands before what could start one."""
+    """Prefix an apostrophe to a string that a spreadsheet would evaluate as a formula."""
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
 def unguard(text: str) -> str:
-    """What `guard` was given."""
+    """Undo `guard`."""
     return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
 
 
 def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A CSV file; texts are guarded against spreadsheets."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    """The content of a CSV file; the header and the first column are guarded against spreadsheets."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
     writer.writerow([guard(name) for name in header])
     writer.writerows([guard(row[0]), *row[1:]] for row in rows)
-    return text.getvalue()
+    return file.getvalue()

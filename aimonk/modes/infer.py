@@ -1,22 +1,25 @@
-"""`mode=infer`: which attributes do new images have?"""
+"""`mode=infer`: predict the attributes of new images."""
 
 import glob
 import logging
 import os
+import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from aimonk.data.images.folder import decode, list_images
+from aimonk.data.images.folder import decode_all, list_images
+from aimonk.files.atomic import write_text
 from aimonk.files.run_folder import newest_run
+from aimonk.files.text import plural, printable
 from aimonk.inference.predictor import Predictor
 from aimonk.models.checkpoint import ModelInfo, load_model
 from aimonk.models.classifier import Classifier
-from aimonk.report.predictions import Answer, show
+from aimonk.report.predictions import Prediction, print_table, to_csv, to_json, to_text
 from aimonk.runtime.device import pick_device
 from aimonk.runtime.progress import show_progress
 
@@ -27,11 +30,11 @@ ALLOWED = ("mode", "image", "checkpoint", "format", "output", "threshold", "devi
 
 
 def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
-    """Print or write which attributes the images have.
+    """Print or write the predictions for the images.
 
     Raises:
         FileNotFoundError: No such image or checkpoint.
-        ValueError: An image that cannot be read, told when the others are done; settings that make no sense.
+        ValueError: An invalid setting, or unreadable images, which are reported after all others are done.
     """
     check_overrides(overrides)
     if cfg.format not in FORMATS:
@@ -45,31 +48,33 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     log.info("checkpoint: %s (epoch %d, %s)", source, info.epoch, info.chosen_by)
 
     probs, unreadable = predict_files(classifier, info, paths, cfg.batch_size, pick_device(cfg.device))
-    answers = []
+    predictions = []
     for path, row in probs:
         present = [a for a, p, t in zip(info.attributes, row, thresholds, strict=True) if p >= t]
-        answers.append(Answer(str(path), present, dict(zip(info.attributes, row.tolist(), strict=True))))
-    show(answers, info.attributes, str(source), cfg.format, cfg.output)
+        by_name = dict(zip(info.attributes, row.tolist(), strict=True))
+        predictions.append(Prediction(str(path), present, by_name))
+    write_predictions(predictions, info.attributes, str(source), cfg.format, cfg.output)
     if unreadable:
-        raise ValueError(f"{unreadable} of {len(paths)} images could not be read")
+        raise ValueError(f"{unreadable} of {plural(len(paths), 'image')} could not be read")
 
 
 def check_overrides(overrides: list[str]) -> None:
-    """See to it that nothing on the command line pretends to change what comes from the checkpoint.
+    """Reject overrides of settings that come from the checkpoint.
 
     Raises:
-        ValueError: Something does.
+        ValueError: There is such an override.
     """
     for override in overrides:
         key = override.split("=", 1)[0].lstrip("+~")
         if key not in ALLOWED:
+            allowed = ", ".join(ALLOWED)
             raise ValueError(
-                f"{override}: with mode=infer everything but {', '.join(ALLOWED)} comes from the checkpoint"
+                f"{override}: with mode=infer, all settings but {allowed} come from the checkpoint"
             )
 
 
 def find_paths(image: str) -> list[Path]:
-    """The files that `image=` means: a file, the images of a folder, or what a pattern matches.
+    """The files that `image=` names: a file, the images of a folder, or the matches of a pattern.
 
     Raises:
         FileNotFoundError: There are none.
@@ -87,16 +92,16 @@ def find_paths(image: str) -> list[Path]:
 
 
 def read_thresholds(threshold: float | None, info: ModelInfo) -> list[float]:
-    """The checkpoint's thresholds, or the one given for all attributes.
+    """The checkpoint's thresholds, or one threshold for all attributes.
 
     Raises:
-        ValueError: Not a probability.
+        ValueError: The threshold is not a probability.
     """
     if threshold is None:
         return info.thresholds
     if isinstance(threshold, str) or not 0 <= threshold <= 1:
         raise ValueError(
-            f"threshold is {threshold!r}; expected a probability, or null for the checkpoint's own"
+            f"threshold is {threshold!r}; expected a probability, or null for the checkpoint's thresholds"
         )
     return [float(threshold)] * len(info.attributes)
 
@@ -104,42 +109,65 @@ def read_thresholds(threshold: float | None, info: ModelInfo) -> list[float]:
 def predict_files(
     classifier: Classifier, info: ModelInfo, paths: list[Path], batch_size: int, device: torch.device
 ) -> tuple[list[tuple[Path, np.ndarray]], int]:
-    """Calibrated probabilities [A] of every file that can be read, and how many cannot."""
+    """Calibrated probabilities [A] for each readable file, and the number of unreadable files."""
     predictor = Predictor(classifier, device, len(paths))
     scale, bias = torch.tensor(info.scale), torch.tensor(info.bias)
     probs: list[tuple[Path, np.ndarray]] = []
-    bad = 0
+    unreadable = 0
     with show_progress("images", len(paths)) as bar:
         for batch in decode_batches(paths, info.image_size, info.resize, batch_size):
-            for path, problem in batch:
-                if isinstance(problem, str):
-                    log.error("%s: %s", path, problem)
-                    bad += 1
-            good = [(path, pixels) for path, pixels in batch if not isinstance(pixels, str)]
-            if good:
-                images = torch.from_numpy(np.stack([pixels for _, pixels in good])).permute(0, 3, 1, 2)
+            readable = []
+            for path, pixels in batch:
+                if isinstance(pixels, str):
+                    log.error("%s: %s", path, pixels)
+                    unreadable += 1
+                else:
+                    readable.append((path, pixels))
+            if readable:
+                images = torch.from_numpy(np.stack([pixels for _, pixels in readable])).permute(0, 3, 1, 2)
                 rows = torch.sigmoid((scale * predictor(images) + bias).double()).numpy()
-                probs += [(path, row) for (path, _), row in zip(good, rows, strict=True)]
+                probs += [(path, row) for (path, _), row in zip(readable, rows, strict=True)]
             bar.advance(len(batch))
-    return probs, bad
+    return probs, unreadable
 
 
 def decode_batches(
     paths: list[Path], size: int, resize: str, batch_size: int
 ) -> Iterator[list[tuple[Path, np.ndarray | str]]]:
-    """Batches of files with their pixels [size, size, 3], or the reason why there are none."""
+    """Batches of files with their pixels, uint8 [size, size, 3], or an error message."""
+    # the next batch is decoded while the network processes this one
+    decoded = decode_all(paths, size, resize, np.arange(len(paths)), ahead=batch_size)
+    while batch := [(paths[row], result) for row, result in islice(decoded, batch_size)]:
+        yield batch
 
-    def one(path: Path) -> tuple[Path, np.ndarray | str]:
-        try:
-            return path, decode(path, size, resize)
-        except ValueError as error:
-            return path, str(error)
 
-    blocks = [paths[i : i + batch_size] for i in range(0, len(paths), batch_size)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        # the next block is decoded while the network works on this one
-        ahead = [pool.submit(one, path) for path in blocks[0]]
-        for block in [*blocks[1:], []]:
-            following = [pool.submit(one, path) for path in block]
-            yield [job.result() for job in ahead]
-            ahead = following
+def write_predictions(
+    predictions: list[Prediction], attributes: list[str], checkpoint: str, format: str, output: str | None
+) -> None:
+    """Write the predictions to a file, or to the terminal where `output` is None.
+
+    `auto` takes the format from the output's suffix; on a terminal it prints a table.
+    """
+    suffix = "" if output is None else Path(output).suffix.lower()
+    if format == "auto" and suffix == ".png":
+        # loading matplotlib takes as long as predicting for many images
+        from aimonk.report.plots.prediction import plot_predictions
+
+        if predictions:
+            plot_predictions(Path(output), predictions)
+        return
+    if format == "auto" and output is None and sys.stdout.isatty():
+        return print_table(predictions, attributes)
+    if format == "auto":
+        format = suffix.removeprefix(".")
+    if format == "csv":
+        content = to_csv(predictions, attributes)
+    elif format == "json":
+        content = to_json(predictions, checkpoint)
+    else:
+        content = to_text(predictions)
+    if output is None:
+        sys.stdout.write("\n".join(map(printable, content.split("\n"))) if sys.stdout.isatty() else content)
+    else:
+        write_text(Path(output), content)
+        log.info("predictions for %s: %s", plural(len(predictions), "image"), output)

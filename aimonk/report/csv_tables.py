@@ -1,16 +1,19 @@
-"""Tables that a run leaves in its folder, as text."""
+"""The CSV files of a run."""
 
+import csv
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from aimonk.data.labels import LabelTable
 from aimonk.evaluation.evaluate import Evaluation
-from aimonk.files.text import format_table
+from aimonk.files.delimited import read_text
+from aimonk.files.text import format_table, join_errors, unguard
 
 
 def format_losses(losses: Sequence[float]) -> str:
-    """Training loss of every iteration, from 1."""
+    """Training loss of each iteration, numbered from 1."""
     return format_table(
         ["iteration_number", "training_loss"],
         ([str(i), repr(loss)] for i, loss in enumerate(losses, start=1)),
@@ -18,7 +21,7 @@ def format_losses(losses: Sequence[float]) -> str:
 
 
 def format_splits(names: Sequence[str], parts: dict[str, np.ndarray]) -> str:
-    """Which part each image is in, without those in none; a file that `data.splits` reads."""
+    """Split of each image that is in one, as `data.splits` reads it."""
     part_of = {row: part for part, rows in parts.items() for row in rows.tolist()}
     return format_table(["image", "split"], ([names[row], part_of[row]] for row in sorted(part_of)))
 
@@ -26,10 +29,41 @@ def format_splits(names: Sequence[str], parts: dict[str, np.ndarray]) -> str:
 def format_predictions(
     table: LabelTable, parts: dict[str, np.ndarray], evaluations: dict[str, Evaluation]
 ) -> str:
-    """Probabilities of every held-out image."""
+    """Probabilities for each held-out image."""
     rows = (
         [table.names[row], *(f"{p:.6f}" for p in probs)]
         for name in evaluations
         for row, probs in zip(parts[name], evaluations[name].probs, strict=True)
     )
     return format_table(["image", *table.attributes], rows)
+
+
+def read_predictions(path: Path) -> tuple[list[str], list[str], np.ndarray]:
+    """Attributes, image names and probabilities [n, A] of a table from `format_predictions`.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        ValueError: Errors in the file, the first ten with their lines.
+    """
+    try:
+        rows = list(csv.reader(read_text(path, "predictions").splitlines()))
+    except csv.Error as error:
+        raise ValueError(f"{path} is not a CSV table ({error})") from None
+    if len(rows) < 2 or len(rows[0]) < 2:
+        raise ValueError(f"{path}: expected a header and rows such as 'image_0.jpg,0.91,0.07'")
+    attributes, names, probs, errors = [unguard(name) for name in rows[0][1:]], [], [], []
+    for line, row in enumerate(rows[1:], start=2):
+        try:
+            values = [float(value) for value in row[1:]]
+        except ValueError:
+            values = []
+        if len(values) != len(attributes) or not all(0 <= value <= 1 for value in values):
+            errors.append(f"{path} line {line}: expected an image and {len(attributes)} probabilities")
+        else:
+            names.append(unguard(row[0]))
+            probs.append(values)
+    if errors:
+        raise ValueError(join_errors(errors))
+    if len(set(names)) < len(names):
+        raise ValueError(f"{path}: duplicate image names")
+    return attributes, names, np.array(probs)

@@ -1,4 +1,4 @@
-"""Scores as a table for a terminal or a log: each beside its chance level and its 95 % interval."""
+"""Scores as a table for a terminal or a log, each with its chance level and its 95 % interval."""
 
 import io
 
@@ -12,6 +12,8 @@ from aimonk.files.text import printable
 SHOWN = {"ap": "AP", "auroc": "AUROC", "f1": "F1"}
 SHOWN_OVERALL = {"ap": "mean_ap", "auroc": "mean_auroc", "f1": "f1_macro"}
 LONGEST_NAME = 32
+UNREACHED = "No threshold reaches the requested precision; the nearest one is used"
+CHOSEN_HERE = "Thresholds or calibration were chosen on these images"
 
 
 def shorten(name: str, longest: int = LONGEST_NAME) -> str:
@@ -20,18 +22,17 @@ def shorten(name: str, longest: int = LONGEST_NAME) -> str:
     return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
-def format_figure(value: float | None, interval: list[float] | None, chance: float | None) -> str:
-    """Such as `.91 [.88, .94] | .53`: score, interval, chance level."""
+def format_figure(scores: dict, key: str) -> str:
+    """Such as `.91 [.88, .94] | .53`: score, interval, chance level.
+
+    Args:
+        scores: Of one attribute, or over all of them.
+    """
+    value, interval, chance = scores[key], scores["interval"][key], scores["chance"][key]
     if value is None:
         return "-"
-    return format_spread(value, interval) + ("" if chance is None else f" | {short(chance)}")
-
-
-def format_spread(value: float | None, interval: list[float] | None) -> str:
-    """Such as `.91 [.88, .94]`: score and interval."""
-    if value is None:
-        return "-"
-    return short(value) + ("" if interval is None else f" [{short(interval[0])}, {short(interval[1])}]")
+    spread = "" if interval is None else f" [{short(interval[0])}, {short(interval[1])}]"
+    return short(value) + spread + ("" if chance is None else f" | {short(chance)}")
 
 
 def short(value: float | None) -> str:
@@ -40,6 +41,21 @@ def short(value: float | None) -> str:
         return "-"
     text = f"{value:.2f}"
     return text.removeprefix("0") if 0 <= value < 1 and text != "1.00" else text
+
+
+def precise(value: float | None) -> str:
+    """Three decimals; `-` for None."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def format_share(value: float | None) -> str:
+    """A percentage; `-` for None."""
+    return "-" if value is None else f"{value:.0%}"
+
+
+def undefined_reason(entry: dict) -> str:
+    """Why an attribute has no ranking scores."""
+    return "one class only" if entry["known"] else "no known labels"
 
 
 def format_scores(scores: dict, title: str) -> str:
@@ -53,15 +69,12 @@ def format_scores(scores: dict, title: str) -> str:
     table.add_column("threshold", justify="right")
     widest = 4
     for name, entry in scores["attributes"].items():
-        cells = [format_figure(entry[key], entry["interval"][key], entry["chance"][key]) for key in SHOWN]
-        share = "-" if entry["prevalence"] is None else f"{entry['prevalence']:.0%}"
+        cells = [format_figure(entry, key) for key in SHOWN]
         label = shorten(name) + ("" if entry["beats_chance"] else " !")
         widest = max(widest, cell_len(label))
+        share = format_share(entry["prevalence"])
         table.add_row(Text(label), str(entry["known"]), share, *cells, f"{entry['threshold']:.2f}")
-    overall = [
-        format_figure(scores[key], scores["interval"][key], scores["chance"][key])
-        for key in SHOWN_OVERALL.values()
-    ]
+    overall = [format_figure(scores, key) for key in SHOWN_OVERALL.values()]
     table.add_row("mean", "", "", *overall, "", style="bold")
     text = io.StringIO()
     Console(file=text, width=widest + 120, force_terminal=False).print(table)
@@ -70,22 +83,21 @@ def format_scores(scores: dict, title: str) -> str:
 
 
 def remarks(scores: dict) -> list[str]:
-    """What has to be known to read the table."""
-    told, count = [], len(scores["attributes"])
+    """Caveats of the table."""
+    lines, count = [], len(scores["attributes"])
     defined = scores["mean_ap_count"]
     if defined < count:
-        told.append(
-            f"the mean AP covers {defined} of {count} attributes, the others have one known value at most"
+        lines.append(
+            f"The mean AP covers {defined} of {count} attributes; the others lack positive or negative labels"
         )
     if scores.get("unreached"):
-        names = ", ".join(shorten(name) for name in scores["unreached"])
-        told.append(f"no threshold reaches the precision asked for, the nearest is taken: {names}")
+        lines.append(f"{UNREACHED}: {', '.join(shorten(name) for name in scores['unreached'])}")
     optimistic = scores.get("optimistic", {}).get("f1_macro")
     if optimistic is not None and scores["f1_macro"] is not None:
-        told.append(
-            f"thresholds were chosen on these images: macro F1 {scores['f1_macro']:.3f} where each fold is "
-            f"decided by the others, {optimistic:.3f} (optimistic) on the images they were chosen on"
+        lines.append(
+            f"{CHOSEN_HERE}: macro F1 {precise(scores['f1_macro'])} cross-validated, {precise(optimistic)} "
+            "(optimistic) without cross-validation"
         )
     if any(not entry["beats_chance"] for entry in scores["attributes"].values()):
-        told.append("! no better than chance: the 95 % interval of the AUROC does not lie above .5")
-    return told
+        lines.append("! no better than chance: the 95 % interval of the AUROC is not entirely above .5")
+    return lines

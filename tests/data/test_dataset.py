@@ -14,6 +14,8 @@ from aimonk.data.images import folder as images_module
 from aimonk.data.store.row_store import RowStore
 
 REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+SETTINGS = dict(attributes=None, missing="skip", unreadable="skip", follow_links=False)
+SETTINGS |= dict(image_size=8, resize="squash", watch=lambda items, total, title: items)
 ROWS = {"a.png": "1 NA", "b.png": "0 1", "c.png": "1 0", "d.png": "NA 1"}
 
 
@@ -33,13 +35,11 @@ def write_labels(folder: Path, rows: dict[str, str]) -> None:
 
 @pytest.fixture(params=["stored", "not stored"])
 def read(request: pytest.FixtureRequest, folder: Path) -> Callable[..., ImageSet]:
-    """Opens the folder's images, with or without a store."""
+    """A function that opens the images, with or without a store."""
     store = RowStore(folder / "cache", 10**9) if request.param == "stored" else None
-    settings = dict(attributes=None, missing="skip", unreadable="skip", follow_links=False)
-    settings |= dict(image_size=8, resize="squash", store=store)
 
     def read(**changed) -> ImageSet:
-        arguments = settings | changed
+        arguments = SETTINGS | {"store": store} | changed
         watched = []
 
         def watch(items, total: int, title: str):
@@ -48,7 +48,7 @@ def read(request: pytest.FixtureRequest, folder: Path) -> Callable[..., ImageSet
             assert len(items) == total
             return items
 
-        found = open_images(folder / "images", folder / "labels.txt", **arguments, watch=watch)
+        found = open_images(folder / "images", folder / "labels.txt", **arguments | {"watch": watch})
         assert watched in ([], ["images"])
         return found
 
@@ -62,7 +62,7 @@ def levels(found: ImageSet) -> list[int]:
     return found.pixels[:][:, 0, 0, 0].tolist()
 
 
-def test_everything_there(read, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_complete_data_set(read, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     found = read()
     assert len(found) == 4 and found.table.names == list(ROWS)
     assert found.paths == [folder / "images" / name for name in ROWS]
@@ -78,20 +78,20 @@ def test_missing_images(read, folder: Path, caplog: pytest.LogCaptureFixture) ->
     assert found.table.names == list(ROWS) and levels(found) == [0, 1, 2, 3]
     assert found.missing == [*(f"{i}.png" for i in range(12)), "x/e.png"]
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
-    told = ", ".join(f"{i}.png" for i in range(10))
-    assert record.message == f"13 rows have no image and are skipped: {told} and 3 more"
+    shown = ", ".join(f"{i}.png" for i in range(10))
+    assert record.message == f"skipping 13 rows without an image: {shown} and 3 more"
     with pytest.raises(FileNotFoundError) as caught:
         read(missing="error")
     assert str(caught.value) == (
-        f"13 of 17 rows of {folder}/labels.txt have no image in {folder}/images: {told} and 3 more; "
-        "data.missing=skip leaves them out"
+        f"no image in {folder}/images for 13 of 17 rows of {folder}/labels.txt: {shown} and 3 more; "
+        "data.missing=skip skips them"
     )
 
 
-def test_no_image_at_all(read, folder: Path) -> None:
+def test_no_image_exists(read, folder: Path) -> None:
     write_labels(folder, {"x.png": "1", "y.png": "0"})
     for missing in ("skip", "error"):
-        with pytest.raises(FileNotFoundError, match=r"2 of 2 rows of .* have no image in .*: x.png, y.png$"):
+        with pytest.raises(FileNotFoundError, match=r"^no image in .* for 2 of 2 rows of .*: x.png, y.png$"):
             read(missing=missing)
 
 
@@ -99,31 +99,26 @@ def test_unreadable_images(read, folder: Path, caplog: pytest.LogCaptureFixture)
     (folder / "images" / "a.png").write_bytes(b"<html>")
     content = (folder / "images" / "c.png").read_bytes()
     (folder / "images" / "c.png").write_bytes(content[:50])
-    for _ in range(2):  # the second time, the store remembers
+    for _ in range(2):  # the second time from the store
         caplog.clear()
         found = read()
         assert found.table.names == ["b.png", "d.png"] and levels(found) == [1, 3]
         assert found.table.mask.tolist() == [[True, True], [False, True]]
         assert list(found.unreadable) == ["a.png", "c.png"] and len(found.keys) == 2
-        (record,) = [r for r in caplog.records if "cannot be read" in r.message]
+        (record,) = [r for r in caplog.records if "cannot read" in r.message]
         assert record.levelno == logging.WARNING
-        start = (
-            "2 images cannot be read: a.png (not an image of a known kind (JPEG, PNG, WEBP, BMP, GIF, TIFF))"
-        )
-        assert record.message.startswith(start + ", c.png (") and record.message.endswith(
-            "; they are skipped"
-        )
-    with pytest.raises(
-        ValueError, match=r"^2 images cannot be read: a.png .*; data.unreadable=skip leaves them"
-    ):
+        start = "cannot read 2 images: a.png (unknown image format; expected JPEG, PNG, WEBP, BMP, GIF, TIFF)"
+        assert record.message.startswith(start + ", c.png (") and record.message.endswith("; skipped")
+    message = r"^cannot read 2 images: a.png .*; data.unreadable=skip skips them$"
+    with pytest.raises(ValueError, match=message):
         read(unreadable="error")
 
 
-def test_nothing_readable(read, folder: Path) -> None:
+def test_no_image_is_readable(read, folder: Path) -> None:
     for name in ROWS:
         (folder / "images" / name).write_bytes(b"")
     for unreadable in ("skip", "error"):
-        with pytest.raises(ValueError, match=r"^4 images cannot be read: a.png \(an empty file\)"):
+        with pytest.raises(ValueError, match=r"^cannot read 4 images: a.png \(the file is empty\)"):
             read(unreadable=unreadable)
 
 
@@ -132,10 +127,10 @@ def test_unlisted_images(read, folder: Path, caplog: pytest.LogCaptureFixture) -
     write_labels(folder, {"./a.png": "1 1", "b.png": "0 0"})
     found = read()
     assert found.unlisted == ["c.png", "d.png"]
-    assert f"2 images have no row in {folder}/labels.txt" in caplog.text
+    assert f"2 images without a row in {folder}/labels.txt" in caplog.text
 
 
-def test_folder_and_file_that_are_not_there(read, folder: Path) -> None:
+def test_missing_folder_and_label_file(read, folder: Path) -> None:
     (folder / "images").rename(folder / "pictures")
     with pytest.raises(FileNotFoundError, match=r"no images folder at .*/images"):
         read()
@@ -144,11 +139,12 @@ def test_folder_and_file_that_are_not_there(read, folder: Path) -> None:
         read()
 
 
-def test_links_that_lead_out(read, folder: Path) -> None:
+def test_links_to_outside_the_folder(read, folder: Path) -> None:
     (folder / "images" / "b.png").rename(folder / "secret.png")
     os.symlink(folder / "secret.png", folder / "images" / "b.png")
     with pytest.raises(
-        ValueError, match=r"1 images lie behind links .*: b.png; data.follow_links=true allows"
+        ValueError,
+        match=r"^1 image behind symbolic links to outside .*: b.png; data.follow_links=true allows them$",
     ):
         read()
     assert levels(read(follow_links=True)) == [0, 1, 2, 3]
@@ -165,20 +161,20 @@ def test_links_that_lead_out(read, folder: Path) -> None:
         ({"image_size": 32.5}, "data.image_size is 32.5; expected 8 to 4096 pixels"),
     ],
 )
-def test_settings(read, changed: dict, message: str) -> None:
+def test_invalid_settings(read, changed: dict, message: str) -> None:
     with pytest.raises(ValueError) as caught:
         read(**changed)
     assert str(caught.value) == message
 
 
-def test_attributes_and_warnings(read, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_given_attributes_and_value_warnings(read, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_labels(folder, {"a.png": "1 NA", "b.png": "1 0", "x.png": "0 1"})
     assert read(attributes=["hat", "scarf"]).table.attributes == ["hat", "scarf"]
-    # evaluations after rows without an image are gone
+    # after rows without an image were dropped
     assert "attribute 'hat' is never 0" in caplog.text and "attribute 'scarf' is never 1" in caplog.text
 
 
-def test_keys_follow_the_files(read, folder: Path) -> None:
+def test_keys_change_with_the_files(read, folder: Path) -> None:
     before = read()
     os.utime(folder / "images" / "c.png", ns=(0, 1))
     after = read()
@@ -188,8 +184,8 @@ def test_keys_follow_the_files(read, folder: Path) -> None:
     assert read().keys == [after.keys[3], after.keys[0]]
 
 
-def test_a_file_exchanged_while_it_is_decoded(read, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither its pixels nor what is computed from them may be found under the new file's key."""
+def test_file_replaced_while_it_is_decoded(read, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither its pixels nor values computed from them are found under the key of the new file."""
     decode = images_module.decode
 
     def exchange(path: Path, size: int, resize: str) -> np.ndarray:
@@ -205,15 +201,14 @@ def test_a_file_exchanged_while_it_is_decoded(read, folder: Path, monkeypatch: p
     assert after.stored is None or after.stored.computed == 4
 
 
-def test_no_room_in_the_store(read, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_store_without_room(read, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     (folder / "images" / "c.png").write_bytes(b"")
     found = read(store=RowStore(folder / "small", 100))
     assert found.stored is None and found.pixels == [
         folder / "images" / name for name in ("a.png", "b.png", "d.png")
     ]
-    assert list(found.unreadable) == ["c.png"]
-    assert "decoded images are not stored: more than data.store_limit_gb" in caplog.text
+    assert list(found.unreadable) == ["c.png"] and "decoded images exceed data.store_limit_gb" in caplog.text
 
 
 def test_subset_of_stored_rows() -> None:
@@ -226,36 +221,28 @@ def test_subset_of_stored_rows() -> None:
     assert group_images(subset, 0).tolist() == [0, 1, 2]
 
 
-def test_a_loader_process_is_sent_no_pixels(folder: Path) -> None:
+def test_pickled_pixels_contain_no_rows(folder: Path) -> None:
     found = open_images(
         folder / "images",
         folder / "labels.txt",
-        None,
-        "skip",
-        "skip",
-        False,
-        64,
-        "squash",
-        RowStore(folder / "cache", 10**9),
-        lambda items, total, title: items,
+        **SETTINGS | {"image_size": 64, "store": RowStore(folder / "cache", 10**9)},
     )
     sent = pickle.dumps(found.pixels)
     assert len(sent) < 2000 < found.pixels[:].nbytes
     assert (pickle.loads(sent)[:] == found.pixels[:]).all()
 
 
-@pytest.mark.skipif(not REAL_DATA.is_dir(), reason="the photographs are not there")
-def test_real_images(tmp_path: Path) -> None:
-    """The first and the odd ones of the original photographs."""
+@pytest.mark.skipif(not REAL_DATA.is_dir(), reason="requires the sample data in ../shared/data")
+def test_sample_images(tmp_path: Path) -> None:
+    """The first and some unusual ones of the sample photographs."""
     lines = (REAL_DATA / "aimonk" / "labels.txt").read_text().splitlines()
     odd = {489, 624, 875, 43, 111, 534}  # missing, missing, missing, RGBA PNG, RGBA PNG, greyscale
     rows = [line for i, line in enumerate(lines) if i < 20 or i in odd]
     (tmp_path / "labels.txt").write_text("\n".join(rows))
     images, labels = REAL_DATA / "aimonk" / "images", tmp_path / "labels.txt"
     store = RowStore(tmp_path / "cache", 10**9)
-    found = open_images(
-        images, labels, None, "skip", "error", False, 32, "squash", store, lambda items, total, title: items
-    )
+    settings = SETTINGS | {"unreadable": "error", "image_size": 32, "store": store}
+    found = open_images(images, labels, **settings)
     assert found.missing == ["image_489.jpg", "image_624.jpg", "image_875.jpg"]
     assert len(found) == 23 and len(found.unlisted) == 972 - 23
     grey = found.pixels[found.table.names.index("image_534.jpg")]

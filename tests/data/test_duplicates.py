@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 
-from aimonk.data.duplicates import contradictions, duplicate_groups, group_images
+from aimonk.data.duplicates import group_images
+from aimonk.data.groups import contradictions, duplicate_groups
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 COPIES = {
@@ -39,7 +40,7 @@ def _photograph(seed: int, width: int = 320, height: int = 240) -> Image.Image:
 
 
 def _shirt(print_colour: str, print_at: tuple[int, int]) -> Image.Image:
-    """A symmetric product on white, told from others by a small print alone."""
+    """A symmetric product on white that differs from others in a small print only."""
     image = Image.new("RGB", (160, 160), "white")
     draw = ImageDraw.Draw(image)
     draw.polygon(
@@ -54,7 +55,7 @@ def _pixels(images: list[Image.Image], size: int = 112) -> np.ndarray:
 
 
 @pytest.mark.parametrize("copy", COPIES)
-def test_copies_are_one_photograph(copy):
+def test_copies_are_joined(copy):
     originals = [_photograph(seed) for seed in range(8)] + [
         _shirt("orange", (68, 60)),
         _shirt("white", (60, 90)),
@@ -72,18 +73,18 @@ def test_unrelated_photographs_are_not_joined(seed, size):
     assert len(np.unique(group_images(pixels))) == 12
 
 
-def test_products_that_merely_look_alike_are_not_joined():
+def test_similar_products_are_not_joined():
     prints = [("orange", (68, 60)), ("red", (68, 60)), ("orange", (68, 100)), ("gold", (68, 60))]
     assert group_images(_pixels([_shirt(*p) for p in prints])).tolist() == [0, 1, 2, 3]
 
 
-def test_dark_pictures_are_not_joined_for_being_dark():
+def test_different_dark_images_are_not_joined():
     dark = [image.point(lambda v: v // 32) for image in map(_photograph, range(6))]
     assert len(np.unique(group_images(_pixels(dark)))) == 6
     assert group_images(_pixels([dark[0], dark[0].reduce(2)])).tolist() == [0, 0]
 
 
-def test_plain_pictures_with_rounding_between_them_are_joined():
+def test_plain_images_within_rounding_are_joined():
     pixels = np.full((3, 32, 32, 3), 200, np.uint8)
     pixels[1] += 1
     pixels[2] = 60
@@ -107,32 +108,32 @@ def test_distance_widens_the_search():
     assert group_images(_pixels([image, brighter]), 15).tolist() == [0, 0]
 
 
-def test_reads_a_memory_map_and_larger_blocks(tmp_path):
+def test_memory_map_of_several_blocks(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (300, 16, 16, 3), np.uint8)
     pixels[299] = pixels[0, :, ::-1]
     np.save(tmp_path / "pixels.npy", pixels)
     assert group_images(np.load(tmp_path / "pixels.npy", mmap_mode="r")).tolist() == [*range(299), 0]
 
 
-def test_no_image_and_one_image():
+def test_zero_and_one_image():
     assert group_images(np.zeros((0, 8, 8, 3), np.uint8)).shape == (0,)
     assert group_images(np.zeros((1, 8, 8, 3), np.uint8)).tolist() == [0]
 
 
-def test_errors_say_what_is_allowed():
-    with pytest.raises(ValueError, match=r"uint8 \[N, H, W, 3\]. Got uint8 \[2, 3, 8, 8\]"):
+def test_invalid_arguments():
+    with pytest.raises(ValueError, match=r"pixels is uint8 \[2, 3, 8, 8\]; expected uint8 \[N, H, W, 3\]"):
         group_images(np.zeros((2, 3, 8, 8), np.uint8))
-    with pytest.raises(ValueError, match=r"distance should be .* Got -1"):
+    with pytest.raises(ValueError, match=r"distance is -1; expected null or grey levels in \[0, 256\)"):
         group_images(np.zeros((2, 8, 8, 3), np.uint8), -1)
 
 
-def test_groups_as_names():
+def test_names_of_duplicate_groups():
     groups = np.array([3, 1, 0, 1, 3, 2, 3])
     assert duplicate_groups(groups, list("abcdefg")) == [["a", "e", "g"], ["b", "d"]]
     assert duplicate_groups(np.arange(3), list("abc")) == []
 
 
-def test_contradictions_count_known_labels_only():
+def test_contradictions_ignore_unknown_labels():
     groups = np.array([0, 1, 0, 1, 0, 2])
     labels = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1]], np.float32)
     mask = np.array([[1, 1, 1], [1, 1, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0], [1, 1, 1]], bool)
@@ -144,7 +145,7 @@ def test_contradictions_count_known_labels_only():
 def _read_folder(name: str) -> tuple[np.ndarray, list[str]]:
     folder = DATA / name / "images"
     if not folder.is_dir():
-        pytest.skip(f"no sample data at {folder}")
+        pytest.skip(f"requires the sample data in {folder}")
     names = sorted(path.name for path in folder.iterdir())
     pixels = np.empty((len(names), 128, 128, 3), np.uint8)
     for i, file in enumerate(names):
@@ -161,7 +162,7 @@ def _pairs(groups: np.ndarray, names: list[str]) -> set[frozenset[int]]:
 def test_aimonk_photographs():
     pixels, names = _read_folder("aimonk")
     equal = {(297, 452), (373, 809), (380, 594), (483, 559), (145, 737), (189, 257), (598, 887)}
-    # looked at one by one: the first is compressed again, the others bear a faint shop name
+    # checked by eye: the first pair is recompressed, the others have a faint watermark
     near = {(667, 974), (22, 37), (494, 855)}
     exact = group_images(pixels, 0)
     assert _pairs(exact, names) == set(map(frozenset, equal))
@@ -179,5 +180,5 @@ def test_aimonk_photographs():
 def test_apparel_photographs():
     pixels, names = _read_folder("apparel")
     near = _pairs(group_images(pixels), names) - _pairs(group_images(pixels, 0), names)
-    # looked at one by one; no product stands with one that merely looks like it
+    # checked by eye: no different products
     assert near == {frozenset({169, 1137}), frozenset({324, 713}), frozenset({763, 1390})}

@@ -44,10 +44,10 @@ def epoch(views: int | None, number: int = 1) -> list[Batch]:
     return split_batches(*order, table()[1], batch_size=4, accumulate=1, rank=0, world=1)
 
 
-def load(fetch, batches: list[list[Batch]], workers: int) -> list[list[tuple[Tensor, ...]]]:
+def load(load_inputs, batches: list[list[Batch]], workers: int) -> list[list[tuple[Tensor, ...]]]:
     """The batches of some epochs, from one loader."""
     listed = BatchList()
-    loader = create_loader(Rows(fetch, *table()), listed, workers, pin_memory=False)
+    loader = create_loader(Rows(load_inputs, *table()), listed, workers, pin_memory=False)
     epochs = []
     for listed.batches in batches:
         epochs.append([tuple(t.clone() for t in batch) for batch in loader])
@@ -58,12 +58,12 @@ def same(first: tuple, second: tuple) -> bool:
     return all((a == b).all() and a.dtype == b.dtype for a, b in zip(first, second, strict=True))
 
 
-def test_pixels_from_rows_and_from_files(pixels: np.ndarray, files: list[Path]) -> None:
+def test_pixels_from_rows_equal_those_from_files(pixels: np.ndarray, files: list[Path]) -> None:
     rows, views = torch.tensor([3, 0, 12]), torch.tensor([1, 0, 1])
     expected = torch.from_numpy(pixels[[3, 0, 12]]).permute(0, 3, 1, 2)
     for images in (pixels, files, StoredSubset(pixels[::-1], np.arange(N)[::-1])):
-        plain, there = Pixels(images, none(), SIZE, "squash")(rows, views)
-        assert (plain == expected).all() and plain.dtype == torch.uint8 and there.all()
+        plain, available = Pixels(images, none(), SIZE, "squash")(rows, views)
+        assert (plain == expected).all() and plain.dtype == torch.uint8 and available.all()
         assert plain.is_contiguous(memory_format=torch.channels_last)
         flipped, _ = Pixels(images, flip(), SIZE, "squash")(rows, views)
         assert (flipped[[0, 2]] == expected[[0, 2]].flip(-1)).all() and (flipped[1] == expected[1]).all()
@@ -74,20 +74,20 @@ def test_files_are_resized(files: list[Path]) -> None:
     assert images.shape == (1, 3, 24, 24)
 
 
-def test_a_file_that_vanishes_is_left_out(files: list[Path], caplog: pytest.LogCaptureFixture) -> None:
+def test_vanished_files_are_skipped(files: list[Path], caplog: pytest.LogCaptureFixture) -> None:
     files[1].unlink()
     files[2].write_bytes(files[2].read_bytes()[:60])
-    fetch = Pixels(files, none(), SIZE, "squash")
-    images, there = fetch(torch.tensor([0, 1, 2, 3]), torch.zeros(4, dtype=torch.int64))
-    assert there.tolist() == [True, False, False, True]
+    load_inputs = Pixels(files, none(), SIZE, "squash")
+    images, available = load_inputs(torch.tensor([0, 1, 2, 3]), torch.zeros(4, dtype=torch.int64))
+    assert available.tolist() == [True, False, False, True]
     assert images[0].any() and not images[1].any() and images.shape == (4, 3, SIZE, SIZE)
     assert [str(files[i]) in record.message for i, record in enumerate(caplog.records, 1)] == [True, True]
-    assert "No such file or directory; left out from here on" in caplog.records[0].message
-    fetch(torch.tensor([1, 2, 3]), torch.zeros(3, dtype=torch.int64))
-    assert len(caplog.records) == 2  # told once
+    assert "No such file or directory; skipping it from now on" in caplog.records[0].message
+    load_inputs(torch.tensor([1, 2, 3]), torch.zeros(3, dtype=torch.int64))
+    assert len(caplog.records) == 2  # one warning per file
     labels, mask = table()
     mask[:4] = True
-    (batch,) = [Rows(fetch, labels, mask).__getitems__([(i, 0) for i in range(4)])]
+    (batch,) = [Rows(load_inputs, labels, mask).__getitems__([(i, 0) for i in range(4)])]
     assert batch[2].tolist() == [[True, True], [False, False], [False, False], [True, True]]
     assert batch[3].tolist() == [True, False, False, True]
 
@@ -96,27 +96,27 @@ def test_rows(pixels: np.ndarray) -> None:
     labels, mask = table()
     rows = Rows(Pixels(pixels, none(), SIZE, "squash"), labels, mask)
     assert len(rows) == N
-    inputs, y, m, there = rows.__getitems__([(5, 0), (PADDING, 0), (7, 0)])
+    inputs, y, m, available = rows.__getitems__([(5, 0), (PADDING, 0), (7, 0)])
     assert inputs.shape == (3, 3, SIZE, SIZE)
     assert (y[[0, 2]].numpy() == labels[[5, 7]]).all() and (m[[0, 2]].numpy() == mask[[5, 7]]).all()
-    assert not m[1].any() and there.tolist() == [True, False, True]  # padding counts for nothing
+    assert not m[1].any() and available.tolist() == [True, False, True]  # padding has no effect
     assert y.dtype == torch.float32 and m.dtype == torch.bool
 
 
 @pytest.mark.parametrize("augmentation", [none(), flip(), trivial(), FixedViews(trivial(), 3)])
-def test_workers_change_nothing(pixels: np.ndarray, augmentation) -> None:
-    fetch = Pixels(pixels, augmentation, SIZE, "squash")
+def test_workers_do_not_change_batches(pixels: np.ndarray, augmentation) -> None:
+    load_inputs = Pixels(pixels, augmentation, SIZE, "squash")
     epochs = [epoch(augmentation.views, number) for number in (1, 2)]
     torch.manual_seed(0)
-    alone = load(fetch, epochs, workers=0)
+    alone = load(load_inputs, epochs, workers=0)
     torch.manual_seed(1)
-    shared = load(fetch, epochs, workers=2)
+    shared = load(load_inputs, epochs, workers=2)
     assert [len(batches) for batches in alone] == [4, 4]
     for first, second in zip(alone, shared, strict=True):
         assert all(same(a, b) for a, b in zip(first, second, strict=True))
-    assert not all(same(a, b) for a, b in zip(*alone, strict=True))  # another epoch, other batches
-    # the second epoch alone is what it was after the first
-    (again,) = load(fetch, epochs[1:], workers=0)
+    assert not all(same(a, b) for a, b in zip(*alone, strict=True))  # epochs differ
+    # an epoch does not depend on the one before
+    (again,) = load(load_inputs, epochs[1:], workers=0)
     assert all(same(a, b) for a, b in zip(again, alone[1], strict=True))
 
 
@@ -126,7 +126,7 @@ def test_workers_read_files(pixels: np.ndarray, files: list[Path]) -> None:
     assert all(same(a, b) for a, b in zip(from_files, from_rows, strict=True))
 
 
-def test_everything_can_be_sent_to_a_spawned_worker(pixels: np.ndarray, tmp_path: Path) -> None:
+def test_rows_can_be_pickled(pixels: np.ndarray, tmp_path: Path) -> None:
     stored = np.memmap(tmp_path / "rows.bin", "uint8", "w+", shape=pixels.shape)
     stored[:] = pixels
     for augmentation in (none(), flip(), trivial(), FixedViews(trivial(), 3)):
@@ -137,7 +137,7 @@ def test_everything_can_be_sent_to_a_spawned_worker(pixels: np.ndarray, tmp_path
 
 
 class Deadly:
-    """Ends the process that fetches row 5, as the kernel does when memory runs out."""
+    """Kills the process that loads row 5, as the kernel does when memory is exhausted."""
 
     def __call__(self, rows: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
         if (rows == 5).any() and multiprocessing.parent_process() is not None:
@@ -145,7 +145,7 @@ class Deadly:
         return rows[:, None].float(), torch.ones(len(rows), dtype=torch.bool)
 
 
-def test_a_killed_worker_is_an_error() -> None:
+def test_killed_worker_is_an_error() -> None:
     with pytest.raises(RuntimeError, match=r"killed|exited unexpectedly"):
         load(Deadly(), [epoch(1)], workers=2)
 
@@ -158,7 +158,7 @@ def test_a_killed_worker_is_an_error() -> None:
         RuntimeError("Pin memory thread exited unexpectedly"),
     ],
 )
-def test_a_batch_that_a_dead_worker_holds_is_an_error_of_that_worker(monkeypatch, error: Exception) -> None:
+def test_batch_of_a_dead_worker_is_an_error(monkeypatch, error: Exception) -> None:
     def batches() -> Iterator[int]:
         yield 1
         raise error
@@ -166,11 +166,11 @@ def test_a_batch_that_a_dead_worker_holds_is_an_error_of_that_worker(monkeypatch
     monkeypatch.setattr(loading.time, "sleep", lambda seconds: None)
     loader = iterate(batches())
     assert next(loader) == 1
-    with pytest.raises(RuntimeError, match=f"^DataLoader worker is gone: {error or 'EOFError'}$"):
+    with pytest.raises(RuntimeError, match=f"^DataLoader worker died: {error or 'EOFError'}$"):
         next(loader)
 
 
-def test_an_error_in_a_worker_keeps_its_type(pixels: np.ndarray) -> None:
+def test_worker_errors_keep_their_type(pixels: np.ndarray) -> None:
     def fail(images: Tensor, views: Tensor) -> Tensor:
         raise FloatingPointError("broken")
 
@@ -192,6 +192,6 @@ def test_open_files_stay_bounded(pixels: np.ndarray) -> None:
             yield len(os.listdir("/proc/self/fd"))
 
     if not Path("/proc/self/fd").is_dir():
-        pytest.skip("this system does not list open files")
+        pytest.skip("requires /proc/self/fd")
     first, *later = count()
     assert max(later) <= first + 2

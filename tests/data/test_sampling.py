@@ -10,7 +10,7 @@ LABELS = np.array([[1, 0], [1, 1], [1, 0], [0, 0], [0, 0]], np.float32)
 MASK = np.array([[1, 1], [1, 1], [1, 0], [1, 0], [0, 0]], bool)
 
 
-def test_an_epoch_is_a_function_of_seed_and_epoch() -> None:
+def test_epoch_is_determined_by_seed_and_number() -> None:
     np.random.seed(0)
     before = np.random.get_state()[1].copy()
     first = plan_epoch(ROWS, None, 2, seed=3, epoch=5)
@@ -24,22 +24,22 @@ def test_an_epoch_is_a_function_of_seed_and_epoch() -> None:
     assert (np.random.get_state()[1] == before).all()
 
 
-def test_each_row_once() -> None:
+def test_each_row_is_visited_once() -> None:
     order, views = plan_epoch(ROWS, None, 2, seed=0, epoch=1)
     assert sorted(order) == ROWS.tolist() and (order != ROWS).any()
     assert set(views) == {0, 1} and len(views) == 50
 
 
-def test_views() -> None:
+def test_views_are_within_range() -> None:
     assert not plan_epoch(ROWS, None, 1, 0, 1)[1].any()
     assert set(plan_epoch(np.arange(1000), None, 5, 0, 1)[1]) == set(range(5))
     endless = plan_epoch(ROWS, None, None, 0, 1)[1]
-    # view 0 is the image as it is; and none comes twice
+    # view 0 is the unchanged image; all views differ
     assert (endless > 0).all() and len(set(endless)) == 50
     assert not set(endless) & set(plan_epoch(ROWS, None, None, 0, 2)[1])
 
 
-def test_weights_are_chances() -> None:
+def test_weights_are_probabilities() -> None:
     chances = np.array([0.5, 0.25, 0.125, 0.125, 0])
     rows = np.array([7, 3, 9, 1, 2])
     drawn = np.concatenate([plan_epoch(rows, chances, 1, 0, epoch)[0] for epoch in range(2000)])
@@ -52,10 +52,10 @@ def test_shuffle_has_no_weights() -> None:
     assert shuffle(LABELS, MASK) is None
 
 
-def test_weighted_by_hand() -> None:
+def test_weighted_equals_manual_calculation() -> None:
     # attribute 1: known 1 1 1 0, so a 1 weighs 4/3 and a 0 weighs 4; attribute 2: known 0 1, each weighs 2
     means = np.array([(4 / 3 + 2) / 2, (4 / 3 + 2) / 2, 4 / 3, 4, 0])
-    means[4] = means[:4].mean()  # nothing known: as much as the average image
+    means[4] = means[:4].mean()  # nothing known: the mean weight
     np.testing.assert_allclose(weighted(LABELS, MASK, 1.0), means / means.sum())
     np.testing.assert_allclose(weighted(LABELS, MASK, 0.5), means**0.5 / (means**0.5).sum())
     np.testing.assert_allclose(weighted(LABELS, MASK, 0), 0.2)
@@ -70,12 +70,12 @@ def test_weighted_balances_one_attribute() -> None:
     assert 0.4 < labels[order].mean() < 0.6
 
 
-def test_weighted_ignores_what_stands_for_unknown() -> None:
+def test_weighted_ignores_unknown_labels() -> None:
     other = np.where(MASK, LABELS, 1 - LABELS)
     assert (weighted(LABELS, MASK, 1.0) == weighted(other, MASK, 1.0)).all()
 
 
-def test_weighted_at_the_edges() -> None:
+def test_weighted_in_degenerate_cases() -> None:
     nothing = np.zeros((3, 2), bool)
     np.testing.assert_allclose(weighted(np.zeros((3, 2), np.float32), nothing, 1.0), 1 / 3)
     np.testing.assert_allclose(weighted(np.ones((3, 2), np.float32), ~nothing, 1.0), 1 / 3)
@@ -91,7 +91,7 @@ def test_weighted_at_the_edges() -> None:
     world=st.integers(1, 5),
     seed=st.integers(0, 99),
 )
-def test_ranks_share_an_epoch(n: int, batch_size: int, accumulate: int, world: int, seed: int) -> None:
+def test_processes_share_an_epoch(n: int, batch_size: int, accumulate: int, world: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     mask = rng.random((n + 5, 3)) < 0.6
     order = rng.permutation(n + 5)[:n]
@@ -102,7 +102,7 @@ def test_ranks_share_an_epoch(n: int, batch_size: int, accumulate: int, world: i
     seen: list[tuple[int, int]] = []
     groups: list[list[Batch]] = []
     for shares in zip(*ranks, strict=True):
-        # all processes are at the same point, with the same number of images, at most batch_size
+        # all processes have the same number of images, at most batch_size
         assert len({(b.known, b.first, b.last, len(b.rows), len(b.views)) for b in shares}) == 1
         assert 0 < len(shares[0].rows) <= batch_size and len(shares[0].rows) == len(shares[0].views)
         group = [(r, v) for b in shares for r, v in zip(b.rows, b.views, strict=True) if r != PADDING]

@@ -9,19 +9,19 @@ from aimonk.data.splits import assigned_split, read_assignment, stratified_folds
 
 
 def _draw(rows: int, attributes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Labels from 2 to 50 % positive, 15 % NA, never 0 or 1 alone under the mask's False."""
+    """Labels from 2 to 50 % positive, 15 % NA, with values of both kinds where unknown."""
     generator = np.random.default_rng(seed)
     labels = generator.random((rows, attributes)) < np.geomspace(0.02, 0.5, attributes)
     return labels.astype(np.float32), generator.random((rows, attributes)) > 0.15
 
 
 def _gaps(labels: np.ndarray, mask: np.ndarray, parts: list[np.ndarray]) -> np.ndarray:
-    """Rows by which each part is off its share of 1s, 0s and NAs, [S, 3A]."""
+    """Deviation of each part from its share of 1s, 0s and NAs, in rows, [S, 3A]."""
     indicators = np.concatenate([mask & (labels == 1), mask & (labels == 0), ~mask], axis=1)
     return np.array([indicators[p].sum(0) - indicators.sum(0) * len(p) / len(labels) for p in parts])
 
 
-def test_split_is_far_nearer_to_its_shares_than_chance():
+def test_split_is_closer_to_its_shares_than_random():
     labels, mask = _draw(3000, 20)
     parts = stratified_split(labels, mask, (0.6, 0.2, 0.2), None, 0)
     random = np.split(np.random.default_rng(0).permutation(3000), [1800, 2400])
@@ -32,7 +32,7 @@ def test_split_is_far_nearer_to_its_shares_than_chance():
     assert all((np.diff(p) > 0).all() for p in parts)
 
 
-def test_split_of_groups_is_nearer_to_its_shares_than_chance():
+def test_group_split_is_closer_to_its_shares_than_random():
     labels, mask = _draw(6000, 20)
     groups = np.random.default_rng(1).permutation(np.arange(6000) * 2 // 5)
     parts = stratified_split(labels, mask, (0.8, 0.1, 0.1), groups, 0)
@@ -42,7 +42,7 @@ def test_split_of_groups_is_nearer_to_its_shares_than_chance():
     assert [len(p) for p in parts] == [4800, 600, 600]
 
 
-def test_rare_attributes_are_spread():
+def test_rare_attributes_are_distributed():
     labels, mask = _draw(1000, 12)
     labels[:, 0] = 0
     mask[:, 0] = True
@@ -53,7 +53,7 @@ def test_rare_attributes_are_spread():
     assert [int(labels[p, 0].sum()) for p in parts] == [3, 1, 1]
 
 
-def test_labels_under_a_false_mask_do_not_count():
+def test_unknown_labels_are_ignored():
     labels, mask = _draw(400, 6)
     other = np.where(mask, labels, 1 - labels)
     nan = np.where(mask, labels, np.nan)
@@ -72,7 +72,7 @@ def test_labels_under_a_false_mask_do_not_count():
     ),
     seed=st.integers(0, 99),
 )
-def test_groups_never_part_and_sizes_hold(rows, attributes, group_count, fractions, seed):
+def test_groups_stay_together_and_sizes_hold(rows, attributes, group_count, fractions, seed):
     labels, mask = _draw(rows, attributes, seed)
     groups = np.random.default_rng(seed).integers(0, group_count, rows) * 7 - 3
     parts = stratified_split(labels, mask, fractions, groups, seed)
@@ -84,18 +84,18 @@ def test_groups_never_part_and_sizes_hold(rows, attributes, group_count, fractio
     if len(set(groups)) >= sum(used):
         assert all(len(p) > 0 for p, u in zip(parts, used, strict=True) if u)
     largest = np.unique(groups, return_counts=True)[1].max()
-    # a row more where a part without a whole row of its own was given one
+    # one more row where a part with a share below one row was given one
     slack = max(largest, 1) + len(fractions) - 1
     assert all(abs(len(p) - f * rows) <= slack for p, f in zip(parts, fractions, strict=True))
 
 
 @settings(derandomize=True, max_examples=40, deadline=None)
 @given(rows=st.integers(2, 60), folds=st.integers(2, 10), seed=st.integers(0, 99), grouped=st.booleans())
-def test_folds_hold_every_row_once_and_none_is_empty(rows, folds, seed, grouped):
+def test_folds_hold_out_each_row_once(rows, folds, seed, grouped):
     labels, mask = _draw(rows, 3, seed)
     groups = np.arange(rows) // 2 if grouped else None
     if folds > (rows if groups is None else len(set(groups))):
-        with pytest.raises(ValueError, match=rf"folds should be at most .* Got {folds}"):
+        with pytest.raises(ValueError, match=rf"^folds is {folds}; expected at most"):
             stratified_folds(labels, mask, folds, groups, seed)
         return
     fold = stratified_folds(labels, mask, folds, groups, seed)
@@ -108,7 +108,7 @@ def test_folds_hold_every_row_once_and_none_is_empty(rows, folds, seed, grouped)
         assert all(len(set(fold[groups == g])) == 1 for g in groups)
 
 
-def test_equal_for_equal_seed_and_data():
+def test_equal_seeds_give_equal_splits():
     labels, mask = _draw(500, 8)
     groups = np.arange(500) // 3
     one, two, other = (stratified_split(labels, mask, (0.7, 0.3), groups, s) for s in (5, 5, 6))
@@ -116,7 +116,7 @@ def test_equal_for_equal_seed_and_data():
     assert not np.array_equal(one[0], other[0])
 
 
-def test_tiny_tables():
+def test_small_tables():
     one = np.ones((2, 1), np.float32)
     parts = stratified_split(one, one > 0, (0.8, 0.2), None, 0)
     assert [len(p) for p in parts] == [1, 1]
@@ -129,7 +129,7 @@ def test_tiny_tables():
     assert [len(p) for p in empty] == [0, 0]
 
 
-def test_one_group_larger_than_the_smaller_part():
+def test_group_larger_than_the_smaller_part():
     labels, mask = _draw(20, 2)
     groups = np.where(np.arange(20) < 9, 0, np.arange(20))
     train, val = stratified_split(labels, mask, (0.8, 0.2), groups, 0)
@@ -140,17 +140,19 @@ def test_one_group_larger_than_the_smaller_part():
 @pytest.mark.parametrize("fractions", [(0.8, 0.3), (1.2, -0.2), (), (float("nan"), 1.0)])
 def test_fractions_must_sum_to_1(fractions):
     labels, mask = _draw(10, 2)
-    with pytest.raises(ValueError, match="fractions should be at least 0 and sum to 1"):
+    with pytest.raises(
+        ValueError, match=r"^fractions is \[.*\]; expected non-negative numbers that sum to 1$"
+    ):
         stratified_split(labels, mask, fractions, None, 0)
 
 
 def test_shapes_are_checked():
     labels, mask = _draw(10, 2)
-    with pytest.raises(ValueError, match=r"labels and mask should be \[N, A\]"):
+    with pytest.raises(ValueError, match=r"shapes \[10, 2\] and \[9, 2\]; expected \[N, A\] for both"):
         stratified_split(labels, mask[:9], (0.8, 0.2), None, 0)
-    with pytest.raises(ValueError, match=r"groups should be \[N\] for 10 rows. Got \[9\]"):
+    with pytest.raises(ValueError, match=r"groups has the shape \[9\]; expected \[10\]"):
         stratified_split(labels, mask, (0.8, 0.2), np.zeros(9, int), 0)
-    with pytest.raises(ValueError, match=r"folds should be at least 2\. Got 1"):
+    with pytest.raises(ValueError, match=r"folds is 1; expected 2 or more"):
         stratified_folds(labels, mask, 1, None, 0)
 
 
@@ -168,18 +170,18 @@ def test_split_file_is_read(tmp_path, text):
     assert read_assignment(file) == {"a.jpg": "train", "b c.jpg": "val", "sub/d.jpg": "test"}
 
 
-def test_all_mistakes_of_a_split_file_are_told(tmp_path):
+def test_all_errors_of_a_split_file_are_reported(tmp_path):
     file = tmp_path / "split.txt"
     rows = ["a.jpg trian", "b.jpg val", "b.jpg train", ",val", "c.jpg"] + [f"{i}.jpg dev" for i in range(9)]
     file.write_text("\n".join(rows))
     with pytest.raises(ValueError) as caught:
         read_assignment(file)
-    told = str(caught.value).splitlines()
-    assert told[0] == f"{file} line 1: expected train, val, test for 'a.jpg', got 'trian'"
-    assert told[1] == f"{file} line 3: 'b.jpg' is train here and val above"
-    assert told[2] == f"{file} line 4: expected the name of an image before 'val'"
-    assert told[3] == f"{file} line 5: expected train, val, test for 'c.jpg', got ''"
-    assert told[10:] == ["and 3 more"]
+    errors = str(caught.value).splitlines()
+    assert errors[0] == f"{file} line 1: the split of 'a.jpg' is 'trian'; expected train, val, test"
+    assert errors[1] == f"{file} line 3: 'b.jpg' is assigned to train, and to val above"
+    assert errors[2] == f"{file} line 4: the image name before 'val' is empty"
+    assert errors[3] == f"{file} line 5: the split of 'c.jpg' is ''; expected train, val, test"
+    assert errors[10:] == ["and 3 more"]
 
 
 @pytest.mark.parametrize(
@@ -203,23 +205,23 @@ def test_assigned_split_from_a_mapping_and_a_file(tmp_path):
         assert [p.tolist() for p in parts] == [[0, 2], [3], [1]]
 
 
-def test_assigned_split_names_what_does_not_match():
+def test_assigned_split_lists_mismatches():
     given_split = {"a": "train", "x": "val", "b": "dev"}
     with pytest.raises(ValueError) as caught:
         assigned_split(given_split, ["a", "b", *(f"{i}.jpg" for i in range(12))])
-    told = str(caught.value).splitlines()
+    errors = str(caught.value).splitlines()
     first = ", ".join(f"{i}.jpg" for i in range(10))
-    assert told == [
-        f"the assignment: 12 images have no split: {first} and 2 more",
-        "the assignment: 1 names are not among the images: x",
-        "the assignment: 1 images have a split other than train, val, test: b",
+    assert errors == [
+        f"the assignment: 12 images without a split: {first} and 2 more",
+        "the assignment: 1 name without an image: x",
+        "the assignment: 1 image with a split other than train, val, test: b",
     ]
 
 
-def test_assigned_split_warns_of_a_photograph_on_both_sides(caplog):
+def test_assigned_split_warns_of_divided_duplicates(caplog):
     given_split = {"a": "train", "b": "train", "c": "val", "d": "test"}
     with caplog.at_level(logging.WARNING):
         assigned_split(given_split, list("abcd"), np.array([0, 0, 1, 2]))
         assert not caplog.records
         assigned_split(given_split, list("abcd"), np.array([0, 1, 0, 2]))
-    assert "the same photograph in different splits, 1 times: a (train) = c (val)" in caplog.text
+    assert "the assignment: 1 duplicate photograph in different splits: a (train) = c (val)" in caplog.text

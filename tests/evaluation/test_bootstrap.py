@@ -1,13 +1,11 @@
-"""The intervals: what they rest on, and how often they hold the truth."""
+"""Bootstrap intervals: groups, degenerate samples, and coverage."""
 
 from math import erf
 
 import numpy as np
 import pytest
-from scipy.stats import t
 
 from aimonk.evaluation.bootstrap import add_intervals, bootstrap, draw
-from aimonk.evaluation.intervals import student
 from aimonk.evaluation.metrics import score
 
 
@@ -20,7 +18,7 @@ def test_groups_are_drawn_together_and_seeds_repeat():
     np.testing.assert_array_equal(weights, np.concatenate(list(draw(groups, 300, seed=4)), axis=1))
 
 
-def test_copies_of_images_add_no_confidence():
+def test_grouped_copies_do_not_narrow_intervals():
     rng = np.random.default_rng(0)
     labels = rng.random((60, 2)) < 0.4
     probs = np.clip(0.3 * labels + 0.7 * rng.random((60, 2)), 0, 1)
@@ -38,17 +36,17 @@ def test_copies_of_images_add_no_confidence():
         assert width["apart"] == pytest.approx(width["once"] / 2, rel=0.15)
 
 
-def test_a_perfect_score_of_few_images_is_not_certain():
+def test_perfect_score_of_few_images_has_a_wide_interval():
     labels = np.array([[1], [1], [1], [0], [0], [0]])
     scores = bootstrap(labels, labels >= 0, labels.astype(float), np.array([0.5]))
     assert scores["mean_auroc"][0] < 0.8
     assert scores["attributes"][0]["recall"][0] < 0.5
-    # one positive group tells nothing about the spread over positives
+    # the variance over positives is undefined with one positive group
     alone = bootstrap(labels[2:], labels[2:] >= 0, labels[2:].astype(float), np.array([0.5]))
     assert alone["attributes"][0]["auroc"] is None
 
 
-def test_beats_chance_needs_the_whole_interval():
+def test_beats_chance_requires_the_interval_above_half():
     rng = np.random.default_rng(1)
     labels = rng.random((200, 2)) < 0.5
     probs = rng.random((200, 2))
@@ -61,16 +59,11 @@ def test_beats_chance_needs_the_whole_interval():
     assert "interval" not in scores
 
 
-def test_student_quantiles():
-    freedom = np.array([1, 2, 3, 5, 10, 100, 1e6])
-    np.testing.assert_allclose(student(freedom), t.ppf(0.975, freedom), rtol=2e-3)
-
-
 @pytest.mark.parametrize(
     ("images", "prevalence", "na", "shift"), [(200, 0.3, 0.5, 1.0), (300, 0.08, 0.0, 2.5)]
 )
 def test_intervals_cover_the_truth(images, prevalence, na, shift):
-    """A short run of benchmarks/bootstrap_coverage.py; the bounds leave room for the luck of 100 sets."""
+    """A short run of benchmarks/bootstrap_coverage.py; the bounds allow for the noise of 100 sets."""
     rng = np.random.default_rng(5)
     auroc, sets, hits = 0.5 * (1 + erf(shift / 2)), 100, {"mean_auroc": 0, "auroc": 0}
     for number in range(sets):

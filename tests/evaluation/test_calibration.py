@@ -1,4 +1,4 @@
-"""Calibration undoes what is known to be wrong, and stays finite where nothing can be fitted."""
+"""Calibration: known shifts, scikit-learn as reference, and degenerate data."""
 
 import warnings
 
@@ -18,7 +18,7 @@ def simulate(images, prevalence, seed=0):
     return rng.random(logits.shape) < sigmoid(logits), logits
 
 
-def test_the_shift_of_pos_weight_is_undone():
+def test_platt_undoes_the_shift_of_pos_weight():
     labels, logits = simulate(20_000, np.array([0.1, 0.3, 0.7]))
     mask = np.random.default_rng(1).random(labels.shape) < 0.7
     # a model trained with pos_weight w learns the log odds plus log w
@@ -53,7 +53,7 @@ def test_agrees_with_scikit_learn_on_smoothed_targets():
     assert calibration.bias[0] == pytest.approx(model.intercept_[0], rel=1e-4)
 
 
-def test_separable_labels_stay_finite():
+def test_separable_labels_give_smoothed_targets():
     labels = np.arange(40)[:, None] >= 20
     logits = np.where(labels, 1e-3, -1e-3) * np.arange(1, 41)[:, None]
     for factor in (1e-3, 1.0, 1e6):
@@ -63,7 +63,7 @@ def test_separable_labels_stay_finite():
         assert probs[~labels].mean() == pytest.approx(1 / 22, abs=0.02)
 
 
-def test_order_is_never_turned_round():
+def test_scale_is_positive_for_reversed_logits():
     labels, logits = simulate(500, np.array([0.3]))
     known = np.ones(labels.shape, dtype=bool)
     calibration = Calibration.fit(-logits, labels, known)
@@ -84,7 +84,7 @@ def test_equal_logits_give_the_prevalence():
     st.sampled_from([0.0, 1e-9, 1.0, 100.0, np.inf]),
     st.sampled_from(["platt", "temperature"]),
 )
-def test_always_finite_and_identity_without_both_classes(images, seed, size, method):
+def test_fit_is_finite_and_identity_without_both_classes(images, seed, size, method):
     rng = np.random.default_rng(seed)
     labels = (rng.random((images, 3)) < [0.0, 0.5, 1.0]).astype(float)
     mask = rng.random((images, 3)) < 0.7
@@ -105,11 +105,11 @@ def test_always_finite_and_identity_without_both_classes(images, seed, size, met
     np.testing.assert_array_equal(calibration.bias[[0, 2]], 0)
 
 
-def test_wrong_input_is_named():
+def test_invalid_arguments_raise():
     ones = np.ones((2, 1))
-    with pytest.raises(ValueError, match="'isotonic'"):
+    with pytest.raises(ValueError, match="calibration method is 'isotonic'; expected"):
         Calibration.fit(ones, ones, ones > 0, method="isotonic")
-    with pytest.raises(ValueError, match="differ in shape"):
+    with pytest.raises(ValueError, match="logits has the shape"):
         Calibration.fit(np.ones((3, 1)), ones, ones > 0)
     with pytest.raises(ValueError, match="nan"):
         Calibration.fit(ones * np.nan, ones, ones > 0)

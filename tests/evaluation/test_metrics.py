@@ -1,4 +1,4 @@
-"""The scores against scikit-learn and against values worked out by hand."""
+"""Scores against scikit-learn and against values computed by hand."""
 
 import json
 import warnings
@@ -36,16 +36,16 @@ def names_of(thresholds):
 
 
 def expected(y, p, threshold):
-    """scikit-learn's figures of one attribute's known entries, None where the module promises None."""
-    said, both = p >= threshold, 0 < y.sum() < len(y)
+    """scikit-learn's metrics of the known entries of one attribute, None where `score` gives None."""
+    predicted, both = p >= threshold, 0 < y.sum() < len(y)
     return {
         "ap": sk.average_precision_score(y, p) if both else None,
         "auroc": sk.roc_auc_score(y, p) if both else None,
-        "f1": sk.f1_score(y, said) if y.sum() else None,
-        "precision": sk.precision_score(y, said) if said.sum() else None,
-        "recall": sk.recall_score(y, said) if y.sum() else None,
-        "specificity": sk.recall_score(1 - y, ~said) if (1 - y).sum() else None,
-        "balanced_accuracy": sk.balanced_accuracy_score(y, said) if both else None,
+        "f1": sk.f1_score(y, predicted) if y.sum() else None,
+        "precision": sk.precision_score(y, predicted) if predicted.sum() else None,
+        "recall": sk.recall_score(y, predicted) if y.sum() else None,
+        "specificity": sk.recall_score(1 - y, ~predicted) if (1 - y).sum() else None,
+        "balanced_accuracy": sk.balanced_accuracy_score(y, predicted) if both else None,
         "brier": sk.brier_score_loss(y, p, pos_label=1) if len(y) else None,
         "known": len(y),
         "positives": y.sum(),
@@ -59,7 +59,7 @@ def agree(found, wanted):
 
 @property_test
 @given(predictions())
-def test_every_score_agrees_with_scikit_learn(case):
+def test_scores_equal_scikit_learn(case):
     labels, mask, probs, thresholds = case
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -79,11 +79,11 @@ def test_every_score_agrees_with_scikit_learn(case):
         values = [wanted[part] for wanted in per_attribute if wanted[part] is not None]
         agree(scores[mean], np.mean(values) if values else None)
         assert scores[f"{mean}_count"] == len(values)
-    y, said = labels[mask].astype(int), (probs >= thresholds)[mask]
-    agree(scores["f1_micro"], sk.f1_score(y, said) if y.sum() else None)
+    y, predicted = labels[mask].astype(int), (probs >= thresholds)[mask]
+    agree(scores["f1_micro"], sk.f1_score(y, predicted) if y.sum() else None)
     complete = mask.all(axis=1)
-    y, said = labels[complete].astype(int), (probs >= thresholds)[complete]
-    agree(scores["subset_accuracy"], (y == said).all(axis=1).mean() if len(y) else None)
+    y, predicted = labels[complete].astype(int), (probs >= thresholds)[complete]
+    agree(scores["subset_accuracy"], (y == predicted).all(axis=1).mean() if len(y) else None)
     assert scores["subset_accuracy_count"] == complete.sum()
     agree(mean_ap(labels, mask, probs), scores["mean_ap"])
     agree(f1_macro(labels, mask, probs, thresholds), scores["f1_macro"])
@@ -91,19 +91,19 @@ def test_every_score_agrees_with_scikit_learn(case):
 
 @property_test
 @given(predictions())
-def test_weights_of_rows_agree_with_scikit_learn(case):
+def test_weighted_metrics_equal_scikit_learn(case):
     labels, mask, probs, thresholds = case
     checked = check(*case)
     weights = np.random.default_rng(len(mask)).integers(0, 3, (len(mask), 3)).astype(np.float32)
-    figures = measure(checked, rankings(checked), weights)
+    metrics = measure(checked, rankings(checked), weights)
     for a in range(mask.shape[1]):
         for r in range(3):
-            # a row of weight 2 is a row that is there twice
+            # a row of weight 2 equals a duplicated row
             rows = np.repeat(np.arange(len(mask)), weights[:, r].astype(int))
             rows = rows[mask[rows, a]]
             wanted = expected(labels[rows, a].astype(int), probs[rows, a], thresholds[a])
             for name in ("ap", "auroc", "f1", "balanced_accuracy", "brier"):
-                found = figures[name][r, a]
+                found = metrics[name][r, a]
                 assert (
                     np.isnan(found)
                     if wanted[name] is None
@@ -113,7 +113,7 @@ def test_weights_of_rows_agree_with_scikit_learn(case):
 
 @property_test
 @given(predictions(most=8))
-def test_intervals_enclose_their_scores_and_nothing_warns(case):
+def test_intervals_enclose_scores_without_warnings(case):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         scores = score(*case, names_of(case[3]))
@@ -129,7 +129,7 @@ def test_intervals_enclose_their_scores_and_nothing_warns(case):
                 assert part[name] - 1e-12 <= interval[1] <= 1
 
 
-def test_worked_out_by_hand():
+def test_scores_by_hand():
     # attribute a: ranked + - + - ; b: nothing known but one positive; c: nothing known
     nan = np.nan
     labels = np.array([[1, 1, nan], [0, nan, nan], [1, nan, nan], [0, nan, nan]])
@@ -141,7 +141,7 @@ def test_worked_out_by_hand():
     assert (a["tp"], a["fp"], a["fn"], a["tn"]) == (1, 1, 1, 1)
     assert a["f1"] == a["precision"] == a["recall"] == a["specificity"] == 0.5
     assert a["brier"] == pytest.approx((0.01 + 0.64 + 0.16 + 0.01) / 4)
-    # four bins hold one entry each
+    # each of four bins has one entry
     assert a["ece"] == pytest.approx((0.1 + 0.8 + 0.4 + 0.1) / 4)
     assert a["chance"] == {
         "ap": 0.5,
@@ -165,7 +165,7 @@ def test_worked_out_by_hand():
     assert scores["subset_accuracy_count"] == 0
 
 
-def test_chance_over_attributes_is_the_best_constant_answer():
+def test_overall_chance_is_the_best_constant_guess():
     labels = np.array([[1, 0], [1, 0], [1, 1], [0, 0]])
     known = np.ones((4, 2), dtype=bool)
     chance = score(labels, known, np.full((4, 2), 0.3), np.full(2, 0.5), ["often", "rare"])["chance"]
@@ -187,13 +187,13 @@ def test_given_decisions_replace_thresholds():
 @pytest.mark.parametrize(
     ("labels", "probs", "thresholds", "message"),
     [
-        ([[2]], [[0.5]], [0.5], r"labels\[0, 0\] is known and should be 0 or 1, got 2"),
-        ([[1]], [[np.nan]], [0.5], r"probs\[0, 0\] should be between 0 and 1, got nan"),
-        ([[1]], [[1.5]], [0.5], r"probs\[0, 0\] should be between 0 and 1, got 1.5"),
-        ([[1, 0]], [[0.5]], [0.5], "differ in shape"),
-        ([[1]], [[0.5]], [0.5, 0.5], "thresholds should have shape"),
+        ([[2]], [[0.5]], [0.5], r"labels\[0, 0\] is 2; expected 0 or 1"),
+        ([[1]], [[np.nan]], [0.5], r"probs\[0, 0\] is nan; expected 0 to 1"),
+        ([[1]], [[1.5]], [0.5], r"probs\[0, 0\] is 1.5; expected 0 to 1"),
+        ([[1, 0]], [[0.5]], [0.5], "labels has the shape"),
+        ([[1]], [[0.5]], [0.5, 0.5], "thresholds has the shape"),
     ],
 )
-def test_wrong_input_is_named(labels, probs, thresholds, message):
+def test_invalid_arguments_raise(labels, probs, thresholds, message):
     with pytest.raises(ValueError, match=message):
         score(np.array(labels), np.array([[True]]), np.array(probs), np.array(thresholds), ["a"])

@@ -1,14 +1,7 @@
-"""The reader against `torch.load` on what `torch.save` writes, and against files made to do harm."""
+"""Archives compared with `torch.load` on files of `torch.save`."""
 
-import io
 import math
-import os
-import pickle
-import subprocess
-import sys
-import tracemalloc
 import zipfile
-from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -16,12 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch._utils import _rebuild_tensor_v2
 
-from aimonk.files import archive
 from aimonk.files.archive import read_archive
 
-ROOT = Path(__file__).resolve().parents[2]
 DTYPES = (
     *(torch.float32, torch.float64, torch.float16, torch.bfloat16),
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
@@ -41,55 +31,6 @@ values = st.recursive(
 )
 
 
-class Storage:
-    """Stands for the numbers in entry `data/KEY`, of which there may be more or fewer than it claims."""
-
-    def __init__(
-        self, count: int = 4, key: object = "0", kind: type = torch.FloatStorage, tag: str = "storage"
-    ):
-        self.identity = (tag, kind, key, "cpu", count)
-
-
-class View:
-    """Pickles as a tensor does."""
-
-    def __init__(self, size=(4,), stride=(1,), offset=0, storage=None, function=_rebuild_tensor_v2):
-        self.reduced = function, (storage or Storage(), offset, size, stride, False, OrderedDict())
-
-    def __reduce__(self):
-        return self.reduced
-
-
-class Call:
-    """Calls a function when it is unpickled."""
-
-    def __init__(self, function, *arguments):
-        self.reduced = function, arguments
-
-    def __reduce__(self):
-        return self.reduced
-
-
-class Pickler(pickle.Pickler):
-    def persistent_id(self, value):
-        return value.identity if isinstance(value, Storage) else None
-
-
-def dump(content: object, protocol: int = 2) -> bytes:
-    buffer = io.BytesIO()
-    Pickler(buffer, protocol).dump(content)
-    return buffer.getvalue()
-
-
-def pack(path: Path, content: object, **entries: bytes) -> Path:
-    """Write an archive of any content, or of a ready pickle, with 16 bytes as storage 0."""
-    program = content if isinstance(content, bytes) else dump(content)
-    with zipfile.ZipFile(path, "w") as file:
-        for name, data in ({"x/data.pkl": program, "x/data/0": bytes(16)} | entries).items():
-            file.writestr(name, data)
-    return path
-
-
 def save(path: Path, content: object) -> Path:
     torch.save(content, path)
     return path
@@ -98,9 +39,7 @@ def save(path: Path, content: object) -> Path:
 def refusal(path: Path) -> str:
     with pytest.raises(Exception) as caught:
         read_archive(path)
-    assert isinstance(
-        caught.value, (ValueError, zipfile.BadZipFile, EOFError, TypeError, IndexError, KeyError)
-    )
+    assert isinstance(caught.value, (ValueError, zipfile.BadZipFile, EOFError, TypeError, LookupError))
     return str(caught.value)
 
 
@@ -109,15 +48,15 @@ def refusal(path: Path) -> str:
 def test_plain_values_equal_torch_load(tmp_path_factory, content):
     path = save(tmp_path_factory.getbasetemp() / "values.pth", content)
     found = read_archive(path)
-    # as text, since 1 == True == 1.0
+    # compared as strings, since 1 == True == 1.0
     assert repr(found) == repr(content) == repr(torch.load(path, weights_only=True))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_tensors_of_every_type_and_layout(tmp_path, dtype):
+def test_tensors_of_all_types_and_layouts(tmp_path, dtype):
     numbers = torch.arange(-60, 60).view(2, 3, 4, 5).to(dtype)
     content = {
-        "whole": numbers,
+        "contiguous": numbers,
         "scalar": numbers[1, 2, 3, 4],
         "empty": numbers[:0],
         "channels_last": numbers.contiguous(memory_format=torch.channels_last),
@@ -129,13 +68,13 @@ def test_tensors_of_every_type_and_layout(tmp_path, dtype):
     for key, value in content.items():
         assert torch.equal(found[key], value) and found[key].dtype == dtype, key
         assert found[key].stride() == expected[key].stride(), key
-    # they share their numbers, as they did
-    found["whole"][1, 2, 3, 4] = 1
+    # views share their storage
+    found["contiguous"][1, 2, 3, 4] = 1
     assert found["scalar"] == 1
-    assert not found["whole"].requires_grad
+    assert not found["contiguous"].requires_grad
 
 
-def test_states_of_modules_and_optimizers(tmp_path):
+def test_state_dicts(tmp_path):
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     optimizer = torch.optim.AdamW(module.parameters(), betas=(0.8, 0.9))
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
@@ -154,74 +93,7 @@ def test_states_of_modules_and_optimizers(tmp_path):
     optimizer.load_state_dict(found["optimizer"])
 
 
-def test_crafted_archives_are_read_like_saved_ones(tmp_path):
-    """Else the refusals below would prove nothing."""
-    data = torch.arange(4.0)
-    content = {"a": View(), "b": View((2, 2), (1, 2)), "c": View((), (), 3)}
-    found = read_archive(pack(tmp_path / "x.pth", content, **{"x/data/0": data.numpy().tobytes()}))
-    assert found["a"].tolist() == [0, 1, 2, 3] and found["b"].tolist() == [[0, 2], [1, 3]] and found["c"] == 3
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (View((5,)), "larger than its 4 numbers"),
-        (View((1,), (1,), 4), "larger than its 4 numbers"),
-        (View((2,), (4,)), "larger than its 4 numbers"),
-        (View((10**6, 10**6), (0, 0)), "larger than its 4 numbers"),
-        (View((2**62, 4), (0, 1)), "larger than its 4 numbers"),
-        (View((5,), (0,)), "larger than its 4 numbers"),
-        (View((-1,), (1,)), "no proper shape"),
-        (View((2,), (-1,), 1), "no proper shape"),
-        (View((4,), (1,), -1), "no proper shape"),
-        (View((4.0,), (1,)), "no proper shape"),
-        (View((True,), (1,)), "no proper shape"),
-        (View((4,), (1, 1)), "no proper shape"),
-        (View((1,) * 17, (1,) * 17), "no proper shape"),
-        (View(storage=Storage(5)), "claims 5 numbers in 16 bytes"),
-        (View(storage=Storage(2**60)), "claims 1152921504606846976 numbers"),
-        (View(storage=Storage(-4)), "claims -4 numbers"),
-        (View(storage=Storage(4.0)), "claims 4.0 numbers"),
-        (View(storage=Storage(2)), "claims 2 numbers"),
-        (View(storage=Storage(key="1")), "refers to '1'"),
-        (View(storage=Storage(key="../data.pkl")), "refers to"),
-        (View(storage=Storage(kind=OrderedDict)), "refers to '0'"),
-        (View(storage=Storage(tag="module")), "refers to '0'"),
-        ([View(), View((2,), (1,), storage=Storage(2, kind=torch.DoubleStorage))], "as torch.float64 and as"),
-        (Call(os.system, "true"), " system'"),
-        (Call(eval, "1"), "asks for '__builtin__ eval'"),
-        (Call(bytearray, 2**34), "asks for '__builtin__ bytearray'"),
-        (Call(getattr, "a", "b"), "asks for"),
-        (os.system, " system'"),
-        (torch.float32, "asks for"),
-        (torch.Size([1]), "asks for"),
-        (b"\x80\x02ctorch._utils\n_rebuild_qtensor\n)R.", "asks for 'torch._utils _rebuild_qtensor'"),
-        (b"\x80\x02cos\nsystem\nq\x00.", "asks for 'os system'"),
-        (b"\x80\x02(X\x01\x00\x00\x00aios\nsystem\n.", "instruction INST"),
-        (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", "instruction SHORT_BINUNICODE"),
-        (b"\x80\x02\x82\x01.", "instruction EXT1"),
-        (b"\x80\x022.", "instruction DUP"),
-        ({1.5: 1}, "a float in the wrong place"),
-        ({(1,): 1}, "a tuple in the wrong place"),
-        (b"\x80\x02}]K\x01s.", "a list in the wrong place"),
-        (b"\x80\x02]K\x01K\x02s.", "a list in the wrong place"),
-        (b"\x80\x02}K\x01a.", "a dict in the wrong place"),
-        (b"\x80\x02K\x01)R.", "a int in the wrong place"),
-        (b"\x80\x02K\x01Q.", "a int in the wrong place"),
-        (b"\x80\x02ccollections\nOrderedDict\nK\x01R.", "a int in the wrong place"),
-        (b"\x80\x02ccollections\nOrderedDict\nK\x01\x85R.", "positional argument"),
-        (b"\x80\x02a.", "uses what it has not made"),
-        (b"\x80\x02h\x05.", "uses what it has not made"),
-        (b"\x80\x02", "pickle exhausted"),
-        (b"", "pickle exhausted"),
-        (b"\x80\x02]\xff.", "opcode"),
-    ],
-)
-def test_what_is_no_plain_value_or_does_not_fit_is_refused(tmp_path, content, message):
-    assert message in refusal(pack(tmp_path / "x.pth", content))
-
-
-def test_other_kinds_of_tensors_are_refused(tmp_path):
+def test_unsupported_tensors_are_refused(tmp_path):
     kinds = {
         "sparse": torch.eye(3).to_sparse(),
         "complex": torch.zeros(2, dtype=torch.complex64),
@@ -231,127 +103,20 @@ def test_other_kinds_of_tensors_are_refused(tmp_path):
     }
     for name, value in kinds.items():
         message = refusal(save(tmp_path / f"{name}.pth", {"a": value}))
-        assert "asks for" in message or "larger than its 1 numbers" in message, name
+        assert "imports" in message or "exceeds its storage of 1 element" in message, name
 
 
-def test_a_parameter_is_read_as_its_tensor(tmp_path):
+def test_parameters_are_read_as_tensors(tmp_path):
     read = read_archive(save(tmp_path / "x.pth", {"a": nn.Parameter(torch.arange(3.0))}))
     assert type(read["a"]) is torch.Tensor and read["a"].tolist() == [0, 1, 2]
 
 
-def test_depth_does_no_harm(tmp_path):
-    deep = b"\x80\x02)" + b"\x85" * 150_000 + b"."
-    assert isinstance(read_archive(pack(tmp_path / "x.pth", deep)), tuple)
-    # its hash would be computed recursively, in C
-    assert "in the wrong place" in refusal(pack(tmp_path / "y.pth", b"\x80\x02}" + deep[2:-1] + b"K\x01s."))
-
-
-def test_archives_that_are_not_as_torch_writes_them(tmp_path):
-    path = tmp_path / "x.pth"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("x/data.pkl", dump([1] * 1000))
-    assert refusal(path) == "'x/data.pkl' is compressed"
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("other", b"")
-    assert refusal(path) == "it has no data.pkl"
-    assert refusal(pack(path, [1], **{"y/data.pkl": dump([1])})) == "it has several data.pkl"
-    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(path, "w") as file:
-        file.writestr("x/data.pkl", dump([1]))
-        file.writestr("x/data.pkl", dump([2]))
-    assert refusal(path) == "its entries overlap"
-    assert "byte order" in refusal(pack(path, [1], **{"x/byteorder": b"middle"}))
-    assert read_archive(pack(path, [1], **{"x/byteorder": sys.byteorder.encode()})) == [1]
-
-
-def test_limits_on_what_is_no_tensor(tmp_path, monkeypatch):
-    path = pack(tmp_path / "x.pth", [[], {}, (), (1,), [2.0] * 100])
-    assert read_archive(path)
-    monkeypatch.setattr(archive, "MOST_CONTAINERS", 5)
-    assert "more than 5 parts" in refusal(path)
-    monkeypatch.setattr(archive, "MOST_INSTRUCTIONS", 50)
-    monkeypatch.setattr(archive, "MOST_CONTAINERS", 6)
-    assert "more than 50 instructions" in refusal(path)
-    monkeypatch.setattr(archive, "LARGEST_PICKLE", 100)
-    assert "'x/data.pkl' has" in refusal(path)
-
-
-def test_damage_is_noticed(tmp_path):
+def test_damage_is_detected(tmp_path):
     path = save(tmp_path / "x.pth", {"a": torch.arange(1000.0)})
-    whole = path.read_bytes()
-    start = whole.index(torch.arange(1000.0).numpy().tobytes())
-    path.write_bytes(whole[: start + 100] + bytes([whole[start + 100] ^ 1]) + whole[start + 101 :])
+    content = path.read_bytes()
+    start = content.index(torch.arange(1000.0).numpy().tobytes())
+    path.write_bytes(content[: start + 100] + bytes([content[start + 100] ^ 1]) + content[start + 101 :])
     assert "Bad CRC-32" in refusal(path)
-    for length in (0, 1, 100, len(whole) // 2, len(whole) - 1):
-        path.write_bytes(whole[:length])
+    for length in (0, 1, 100, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:length])
         assert "not a zip file" in refusal(path)
-
-
-@settings(max_examples=150, deadline=None, derandomize=True)
-@given(st.data())
-def test_mutated_pickles_take_little_memory(tmp_path_factory, data):
-    program = bytearray(
-        dump({"format": "x", "info": {"a": [0.5, 1, None], "b": "text"}, "state": {"w": View()}})
-    )
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(program) - 1))
-        program[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=5))
-    path = pack(tmp_path_factory.getbasetemp() / "mutated.pth", bytes(program))
-    tracemalloc.start()
-    try:
-        read_archive(path)
-    except Exception as error:
-        assert not isinstance(error, (MemoryError, RecursionError))
-    finally:
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-    assert peak < 4e6
-
-
-def write_sparse(path: Path, size: int, directory: int) -> Path:
-    """A file of zeros that ends as a zip file does whose directory has so many bytes."""
-    with path.open("wb") as file:
-        file.truncate(size)
-        file.seek(size)
-        end = b"PK\x05\x06" + bytes(4) + b"\x01\x00\x01\x00"
-        file.write(
-            end + directory.to_bytes(4, "little") + (size - directory).to_bytes(4, "little") + bytes(2)
-        )
-    return path
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="the peak of the memory is not known there")
-def test_bombs_do_not_go_off(tmp_path):
-    size = 200 << 20
-    with zipfile.ZipFile(tmp_path / "zip.pth", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
-        file.writestr("x/data.pkl", dump(View((size // 4,), storage=Storage(size // 4))))
-        with file.open("x/data/0", "w") as entry:
-            for _ in range(size >> 20):
-                entry.write(bytes(1 << 20))
-    pack(tmp_path / "bytearray.pth", Call(bytearray, size))
-    pack(tmp_path / "containers.pth", b"\x80\x02]" + b"]" * (8 << 20) + b".")
-    pack(tmp_path / "long.pth", b"\x80\x02\x8b\xff\xff\xff\x7f.")
-    pack(tmp_path / "memo.pth", b"\x80\x02Nr\xff\xff\xff\x7f.")
-    pack(tmp_path / "text.pth", b"\x80\x02X\xff\xff\xff\x7fabc.")
-    write_sparse(tmp_path / "directory.pth", size + (4 << 20), size)
-    names = sorted(path.name for path in tmp_path.iterdir())
-    script = """if True:
-        import resource, sys
-        from pathlib import Path
-        from aimonk.files.archive import read_archive
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        for name in sys.argv[1:]:
-            try:
-                read_archive(Path(name))
-            except ValueError as error:
-                print(name, error)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-    """
-    command = [sys.executable, "-c", script, *(str(tmp_path / name) for name in names)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    *refused, growth = result.stdout.splitlines()
-    told = {Path(line.split(" ", 1)[0]).name: line.split(" ", 1)[1] for line in refused}
-    # a memo is a dict here, so that a high number takes no room
-    assert [*told, "memo.pth"] == [name for name in names if name != "memo.pth"] + ["memo.pth"], result.stderr
-    assert "is compressed" in told["zip.pth"] and "directory has" in told["directory.pth"]
-    kilobytes = int(growth) / (1024 if sys.platform == "darwin" else 1)
-    assert kilobytes < 150_000

@@ -1,6 +1,6 @@
 import pytest
 
-from aimonk.files.text import plural
+from aimonk.files.text import join_errors, listed, plural
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,12 @@ from aimonk.files.text import plural
 )
 def test_plural(count, noun, expected):
     assert plural(count, noun) == expected
+
+
+def test_listed_escapes_control_characters():
+    assert listed(["é a", "\x1b[31mred", "c"], 2) == "é a, '\\x1b[31mred' and 1 more"
+
+
+def test_join_errors_shows_ten():
+    assert join_errors(["x"] * 10) == "\n".join("x" * 10)
+    assert join_errors(["x"] * 12).splitlines()[10:] == ["and 2 more"]

@@ -73,7 +73,7 @@ def test_a_cache_that_cannot_be_written_to_is_done_without(
     (tmp_path / "cache").write_text("a file where a folder should be")
     result = command(tmp_path, *own_data, f"cache_dir={tmp_path / 'cache'}", "epochs=1")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert len(re.findall("cannot be written to .*; cache_dir=FOLDER", result.stdout)) == 2
+    assert len(re.findall("cannot write to .*; cache_dir=FOLDER sets another folder", result.stdout)) == 2
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from aimonk.audit.examine import examine, say
 from aimonk.data.images.folder import find_images
 from aimonk.data.images.headers import odd_files, read_headers
 from aimonk.data.labels import LabelTable, read_labels
+from aimonk.report.audit_summary import QUESTIONS, summarise
 from aimonk.report.html.audit import format_page
 
 HOSTILE = "<script>alert(1)</script>"
@@ -16,7 +17,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 @pytest.fixture(scope="module")
 def dirty(tmp_path_factory, cache_dir: Path, command) -> tuple[Path, str]:
-    """The folder of an audit of a small dirty data set, and what it said."""
+    """The folder of an audit of a small data set with problems, and its output."""
     folder = tmp_path_factory.mktemp("dirty")
     (folder / "images").mkdir()
     rng = np.random.default_rng(0)
@@ -39,29 +40,30 @@ def dirty(tmp_path_factory, cache_dir: Path, command) -> tuple[Path, str]:
     return folder / "audit", result.stdout
 
 
-def test_audit_json_tells_what_is_there(dirty: tuple[Path, str]) -> None:
-    told = json.loads((dirty[0] / "audit.json").read_text())
-    assert told["missing"] == ["gone.png"]
-    assert told["unreadable"] == ["broken.png"]
-    assert told["unlisted"] == ["unlisted.bmp"]
-    assert told["duplicates"] == [["3.png", "copy.png"]]
-    assert told["contradictions"] == [{"images": ["3.png", "copy.png"], "attributes": ["bright"]}]
-    assert told["odd"]["grey.jpg"] == "PNG named .jpg, greyscale"
-    bright, other = told["attributes"]["bright"], told["attributes"][HOSTILE]
+def test_audit_json_lists_all_findings(dirty: tuple[Path, str]) -> None:
+    found = json.loads((dirty[0] / "audit.json").read_text())
+    assert found["missing"] == ["gone.png"]
+    assert found["unreadable"] == ["broken.png"]
+    assert found["unlisted"] == ["unlisted.bmp"]
+    assert found["duplicates"] == [["3.png", "copy.png"]]
+    assert found["contradictions"] == [{"images": ["3.png", "copy.png"], "attributes": ["bright"]}]
+    assert found["odd"]["grey.jpg"] == "PNG named .jpg, greyscale"
+    bright, other = found["attributes"]["bright"], found["attributes"][HOSTILE]
     assert (bright["present"], bright["absent"], bright["na"]) == (32, 31, 1)
     assert bright["evidence"] and bright["auroc"] > 0.95 and bright["p_value"] < 0.01
     assert not other["evidence"]
-    assert told["suspects"][0]["image"] in ("copy.png", "3.png")
-    assert {"image", "attribute", "label", "probability"} == set(told["suspects"][0])
-    assert {entry["image"] for entry in told["to_label"]} >= {"grey.jpg"}
+    assert found["suspects"][0]["image"] in ("copy.png", "3.png")
+    assert {"image", "attribute", "label", "probability"} == set(found["suspects"][0])
+    assert {entry["image"] for entry in found["to_label"]} >= {"grey.jpg"}
 
 
-def test_audit_says_it_on_one_screen(dirty: tuple[Path, str]) -> None:
-    said = dirty[1]
-    assert "bright: the images explain this label" in said
-    assert f"{HOSTILE}: no evidence that the images explain this label" in said
-    assert "3.png = copy.png contradict one another on bright" in said
-    assert len(said.splitlines()) < 45
+def test_summary_fits_on_one_screen(dirty: tuple[Path, str]) -> None:
+    output = dirty[1]
+    for entry in json.loads((dirty[0] / "audit.json").read_text())["attributes"].values():
+        assert f"   {entry['sentence']}\n" in output
+    assert "   rows without an image (1): gone.png\n" in output
+    assert "   3.png = copy.png: contradicting labels for bright\n" in output
+    assert len(output.splitlines()) < 45
 
 
 def test_page_is_self_contained_and_escapes_names(dirty: tuple[Path, str]) -> None:
@@ -69,10 +71,10 @@ def test_page_is_self_contained_and_escapes_names(dirty: tuple[Path, str]) -> No
     assert "<script" not in page and "&lt;script&gt;" in page
     assert "http://" not in page and "https://" not in page and "<link" not in page
     assert page.count('<img src="data:image/jpeg;base64,') >= 3
-    assert page.index("<h1>1 of 2 attributes") < page.index("Is it whole?")
+    assert page.index("<h1>1 of 2 attributes") < page.index(QUESTIONS[0])
 
 
-def test_labels_without_a_signal_give_no_evidence_and_no_suspects() -> None:
+def test_random_labels_give_no_evidence_and_no_suspects() -> None:
     rng = np.random.default_rng(1)
     labels = (rng.random((80, 2)) < 0.5).astype(np.float32)
     table = LabelTable([f"{i}.png" for i in range(80)], ["a", "b"], labels, labels > -1)
@@ -80,23 +82,24 @@ def test_labels_without_a_signal_give_no_evidence_and_no_suspects() -> None:
     found = examine(table, table, pixels, rng.normal(size=(80, 20)).astype(np.float32), seed=0)
     assert not any(entry["evidence"] for entry in found.attributes.values())
     assert found.suspects == [] and found.duplicates == [] and found.shift is not None
-    whole = {"rows": 80, "images": 80, "missing": [], "unreadable": {}, "unlisted": [], "odd": {}}
-    whole |= {"formats": {"PNG": 80}, "shortest_side": 32, "median_side": 32, "longest_side": 32}
-    assert "<h1>There is no evidence that any of these labels" in format_page(found, whole, pixels, top=5)
+    files = {"rows": 80, "images": 80, "missing": [], "unreadable": {}, "unlisted": [], "odd": {}}
+    files |= {"formats": {"PNG": 80}, "shortest_side": 32, "median_side": 32, "longest_side": 32}
+    assert "<h1>There is no evidence that any of these labels" in format_page(found, files, pixels, top=5)
+    assert any("no entry can be judged" in line for line in summarise(found, files))
 
 
-def test_an_attribute_known_with_one_value_only_cannot_be_tested() -> None:
+def test_attribute_with_one_class_cannot_be_tested() -> None:
     assert "cannot be tested" in say("hat", {"auroc": None, "p_value": None, "evidence": False})
 
 
-def test_the_files_of_the_original_assignment() -> None:
+def test_files_of_the_original_assignment() -> None:
     folder = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "aimonk"
     if not folder.is_dir():
-        pytest.skip(f"the sample photographs are not at {folder}")
+        pytest.skip(f"no sample photographs at {folder}")
     table = read_labels(folder / "labels.txt")
-    there = find_images(folder / "images", table.names, follow_links=False)
-    assert [table.names[i] for i in np.flatnonzero(~there)] == [f"image_{i}.jpg" for i in (489, 624, 875)]
-    names = [table.names[i] for i in np.flatnonzero(there)]
+    exists = find_images(folder / "images", table.names, follow_links=False)
+    assert [table.names[i] for i in np.flatnonzero(~exists)] == [f"image_{i}.jpg" for i in (489, 624, 875)]
+    names = [table.names[i] for i in np.flatnonzero(exists)]
     odd = odd_files(names, read_headers([folder / "images" / name for name in names]))
     assert sorted(odd) == ["image_111.jpg", "image_43.jpg", "image_534.jpg"]
     assert odd["image_43.jpg"].startswith("PNG named .jpg") and odd["image_534.jpg"] == "greyscale"

@@ -11,7 +11,8 @@ from aimonk.data.labels import LabelTable
 from aimonk.evaluation.calibration import Calibration
 from aimonk.evaluation.evaluate import OperatingPoint
 from aimonk.models.checkpoint import ModelInfo
-from aimonk.modes.evaluate import Subject, evaluate_as_asked, match_attributes, read_predictions
+from aimonk.modes.evaluate import Subject, evaluate_as_asked, match_attributes
+from aimonk.report.csv_tables import read_predictions
 
 
 def info(attributes: list[str]) -> ModelInfo:
@@ -21,16 +22,23 @@ def info(attributes: list[str]) -> ModelInfo:
     return ModelInfo(attributes=attributes, epoch=1, chosen_by="the test", **network, **numbers)
 
 
-def test_columns_are_brought_to_the_models_order() -> None:
+def labelled(*attributes: str) -> LabelTable:
+    """A row in which only the first column is 1."""
+    labels = np.eye(1, len(attributes), dtype=np.float32)
+    return LabelTable(["a.jpg"], list(attributes), labels, labels > -1)
+
+
+def test_columns_take_the_order_of_the_model() -> None:
     model = info(["hat", "scarf"])
-    assert match_attributes(["scarf", "hat"], model, unnamed=True) == [1, 0]
-    assert match_attributes(["Attr1", "Attr2"], model, unnamed=True) == [0, 1]
-    for given, unnamed in ((["Attr1", "Attr2"], False), (["hat"], True), (["hat", "shoe"], True)):
-        with pytest.raises(ValueError, match="the model has the attributes hat, scarf"):
-            match_attributes(given, model, unnamed)
+    for names, expected in ((("scarf", "hat"), [0, 1]), (("Attr1", "Attr2"), [1, 0])):
+        table = match_attributes(labelled(*names), model, may_rename=True)
+        assert table.attributes == ["hat", "scarf"] and table.labels.tolist() == [expected]
+    for names, may_rename in ((("Attr1", "Attr2"), False), (("hat",), True), (("hat", "shoe"), True)):
+        with pytest.raises(ValueError, match="expected hat, scarf, those of the model"):
+            match_attributes(labelled(*names), model, may_rename)
 
 
-def test_mistakes_in_predictions_are_told_with_their_lines(tmp_path: Path) -> None:
+def test_errors_in_predictions_have_line_numbers(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     path.write_text("image,hat\na.jpg,0.5\nb.jpg,1.5\nc.jpg\nd.jpg,x\ne.jpg,nan\n")
     with pytest.raises(ValueError) as error:
@@ -43,7 +51,7 @@ def test_mistakes_in_predictions_are_told_with_their_lines(tmp_path: Path) -> No
     assert (attributes, names, probs.tolist()) == (["=hat"], ["a.jpg"], [[0.5]])
 
 
-def test_the_models_thresholds_decide_unless_others_are_asked_for() -> None:
+def test_thresholds_of_the_model_are_the_default() -> None:
     rng = np.random.default_rng(0)
     labels = (rng.random((60, 2)) < 0.4).astype(np.float32)
     logits = labels + rng.normal(size=labels.shape)
@@ -62,7 +70,7 @@ def test_the_models_thresholds_decide_unless_others_are_asked_for() -> None:
             assert "optimistic" in evaluations.scores and used != [0.2, 0.8]
 
 
-def test_a_model_and_its_predictions_get_the_scores_of_the_run(
+def test_model_and_predictions_score_as_the_run_did(
     command, demo: list[str], trained: SimpleNamespace, tmp_path: Path
 ) -> None:
     of_run = json.loads((trained.folder / "metrics.json").read_text())["val"]
@@ -78,7 +86,7 @@ def test_a_model_and_its_predictions_get_the_scores_of_the_run(
     result = command(trained.cwd, "mode=evaluate", *demo, f"hydra.run.dir={tmp_path / 'from_model'}")
     assert result.returncode == 0, result.stdout + result.stderr
     assert f"checkpoint: {trained.folder.relative_to(trained.cwd)}" in result.stdout
-    assert "that the model was trained on" in result.stdout and "verdict:" in result.stdout
+    assert "the model was trained on" in result.stdout and "verdict:" in result.stdout
     rows = list(csv.reader((tmp_path / "from_model" / "predictions.csv").read_text().splitlines()))
     of_model = {row[0]: np.array(row[1:], dtype=float) for row in rows[1:]}
     assert len(of_model) == 60
@@ -87,6 +95,6 @@ def test_a_model_and_its_predictions_get_the_scores_of_the_run(
     assert (tmp_path / "from_model" / "report.html").stat().st_size > 10_000
 
 
-def test_model_and_predictions_exclude_one_another(command, tmp_path: Path) -> None:
+def test_model_and_predictions_are_mutually_exclusive(command, tmp_path: Path) -> None:
     result = command(tmp_path, "mode=evaluate", "predictions=p.csv", "checkpoint=x", "hydra.run.dir=out")
-    assert result.returncode == 1 and "exclude one another" in result.stdout
+    assert result.returncode == 1 and "mutually exclusive" in result.stdout

@@ -3,6 +3,8 @@ import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,15 +16,18 @@ from PIL import Image
 
 from aimonk.files.text import unguard
 from aimonk.modes import infer
+from aimonk.report.predictions import Prediction
+
+ROOT = Path(__file__).resolve().parents[2]
 
 ATTRIBUTES = ["sleeves", "buttons", "stripes", "hat"]
-# each character means something to Hydra, to OmegaConf, or to a shell
+# each character is special to Hydra, OmegaConf, or a shell
 ODD = "-a b,c [1] {2} (3) 'q' \"d\" ${x} #~&!;=é\\"
 
 
 @pytest.fixture(scope="module")
 def held_out(trained: SimpleNamespace) -> dict[str, dict[str, float]]:
-    """Of three images that the run held out, the probabilities it wrote down itself."""
+    """Probabilities that the run wrote for three of its held-out images."""
     with open(trained.folder / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))[:3]
     return {row["image"]: {name: float(row[name]) for name in ATTRIBUTES} for row in rows}
@@ -30,7 +35,7 @@ def held_out(trained: SimpleNamespace) -> dict[str, dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def place(trained, held_out, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `plain/` and ODD (images; in ODD one more that is broken), and a model in a file."""
+    """A folder with images in `plain/` and in ODD, which has a broken one too, and a model file."""
     place = tmp_path_factory.mktemp("place")
     for name in ("plain", ODD):
         (place / name).mkdir()
@@ -53,7 +58,7 @@ MISTAKES = {
 
 @pytest.fixture(scope="module")
 def ask(command, trained: SimpleNamespace, held_out, place: Path) -> Iterator[Ask]:
-    """The result of a command by its name; all of them run, two at a time."""
+    """The result of a command by its name; all commands run, two at a time."""
     run = f"checkpoint={trained.folder}"
     commands = {
         "newest": (trained.cwd, f"image={place / 'plain' / min(held_out)}"),
@@ -74,7 +79,7 @@ def close(probs: dict[str, float], expected: dict[str, float]) -> bool:
     return probs == pytest.approx(expected, abs=2e-3)
 
 
-def test_newest_run_answers_and_is_named(ask: Ask, trained, held_out) -> None:
+def test_newest_run_is_used_and_logged(ask: Ask, trained, held_out) -> None:
     result = ask("newest")
     assert result.returncode == 0, result.stderr
     (line,) = result.stdout.splitlines()
@@ -87,7 +92,7 @@ def test_newest_run_answers_and_is_named(ask: Ask, trained, held_out) -> None:
     assert str(trained.folder.relative_to(trained.cwd)) in result.stderr
 
 
-def test_folder_with_an_unreadable_image_is_done_all_the_same(ask: Ask, trained, held_out) -> None:
+def test_unreadable_image_does_not_stop_the_others(ask: Ask, trained, held_out) -> None:
     result = ask("folder")
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
@@ -102,7 +107,7 @@ def test_folder_with_an_unreadable_image_is_done_all_the_same(ask: Ask, trained,
         assert entry["present"] == [name for name in ATTRIBUTES if entry["probabilities"][name] >= 0.5]
 
 
-def test_pattern_into_a_file(ask: Ask, place: Path, held_out) -> None:
+def test_pattern_with_an_output_file(ask: Ask, place: Path, held_out) -> None:
     result = ask("pattern")
     assert (result.returncode, result.stdout) == (0, "")
     rows = list(csv.DictReader(io.StringIO((place / f"{ODD} answers.csv").read_text())))
@@ -111,20 +116,20 @@ def test_pattern_into_a_file(ask: Ask, place: Path, held_out) -> None:
         assert close({name: float(row[name]) for name in ATTRIBUTES}, held_out[Path(row["image"]).name])
 
 
-def test_paths_of_any_name(ask: Ask, held_out) -> None:
+def test_paths_with_special_characters(ask: Ask, held_out) -> None:
     result = ask("odd")
     assert result.returncode == 0, result.stderr
     (row,) = csv.DictReader(io.StringIO(result.stdout))
     assert unguard(row["image"]) == f"{ODD}.png"
     assert row["present"] == ";".join(ATTRIBUTES), "threshold=0"
-    # a PNG of the decoded JPEG is resized a little otherwise
+    # resizing the PNG of a decoded JPEG gives slightly different pixels
     assert {name: float(row[name]) for name in ATTRIBUTES} == pytest.approx(
         next(iter(held_out.values())), abs=0.1
     )
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_are_told_in_one_line(name: str, ask: Ask) -> None:
+def test_mistakes_are_reported_in_one_line(name: str, ask: Ask) -> None:
     result = ask(name)
     assert (result.returncode, result.stdout) == (1, "")
     (line,) = result.stderr.splitlines()
@@ -132,32 +137,59 @@ def test_mistakes_are_told_in_one_line(name: str, ask: Ask) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["image=gone.jpg"], "^no image at .*/gone.jpg$"),
         (["image=plain/*.png"], r"^no image at .*/plain/\*\.png$"),
         (["image=plain", "checkpoint=gone.pth"], "^no checkpoint at .*/gone.pth$"),
-        (["image=plain", "checkpoint=plain/notes.txt"], "^plain/notes.txt is not a checkpoint"),
+        (["image=plain", "checkpoint=plain/notes.txt"], "^plain/notes.txt is not a readable checkpoint"),
         (
             ["image=plain", "data.image_size=32"],
-            "^data.image_size=32: .* from the checkpoint$",
+            "^data.image_size=32: .* come from the checkpoint$",
         ),
-        (["image=plain", "loss=focal"], "^loss=focal: with mode=infer .* from the checkpoint$"),
+        (["image=plain", "loss=focal"], "^loss=focal: with mode=infer, .* come from the checkpoint$"),
         (["image=plain", "format=xml"], "^format is 'xml'; expected auto, text, csv, json$"),
         (["image=plain", "threshold=2", "checkpoint=model.pth"], "^threshold is 2; expected a probability"),
         (["image=plain", "batch_size=0"], "^batch_size is 0; expected 1 or more$"),
     ],
 )
-def test_other_mistakes(arguments: list[str], told: str, compose_config, place: Path, monkeypatch) -> None:
+def test_invalid_arguments_are_rejected(
+    arguments: list[str], message: str, compose_config, place: Path, monkeypatch
+) -> None:
     monkeypatch.chdir(place)
     if not Path("model.pth").exists():
         shutil.copy(f"{ODD}.pth", "model.pth")
-    with pytest.raises((ValueError, FileNotFoundError), match=told) as caught:
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
         infer.run(compose_config("mode=infer", *arguments), Path(), arguments)
     assert "\n" not in f"{caught.value}"
 
 
-def test_nothing_else_is_left_behind(ask: Ask, trained: SimpleNamespace, place: Path) -> None:
+@pytest.mark.parametrize("format", ["text", "csv", "json"])
+def test_terminal_output_has_no_control_characters(format: str, capsys, monkeypatch) -> None:
+    prediction = Prediction("b\nc.jpg", ["h\x1b[2Jat"], {"h\x1b[2Jat": 0.9})
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    infer.write_predictions([prediction], ["h\x1b[2Jat"], "model", format, None)
+    assert capsys.readouterr().out.replace("\n", "").isprintable()
+
+
+def test_picture_is_written_for_some_images_only(place: Path, tmp_path: Path) -> None:
+    infer.write_predictions([], ATTRIBUTES, "model", "auto", str(tmp_path / "none.png"))
+    image = min((place / "plain").glob("*.jpg"))
+    predictions = [Prediction(str(image), ["hat"], {"hat": 0.9, "stripes": 0.1})] * 2
+    infer.write_predictions(predictions, ["hat", "stripes"], "model", "auto", str(tmp_path / "two.PNG"))
+    assert [path.name for path in tmp_path.iterdir()] == ["two.PNG"]
+    with Image.open(tmp_path / "two.PNG") as picture:
+        assert picture.format == "PNG"
+
+
+def test_inference_loads_neither_matplotlib_nor_jinja2(environment) -> None:
+    code = "import sys; import aimonk.modes.infer; print({'matplotlib', 'jinja2'} & set(sys.modules))"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"
+
+
+def test_no_other_files_are_written(ask: Ask, trained: SimpleNamespace, place: Path) -> None:
     for name in ("newest", "folder", "pattern", "odd", *MISTAKES):
         ask(name)
     left = {path.name for path in place.iterdir()} - {"model.pth"}

@@ -1,4 +1,4 @@
-"""One image file of any kind to uint8 RGB of one size."""
+"""Decoding of image files to uint8 RGB of a fixed size, in bounded memory."""
 
 import contextlib
 import math
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import (  # naming a plugin registers its format
+from PIL import (  # importing a plugin registers its format
     BmpImagePlugin,
     ExifTags,
     GifImagePlugin,
@@ -24,17 +24,16 @@ from PIL import (  # naming a plugin registers its format
     WebPImagePlugin,
 )
 
-PLUGINS = [
-    JpegImagePlugin.JpegImageFile,
-    PngImagePlugin.PngImageFile,
-    WebPImagePlugin.WebPImageFile,
-    BmpImagePlugin.BmpImageFile,
-    GifImagePlugin.GifImageFile,
-    TiffImagePlugin.TiffImageFile,
+FORMATS = [
+    JpegImagePlugin.JpegImageFile.format,
+    PngImagePlugin.PngImageFile.format,
+    WebPImagePlugin.WebPImageFile.format,
+    BmpImagePlugin.BmpImageFile.format,
+    GifImagePlugin.GifImageFile.format,
+    TiffImagePlugin.TiffImageFile.format,
 ]
-FORMATS = [plugin.format for plugin in PLUGINS]
 RESIZES = ("squash", "crop", "pad")
-# EXIF orientation -> what puts the image upright
+# EXIF orientation -> the transposition that undoes it
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -45,54 +44,54 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# bounds on memory: metadata is read whole, a strip or tile decoded whole, and WebP held several times over
+# bounds on memory: metadata, strips and tiles are read in one piece, and WebP is held several times
 MAX_FILE_BYTES = 400 * 2**20
 MAX_CHUNK_BYTES = 300 * 2**20
 MAX_WEBP_PIXELS = 3 * 2**24
-BAND_PIXELS = 2**22  # of a larger image, this much is brought to RGB at a time
+BAND_PIXELS = 2**22  # larger images are converted to RGB in bands of this size
 HUGE_PIXELS = 2**25  # larger images are decoded one at a time
 one_huge = threading.Lock()
 
-# what Pillow warns of (oddities in metadata, large images) is harmless or an error below; a filter set around
-# each call would not do, since all threads share the list of filters
+# Pillow's warnings (unusual metadata, large images) are harmless or become errors below; a filter around each
+# call would be unsafe, since all threads share the list of filters
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class UnavailableError(ValueError):
-    """A file that cannot be had just now, where another time it may."""
+    """The file cannot be read at present, for a reason that may pass."""
 
 
 def decode(path: Path, size: int, resize: str) -> np.ndarray:
     """Decode one image to uint8 RGB, [size, size, 3].
 
-    EXIF orientation is applied, transparency is laid over white, of an animation the first frame is taken.
+    Applies the EXIF orientation, composites transparency over white, and takes the first frame of animations.
 
     Args:
         size: Pixels per side.
-        resize: `squash` ignores the aspect ratio, `crop` fits the short side and cuts the centre out,
-            `pad` fits the long side and fills up with white.
+        resize: `squash` ignores the aspect ratio, `crop` fits the short side and crops the centre, `pad` fits
+            the long side and pads with white.
 
     Raises:
-        ValueError: The file is no image that can be read; the message says why, without the path.
-        UnavailableError: The same, but for a reason outside the file.
+        ValueError: The file is not a readable image; the message does not contain the path.
+        UnavailableError: The file cannot be read, for a reason outside the file.
     """
     try:
         with _open(path) as file:
             image = Image.open(file, formats=FORMATS)
             _check_size(image)
-            # JPEG can be decoded at 1/2, 1/4 or 1/8 for less work; twice the wanted size keeps the quality
+            # JPEG can be decoded faster at 1/2, 1/4 or 1/8 scale; twice the target size preserves the quality
             image.draft(None, (2 * size, 2 * size))
             is_huge = image.width * image.height > HUGE_PIXELS
             with one_huge if is_huge else contextlib.nullcontext(), image:
                 image.load()
                 return _to_square(image, size, resize)
     except MemoryError:
-        raise UnavailableError("not enough memory to decode it") from None
+        raise UnavailableError("not enough memory to decode the image") from None
     except UnidentifiedImageError:
-        raise ValueError(f"not an image of a known kind ({', '.join(FORMATS)})") from None
+        raise ValueError(f"unknown image format; expected {', '.join(FORMATS)}") from None
     except Image.DecompressionBombError:
-        raise ValueError("beyond Pillow's decompression limit") from None
-    except Exception as error:  # Pillow's plugins raise nearly everything on malformed files
+        raise ValueError("exceeds Pillow's decompression limit") from None
+    except Exception as error:  # Pillow's plugins raise errors of any type on malformed files
         if isinstance(error, OSError) and error.errno is not None:
             raise UnavailableError(error.strerror) from None
         reason = " ".join(f"{error}".split()) or type(error).__name__
@@ -101,9 +100,9 @@ def decode(path: Path, size: int, resize: str) -> np.ndarray:
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[BinaryIO]:
-    """Open a regular file, and nothing that could block for ever, such as a pipe."""
+    """Open a regular file; others, such as pipes, could block forever."""
     _check_file(os.stat(path))
-    # the file may be exchanged between the two checks; without O_NONBLOCK a pipe would wait for its writer
+    # the file may be replaced between the two checks; without O_NONBLOCK, opening a pipe waits for a writer
     flags = getattr(os, "O_NONBLOCK", 0)
     with open(path, "rb", opener=lambda name, mode: os.open(name, mode | flags)) as file:
         _check_file(os.fstat(file.fileno()))
@@ -114,23 +113,25 @@ def _check_file(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("not a regular file")
     if status.st_size == 0:
-        raise ValueError("an empty file")
+        raise ValueError("the file is empty")
     if status.st_size > MAX_FILE_BYTES:
-        raise ValueError(f"a file of {status.st_size >> 20} MB; at most {MAX_FILE_BYTES >> 20} are read")
+        raise ValueError(
+            f"the file has {status.st_size >> 20} MB; expected at most {MAX_FILE_BYTES >> 20} MB"
+        )
 
 
 def _check_size(image: Image.Image) -> None:
     pixels = image.width * image.height
     if Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS:
-        raise ValueError(f"{image.width}x{image.height} pixels is beyond Pillow's decompression limit")
+        raise ValueError(f"{image.width}x{image.height} pixels exceed Pillow's decompression limit")
     if image.format == "WEBP" and pixels > MAX_WEBP_PIXELS:
-        raise ValueError(f"{image.width}x{image.height} pixels of WebP would take a gigabyte of memory")
+        raise ValueError(f"{image.width}x{image.height} pixels of WebP would require a gigabyte of memory")
     if image.format == "TIFF" and _chunk_bytes(image) > MAX_CHUNK_BYTES:
-        raise ValueError(f"a strip or tile of {_chunk_bytes(image) >> 20} MB would take too much memory")
+        raise ValueError(f"a strip or tile of {_chunk_bytes(image) >> 20} MB would require too much memory")
 
 
 def _chunk_bytes(image: Image.Image) -> int:
-    """The size of a strip or tile of a TIFF image, which may claim to be much larger than the image."""
+    """Size of a strip or tile of a TIFF image, which may be declared much larger than the image."""
     tags, names = image.tag_v2, ExifTags.Base
     rows = min(tags.get(names.RowsPerStrip, image.height), image.height)
     pixels = tags.get(names.TileWidth, image.width) * tags.get(names.TileLength, rows)
@@ -162,17 +163,17 @@ def _to_square(image: Image.Image, size: int, resize: str) -> np.ndarray:
 def _orientation(image: Image.Image) -> Image.Transpose | None:
     try:
         return TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
-    except Exception:  # garbage in the EXIF block leaves the picture as it is
+    except Exception:  # an invalid EXIF block is ignored
         return None
 
 
 def _to_rgb(
     image: Image.Image, box: tuple[float, float, float, float], fitted: tuple[int, int]
 ) -> tuple[Image.Image, tuple[float, float, float, float]]:
-    """Bring an image to RGB, and the box to where it lies there.
+    """Convert an image to RGB; returns it with the box in its coordinates.
 
-    Of a large one only the box is kept, reduced to at least twice the wanted size. This goes band by band:
-    copies of the whole in several modes would take gigabytes.
+    A large image is cropped to the box and reduced to at least twice the fitted size, in bands: complete
+    copies in several modes would require gigabytes.
     """
     white = _white(image)
     if image.width * image.height <= BAND_PIXELS:
@@ -180,7 +181,7 @@ def _to_rgb(
     x0, y0, x1, y1 = box
     scale_x, scale_y = (x1 - x0) / fitted[0], (y1 - y0) / fitted[1]
     across, down = max(1, int(scale_x / 2)), max(1, int(scale_y / 2))
-    # resizing looks half a pixel of the result beyond the box
+    # resizing reads up to half an output pixel beyond the box
     left, right = max(0, int(x0 - scale_x / 2)), min(image.width, math.ceil(x1 + scale_x / 2))
     top, bottom = max(0, int(y0 - scale_y / 2)), min(image.height, math.ceil(y1 + scale_y / 2))
     small = Image.new("RGB", (-(-(right - left) // across), -(-(bottom - top) // down)))
@@ -192,7 +193,7 @@ def _to_rgb(
 def _bands(
     image: Image.Image, box: tuple[int, int, int, int], step: int
 ) -> Iterator[tuple[int, Image.Image]]:
-    """Horizontal bands of a part of an image, each with its top row; their heights are multiples of step."""
+    """Yield horizontal bands of a box, each with its top row; their heights are multiples of step."""
     left, top, right, bottom = box
     rows = max(1, BAND_PIXELS // (right - left) // step) * step
     for y in range(top, bottom, rows):
@@ -210,9 +211,9 @@ def _band_to_rgb(image: Image.Image, white: float) -> Image.Image:
 
 
 def _white(image: Image.Image) -> float:
-    """What stands for white in greyscale of more than 8 bits.
+    """The value of white in greyscale of more than 8 bits.
 
-    65535 for 16 bits, the largest value for 32 bits if it is larger, 1 or 255 for floats.
+    65535 for 16 bits; for 32 bits 255, 65535 or the largest value; for floats 1 or 255.
     """
     if image.mode not in ("I", "F"):
         return 65535.0

@@ -1,4 +1,4 @@
-"""The image files of a folder, each decoded once and kept."""
+"""The image files of a folder: found, identified, decoded in threads, and stored."""
 
 import os
 from collections import deque
@@ -13,27 +13,27 @@ from aimonk.data.images.decoding import UnavailableError, decode
 from aimonk.data.labels import IMAGE_SUFFIXES
 from aimonk.data.store.row_set import TransientReason
 from aimonk.data.store.row_store import Row, RowStore, StoredRows
-from aimonk.files.text import listed
+from aimonk.files.text import listed, plural
 
-# part of every key: raise it when the same file would give other pixels
+# part of every key; increment it when decoding gives other pixels for the same file
 CODE_VERSION = "2"
 
 
 def find_images(folder: Path, names: Sequence[str], follow_links: bool) -> np.ndarray:
-    """Which of the named images lie in the folder, bool [N].
+    """Which of the named images exist in the folder, bool [N].
 
     Args:
-        follow_links: Whether links may lead out of the folder.
+        follow_links: Whether symbolic links may point outside the folder.
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: Links lead out of the folder.
+        ValueError: Symbolic links point outside the folder.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no images folder at {folder.absolute()}")
-    there = np.array([os.path.exists(folder / name) for name in names], dtype=bool)
+    exists = np.array([os.path.exists(folder / name) for name in names], dtype=bool)
     if follow_links:
-        return there
+        return exists
     root = os.path.realpath(folder)
     resolve = cache(os.path.realpath)
 
@@ -42,15 +42,15 @@ def find_images(folder: Path, names: Sequence[str], follow_links: bool) -> np.nd
         real = os.path.realpath(path) if path.is_symlink() else os.path.join(resolve(path.parent), path.name)
         return os.path.commonpath([root, real]) == root
 
-    outside = [name for name, ok in zip(names, there, strict=True) if ok and not is_inside(name)]
+    outside = [name for name, ok in zip(names, exists, strict=True) if ok and not is_inside(name)]
     if outside:
-        told = f"{len(outside)} images lie behind links that lead out of {root}: {listed(outside)}"
-        raise ValueError(f"{told}; data.follow_links=true allows it")
-    return there
+        links = f"{plural(len(outside), 'image')} behind symbolic links to outside {root}"
+        raise ValueError(f"{links}: {listed(outside)}; data.follow_links=true allows them")
+    return exists
 
 
 def list_images(folder: Path) -> list[str]:
-    """Relative paths of the files below a folder that are called like images, sorted."""
+    """Sorted relative paths of the files below a folder that have the suffix of an image format."""
     found = []
     for root, _, files in os.walk(folder):
         found += [Path(root, f) for f in files if os.path.splitext(f)[1].lower() in IMAGE_SUFFIXES]
@@ -58,7 +58,7 @@ def list_images(folder: Path) -> list[str]:
 
 
 def fingerprints(paths: Sequence[Path]) -> list[str]:
-    """What changes whenever a file's pixels may: path, size, modification time and this code's version."""
+    """A key of each file's pixels: version of this code, path, size and modification time."""
     result = []
     for path in paths:
         info = os.stat(path)
@@ -67,15 +67,15 @@ def fingerprints(paths: Sequence[Path]) -> list[str]:
 
 
 def decode_all(
-    paths: Sequence[Path], size: int, resize: str, rows: np.ndarray, watch: Callable
+    paths: Sequence[Path], size: int, resize: str, rows: np.ndarray, ahead: int | None = None
 ) -> Iterator[Row]:
-    """Decode the given rows of a list of files; an unreadable one gives its reason in place of pixels.
+    """Decode the given rows of a list of files in threads; yields pixels or an error message, in order.
 
     Args:
-        watch: Wraps the sequence of results to show progress; called with (iterable, total).
+        ahead: Images that are decoded before they are requested; None for four times the number of CPUs.
     """
 
-    def one(row: int) -> Row:
+    def decode_row(row: int) -> Row:
         try:
             return row, decode(paths[row], size, resize)
         except UnavailableError as error:
@@ -83,31 +83,33 @@ def decode_all(
         except ValueError as error:
             return row, f"{error}"
 
-    yield from watch(_in_threads(one, rows.tolist()), len(rows))
-
-
-def _in_threads(function: Callable[[int], Row], rows: Sequence[int]) -> Iterator[Row]:
-    """The results in order. Only a few wait to be fetched, so that a slow disk does not fill the memory."""
-    # Pillow decodes and resizes without holding the interpreter, so threads are enough
+    # threads suffice: Pillow releases the interpreter lock while it decodes and resizes
     threads = os.cpu_count() or 1
+    ahead = 4 * threads if ahead is None else ahead
     with ThreadPoolExecutor(threads) as pool:
+        # the number of waiting results is bounded, so that a slow consumer does not fill the memory
         waiting = deque()
-        for row in rows:
-            waiting.append(pool.submit(function, row))
-            if len(waiting) > 4 * threads:
+        for row in rows.tolist():
+            waiting.append(pool.submit(decode_row, row))
+            if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
 def open_pixels(
-    store: RowStore, paths: Sequence[Path], size: int, resize: str, watch: Callable
+    store: RowStore, paths: Sequence[Path], keys: Sequence[str], size: int, resize: str, watch: Callable
 ) -> StoredRows | None:
-    """The decoded images, uint8 [N, size, size, 3], from the store; None where they are not kept."""
+    """Decoded images, uint8 [N, size, size, 3], from the store; None where they cannot be stored.
+
+    Args:
+        keys: The fingerprints of the files, taken before this call.
+        watch: Wraps an iterator to show progress; called with (iterator, total, title).
+    """
     return store.rows(
         family=f"pixels {size} {resize}",
-        keys=fingerprints(paths),
+        keys=keys,
         shape=(size, size, 3),
         dtype="uint8",
-        compute=lambda rows: decode_all(paths, size, resize, rows, watch),
+        compute=lambda rows: watch(decode_all(paths, size, resize, rows), len(rows), "images"),
     )

@@ -1,4 +1,4 @@
-"""What kinds of files the images are, from their headers alone."""
+"""Format, colour mode and size of image files, read from their headers."""
 
 import os
 from collections import Counter
@@ -22,11 +22,11 @@ SUFFIXES = {
 
 @dataclass(frozen=True)
 class Header:
-    """What an image file says of itself.
+    """The header of an image file.
 
     Attributes:
         format: Such as JPEG.
-        mode: Pillow's name of the colour space, such as RGB, L (greyscale) or RGBA.
+        mode: Pillow's image mode, such as RGB, L (greyscale) or RGBA.
     """
 
     format: str
@@ -36,18 +36,18 @@ class Header:
 
 
 def read_headers(paths: Sequence[Path]) -> list[Header]:
-    """The headers of readable images; nothing is decoded."""
+    """Read the headers of readable images without decoding them."""
 
-    def one(path: Path) -> Header:
+    def read_header(path: Path) -> Header:
         with Image.open(path) as image:
             return Header(image.format or "?", image.mode, *image.size)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(one, paths))
+        return list(pool.map(read_header, paths))
 
 
 def odd_files(names: Sequence[str], headers: Sequence[Header]) -> dict[str, str]:
-    """Name -> what is unusual: another format than the suffix says, or no plain colours."""
+    """Name -> remarks, for files whose format does not match their suffix or whose mode is not RGB."""
     odd = {}
     for name, header in zip(names, headers, strict=True):
         suffix = os.path.splitext(name)[1].lower()
@@ -64,7 +64,7 @@ def odd_files(names: Sequence[str], headers: Sequence[Header]) -> dict[str, str]
 
 
 def summarise_sizes(headers: Sequence[Header]) -> dict[str, int | dict[str, int]]:
-    """Smallest, middle and largest short side in pixels, and how many files there are of each format."""
+    """Minimum, median and maximum of the short side in pixels, and the number of files of each format."""
     sides = sorted(min(header.width, header.height) for header in headers)
     return {
         "shortest_side": sides[0],

@@ -1,4 +1,4 @@
-"""One set of rows on disk: the rows, a checksum of each, and an index of their keys."""
+"""A set of rows on disk: the rows, their checksums, and an index of their keys."""
 
 import contextlib
 import json
@@ -17,16 +17,16 @@ FLUSH_BYTES = 256 * 2**20
 
 
 class TransientReason(str):
-    """The reason why a row could not be computed this time, where another time it may: it is not kept."""
+    """An error message of a row that may be computable later; it is not stored."""
 
 
 class StoreWriteError(Exception):
-    """The disk is full, or the folder may not be written to."""
+    """The disk is full, or the folder is not writable."""
 
 
 @contextlib.contextmanager
 def writing() -> Iterator[None]:
-    """Tell what goes wrong with the disk from what goes wrong in a computation."""
+    """Turn errors of the disk into `StoreWriteError`, unlike those of a computation."""
     try:
         yield
     except OSError as error:
@@ -34,15 +34,15 @@ def writing() -> Iterator[None]:
 
 
 class RowSet:
-    """A set as it lies on disk, whole or not.
+    """A set on disk, possibly incomplete or damaged.
 
     Attributes:
-        keys: What tells each row from the others, N of them.
-        errors: Row number -> why there is no such row.
-        array: The rows that are there, memory-mapped and read-only, [at most N, ...].
+        keys: Keys of the rows, N.
+        errors: Row number -> error message.
+        array: The rows in the file, memory-mapped and read-only, [at most N, ...].
 
     Raises:
-        OSError, ValueError, TypeError, KeyError: Nothing of it can be read.
+        OSError, ValueError, TypeError, KeyError: The set cannot be opened.
     """
 
     def __init__(self, folder: Path, shape: tuple[int, ...], dtype: str):
@@ -50,22 +50,19 @@ class RowSet:
         self.keys: list[str] = [str(key) for key in index["keys"]]
         self.errors = {int(row): str(reason) for row, reason in dict(index["errors"]).items()}
         self.checksums = np.fromfile(folder / CHECKSUMS_FILE, "uint32")[: len(self.keys)]
-        there = os.path.getsize(folder / ROWS_FILE) // row_bytes(shape, dtype)
-        count = min(there, len(self.keys))
+        count = min(os.path.getsize(folder / ROWS_FILE) // row_bytes(shape, dtype), len(self.keys))
         rows = (count, *shape)
         self.array = np.memmap(folder / ROWS_FILE, dtype, "r", shape=rows) if count else np.empty(rows, dtype)
 
     def check(self, rows: Sequence[int]) -> np.ndarray:
-        """Which of the given rows are there and as they were written, bool."""
-        # zlib lets go of the interpreter, so threads share the work
+        """Which of the given rows match their checksums, bool."""
+        # zlib releases the interpreter lock, so threads share the work
         blocks = np.array_split(np.asarray(rows, dtype=np.int64), 64)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return np.concatenate(list(pool.map(self._check_block, blocks)))
+            checked = pool.map(lambda block: [self._is_intact(row) for row in block.tolist()], blocks)
+            return np.array([is_intact for block in checked for is_intact in block], dtype=bool)
 
-    def _check_block(self, rows: np.ndarray) -> np.ndarray:
-        return np.array([self._is_whole(row) for row in rows.tolist()], dtype=bool)
-
-    def _is_whole(self, row: int) -> bool:
+    def _is_intact(self, row: int) -> bool:
         if row >= min(len(self.array), len(self.checksums)) or self.checksums[row] == 0:
             return False
         values = self.errors.get(row, self.array[row])
@@ -73,16 +70,16 @@ class RowSet:
 
 
 class Building:
-    """A set being written. What an earlier attempt left of it in the same folder is taken up again.
+    """A set being written; intact rows of an earlier attempt in the same folder are kept.
 
-    Rows are written and not mapped: a full disk is then an error rather than the end of the process.
+    Rows are written, not memory-mapped: with a map, a full disk would kill the process.
 
     Attributes:
-        errors: Row number -> why there is no such row.
-        done: Which rows are there, [N].
+        errors: Row number -> error message.
+        done: Which rows are written, [N].
 
     Raises:
-        StoreWriteError: As all its methods.
+        StoreWriteError: The disk is full or not writable; raised by all methods.
     """
 
     @writing()
@@ -113,34 +110,34 @@ class Building:
 
     @writing()
     def put(self, row: int, values: np.ndarray | str) -> None:
-        """Write a row, or the reason why it has no values."""
+        """Write the values of a row, or its error message."""
         self.done[row] = True
         if isinstance(values, str):
             self.errors[row] = values
         else:
             values = np.ascontiguousarray(values, self.dtype)
             if values.shape != self.shape:
-                raise ValueError(f"row {row} should be {self.shape}. Got {values.shape}")
+                raise ValueError(f"row {row} has the shape {values.shape}; expected {self.shape}")
             _write_at(self.rows_file, row * self.row_bytes, values)
             self.unflushed += self.row_bytes
         _write_at(self.checksums_file, 4 * row, np.uint32(_checksum(self.keys[row], values)))
-        if self.unflushed > FLUSH_BYTES:  # so that a power cut loses little of a long computation
+        if self.unflushed > FLUSH_BYTES:  # so that a power failure loses little of a long computation
             os.fsync(self.rows_file.fileno())
             self.unflushed = 0
 
     def copy_from(self, folder: Path) -> None:
-        """Take what another set, finished or not, has of the missing rows."""
+        """Copy missing rows from another set, complete or not."""
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             other = RowSet(folder, self.shape, self.dtype)
             theirs = {key: i for i, key in enumerate(other.keys)}
             wanted = [(row, theirs[self.keys[row]]) for row in self.missing() if self.keys[row] in theirs]
-            for (row, i), whole in zip(wanted, other.check([i for _, i in wanted]), strict=True):
-                if whole:
+            for (row, i), is_intact in zip(wanted, other.check([i for _, i in wanted]), strict=True):
+                if is_intact:
                     self.put(int(row), other.errors.get(i, other.array[i]))
 
     @writing()
     def finish(self, target: Path) -> None:
-        """Give the set its name; from then on it counts as whole."""
+        """Rename the set to its final name, which marks it as complete."""
         self._write_index()
         os.fsync(self.rows_file.fileno())
         os.fsync(self.checksums_file.fileno())
@@ -154,7 +151,7 @@ class Building:
         return file
 
     def _write_index(self) -> None:
-        # without its reason in the index, the checksum of a row that is not kept fits nothing
+        # the checksum of a row with a transient error is invalid once its message is not in the index
         kept = {row: reason for row, reason in self.errors.items() if not isinstance(reason, TransientReason)}
         with open(self.folder / INDEX_FILE, "w", encoding="utf-8") as file:
             json.dump({"keys": self.keys, "errors": kept}, file)
@@ -163,12 +160,12 @@ class Building:
 
 
 def row_bytes(shape: tuple[int, ...], dtype: str) -> int:
-    """The size of one row."""
+    """Size of a row."""
     return int(np.prod(shape)) * np.dtype(dtype).itemsize
 
 
 def _checksum(key: str, values: np.ndarray | str) -> int:
-    """CRC-32 of a row together with its key, so that damage to the index shows too; never 0."""
+    """CRC-32 of a row and its key, which also detects damage to the index; never 0."""
     content = f"\0{values}".encode(errors="surrogatepass") if isinstance(values, str) else values
     return zlib.crc32(key.encode(errors="surrogatepass"), zlib.crc32(content)) or 1
 
@@ -176,5 +173,5 @@ def _checksum(key: str, values: np.ndarray | str) -> int:
 def _write_at(file: FileIO, offset: int, values: np.ndarray) -> None:
     file.seek(offset)
     left = memoryview(values.tobytes())
-    while left:  # a disk that is nearly full takes a part
+    while left:  # a nearly full disk may write a part only
         left = left[file.write(left) :]

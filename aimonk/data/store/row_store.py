@@ -1,23 +1,24 @@
-"""Rows of numbers kept on disk: each computed once, shared by every run that needs the same one."""
+"""A store of arrays on disk: each row is computed once and shared by all runs that need it."""
 
 import contextlib
 import hashlib
 import logging
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
+from aimonk.data.store.locks import lock_family, mark_in_use, remove_set
 from aimonk.data.store.row_set import INDEX_FILE, Building, RowSet, StoreWriteError, row_bytes, writing
+from aimonk.files.text import plural
 
 log = logging.getLogger(__name__)
 
-Row = tuple[int, np.ndarray | str]  # row number, and its values or the reason why it has none
+Row = tuple[int, np.ndarray | str]  # row number, and its values or an error message
 Compute = Callable[[np.ndarray], Iterator[Row]]
 
 
@@ -27,9 +28,9 @@ class StoredRows:
 
     Attributes:
         array: Memory-mapped and read-only, [N, ...].
-        errors: Row number -> why that row could not be computed; its values mean nothing.
-        computed: How many rows this call had to compute.
-        in_use: Keeps the set from being removed, as long as it is referred to.
+        errors: Row number -> error message; the values of these rows are undefined.
+        computed: Number of rows that this call computed.
+        in_use: Prevents the removal of the set while this object exists.
     """
 
     array: np.ndarray
@@ -39,14 +40,14 @@ class StoredRows:
 
 
 class RowStore:
-    """Sets of rows under one folder, bounded in size.
+    """Sets of rows in one folder, bounded in size.
 
-    A set is written under a temporary name and renamed when it is whole, so a crash leaves either a whole set
-    or none. Every row carries a checksum, which is compared whenever a set is opened.
+    A set is written under a temporary name and renamed when it is complete, so that a crash leaves no partial
+    set. Every row has a checksum, which is verified whenever a set is opened.
 
     Args:
-        folder: Where the sets lie; created when needed.
-        limit_bytes: What all sets together may take. The sets unused for longest go first, never one in use.
+        folder: Folder of the sets; created when needed.
+        limit_bytes: Total size of all sets. The least recently used ones are removed first, unless in use.
     """
 
     def __init__(self, folder: Path, limit_bytes: int):
@@ -56,20 +57,19 @@ class RowStore:
     def rows(
         self, family: str, keys: Sequence[str], shape: tuple[int, ...], dtype: str, compute: Compute
     ) -> StoredRows | None:
-        """Fetch a set, computing what is not there.
+        """Open a set, after computing its missing rows.
 
-        Rows that another set of the same family has are copied from it. Processes that ask for sets of one
-        family wait for one another.
+        Rows in other sets of the family are copied. Processes that compute sets of one family take turns.
 
         Args:
-            family: What all rows have in common (sizes, weights, code version); any text.
-            keys: What tells each row from others of the family, N of them.
-            shape: Of one row.
-            compute: Called once with the numbers of the missing rows; yields each with its values or an
-                error. An error of type `TransientReason` is not kept.
+            family: Identifies what all rows have in common, such as sizes, weights and code version.
+            keys: Identify the rows within the family, N.
+            shape: Shape of a row.
+            compute: Called once with the numbers of the missing rows; yields each with its values or an error
+                message. Messages of type `TransientReason` are not stored.
 
         Returns:
-            None when the set would not fit below the limit or on the disk, or cannot be written.
+            None where the set exceeds the limit or the disk, or cannot be written.
         """
         if not len(keys):
             return StoredRows(np.empty((0, *shape), dtype), {}, 0, None)
@@ -78,25 +78,22 @@ class RowStore:
             return found
         target = self._place(family, keys, shape, dtype)
         try:
-            with _locked(target.parent):
+            with lock_family(target.parent):
                 # another process may have written it meanwhile
                 found = self._open(target, keys, shape, dtype)
                 return found or self._create(target, keys, shape, dtype, compute)
         except StoreWriteError as error:
-            log.warning(
-                "%s cannot be written to (%s), nothing is kept there; cache_dir=FOLDER chooses another place",
-                self.folder,
-                error,
-            )
+            fix = "cache_dir=FOLDER sets another folder"
+            log.warning("cannot write to %s (%s); nothing is stored there; %s", self.folder, error, fix)
             return None
 
     def find(self, family: str, keys: Sequence[str], shape: tuple[int, ...], dtype: str) -> StoredRows | None:
-        """The set, if it is there and whole; nothing is computed, and nobody is waited for."""
+        """The set, if it is complete; neither computes rows nor waits for other processes."""
         return self._open(self._place(family, keys, shape, dtype), keys, shape, dtype)
 
     def remove(self, family: str, keys: Sequence[str], shape: tuple[int, ...], dtype: str) -> None:
         """Remove a set, unless a process uses it."""
-        _remove(self._place(family, keys, shape, dtype), locked=False)
+        remove_set(self._place(family, keys, shape, dtype), is_locked=False)
 
     def _place(self, family: str, keys: Sequence[str], shape: tuple[int, ...], dtype: str) -> Path:
         return self.folder / _digest([family, str(tuple(shape)), dtype]) / _digest(keys)
@@ -104,28 +101,27 @@ class RowStore:
     def _open(
         self, target: Path, keys: Sequence[str], shape: tuple[int, ...], dtype: str
     ) -> StoredRows | None:
-        """The set, if it is there and whole."""
         if not (target / INDEX_FILE).is_file():
             return None
-        in_use = _mark(target)
+        in_use = mark_in_use(target)
         try:
             found = RowSet(target, shape, dtype)
             if found.keys != list(keys) or not found.check(range(len(keys))).all():
                 return None
         except (OSError, ValueError, TypeError, KeyError):
             return None
-        with contextlib.suppress(OSError):  # others may share a store that only one may write to
+        with contextlib.suppress(OSError):  # the store may be read-only for this user
             os.utime(target)
         return StoredRows(found.array, found.errors, 0, in_use)
 
     def _create(
         self, target: Path, keys: Sequence[str], shape: tuple[int, ...], dtype: str, compute: Compute
     ) -> StoredRows | None:
-        """Write a whole set; None when there is no room for it."""
+        """Write a set; None where there is no room for it. The family is locked."""
         folder = target.with_name(f"building_{target.name}")
         with writing():
             if target.exists() and not folder.exists():
-                log.warning("%s is damaged or incomplete: what is missing is computed again", target)
+                log.warning("%s is damaged or incomplete; its missing rows are computed again", target)
                 target.rename(folder)
         if not self._make_room(len(keys) * (row_bytes(shape, dtype) + 4), folder):
             return None
@@ -138,24 +134,24 @@ class RowStore:
                 missing = building.missing()
                 for row, values in compute(missing) if missing.size else ():
                     building.put(row, values)
-                if building.missing().size:
-                    raise ValueError(f"{building.missing().size} of {missing.size} rows were not computed")
+                if absent := building.missing().size:
+                    raise ValueError(f"{absent} of {plural(missing.size, 'row')} not computed")
                 building.finish(target)
         except StoreWriteError:
-            shutil.rmtree(folder, ignore_errors=True)  # half a set must not fill the disk
+            shutil.rmtree(folder, ignore_errors=True)  # a partial set must not fill the disk
             raise
         for other in others:
             if other.name.startswith("building_"):
-                shutil.rmtree(other, ignore_errors=True)  # its process is dead: we hold the lock
+                shutil.rmtree(other, ignore_errors=True)  # its process is dead, since this one holds the lock
         with writing():
             array = RowSet(target, shape, dtype).array
-        return StoredRows(array, building.errors, int(missing.size), _mark(target))
+        return StoredRows(array, building.errors, int(missing.size), mark_in_use(target))
 
     def _make_room(self, needed: int, building: Path) -> bool:
-        """Remove the sets unused for longest until `needed` bytes fit; False when they cannot.
+        """Remove the least recently used sets until `needed` bytes fit; False where they cannot.
 
         Args:
-            building: Where they will lie. What it holds of an earlier attempt is part of them.
+            building: Folder of the new set; it may hold a part of those bytes from an earlier attempt.
         """
         if needed > self.limit_bytes:
             return False
@@ -172,62 +168,9 @@ class RowStore:
             if fits():
                 break
             size = _size(old)
-            if _remove(old, locked=old.parent == building.parent):
+            if remove_set(old, is_locked=old.parent == building.parent):
                 total -= size
         return fits()
-
-
-@contextlib.contextmanager
-def _locked(family: Path) -> Iterator[None]:
-    """Keep other processes from writing sets of a family."""
-    lock = FileLock(f"{family}.lock")
-    with writing():
-        family.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            log.info("waiting for another run that computes the same")
-            lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _mark(target: Path) -> FileLock | None:
-    """Mark a set as in use by this process; None in a folder that cannot be written to."""
-    _is_used(target)  # sweeps away the marks of dead processes
-    mark = FileLock(target.with_name(f"in_use_{target.name}_{uuid.uuid4().hex}.lock"), thread_local=False)
-    with contextlib.suppress(OSError):
-        mark.acquire()
-        return mark
-    return None
-
-
-def _is_used(target: Path) -> bool:
-    """Whether a living process uses a set; sweeps away the marks of dead ones."""
-    used = False
-    for mark in target.parent.glob(f"in_use_{target.name}_*.lock"):
-        try:
-            with FileLock(mark, timeout=0):
-                mark.unlink(missing_ok=True)
-        except OSError:  # a timeout is one too
-            used = True
-    return used
-
-
-def _remove(folder: Path, locked: bool) -> bool:
-    """Remove a set, or what is left of one, unless a process uses or writes it."""
-    with contextlib.ExitStack() as stack:
-        if not locked:
-            try:
-                stack.enter_context(FileLock(f"{folder.parent}.lock", timeout=0))
-            except OSError:  # a timeout is one too: sets of this family are being written
-                return False
-        if _is_used(folder):
-            return False
-        shutil.rmtree(folder, ignore_errors=True)
-        return True
 
 
 def _digest(parts: Sequence[str]) -> str:
@@ -242,7 +185,7 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _size(folder: Path, on_disk: bool = False) -> int:
-    """Bytes of the files in a folder, or of what they have on disk so far."""
+    """Bytes of the files in a folder, or of their blocks allocated on disk."""
     with contextlib.suppress(OSError):
         files = [f.stat() for f in folder.iterdir()]
         return sum(getattr(s, "st_blocks", 0) * 512 if on_disk else s.st_size for s in files)

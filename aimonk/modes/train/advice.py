@@ -25,7 +25,7 @@ def advising(out_dir: Path, cache: Path) -> Iterator[None]:
         elif Path(place).is_relative_to(out_dir):
             advice = f"make it writable and resume with resume={out_dir}, or set hydra.run.dir=FOLDER"
         elif Path(place).is_relative_to(cache):
-            advice = "cache_dir=FOLDER selects another folder"
+            advice = "cache_dir=FOLDER sets another folder"
         else:
             raise
         raise OSError(f"{place}: {error.strerror}; {advice}") from error

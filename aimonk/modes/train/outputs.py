@@ -7,7 +7,8 @@ from aimonk.files.atomic import write_json, write_text
 from aimonk.files.run_folder import CONFIG_FILE, METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE
 from aimonk.modes.train.context import Parts, RunContext
 from aimonk.report.csv_tables import format_predictions
-from aimonk.report.html.run import Notes, data_notes, write_report
+from aimonk.report.data_notes import Notes, data_notes
+from aimonk.report.html.run import RunReport, write_report
 from aimonk.report.tables import format_scores
 
 log = logging.getLogger(__name__)
@@ -23,15 +24,21 @@ def write_results(
         held_out: Rows behind `evaluations`.
     """
     scores = {name: evaluation.scores for name, evaluation in evaluations.items()}
-    report = report | scores
+    report, table = report | scores, run.images.table
     write_json(run.out_dir / METRICS_FILE, report)
-    table, pixels = run.images.table, run.images.pixels
     write_text(run.out_dir / PREDICTIONS_FILE, format_predictions(table, held_out, evaluations))
     log_scores(scores)
-    config = (run.out_dir / CONFIG_FILE).read_text(encoding="utf-8")
-    notes = data_notes(run.images, run.groups, parts) + run_notes(report)
-    shown = (evaluations, table, held_out, pixels)
-    write_report(run.out_dir / REPORT_FILE, run.out_dir.name, report, *shown, config, notes)
+    content = RunReport(
+        title=run.out_dir.name,
+        metrics=report,
+        evaluations=evaluations,
+        table=table,
+        parts=held_out,
+        pixels=run.images.pixels,
+        config=(run.out_dir / CONFIG_FILE).read_text(encoding="utf-8"),
+        notes=data_notes(run.images, run.groups, parts) + run_notes(report),
+    )
+    write_report(run.out_dir / REPORT_FILE, content)
 
 
 def run_notes(report: dict) -> Notes:

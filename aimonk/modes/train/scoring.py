@@ -7,6 +7,7 @@ import numpy as np
 from aimonk.evaluation.calibration import Calibration
 from aimonk.evaluation.evaluate import (
     Evaluation,
+    LabelledLogits,
     OperatingPoint,
     choose_operating_point,
     evaluate,
@@ -22,8 +23,9 @@ def choose_thresholds(run: RunContext, rows: np.ndarray, logits: np.ndarray | No
     """Thresholds and calibration from held-out images; a fixed threshold where there are none."""
     cfg, table, rule = run.cfg, run.images.table, parse_rule(run.cfg.threshold)
     if logits is not None:
-        labels, mask = table.labels[rows], table.mask[rows]
-        return choose_operating_point(labels, mask, logits, cfg.threshold, cfg.calibrate)
+        return choose_operating_point(
+            LabelledLogits(table.take(rows), logits, None), cfg.threshold, cfg.calibrate
+        )
     if rule.kind != "fixed" or cfg.calibrate is not None:
         log.warning("no images are held out to choose thresholds or a calibration: .5 and none are used")
     count = len(table.attributes)
@@ -38,10 +40,9 @@ def evaluate_parts(
     cfg, table, evaluations = run.cfg, run.images.table, {}
     for name, values in logits.items():
         rows = parts[name]
-        arguments = (table.labels[rows], table.mask[rows], values, table.attributes)
-        arguments += (None if run.groups is None else run.groups[rows], operating_point)
+        data = LabelledLogits(table.take(rows), values, None if run.groups is None else run.groups[rows])
         if name == "val":
-            evaluations[name] = evaluate_chosen(*arguments, cfg.threshold, cfg.calibrate, cfg.seed)
+            evaluations[name] = evaluate_chosen(data, operating_point, cfg.threshold, cfg.calibrate, cfg.seed)
         else:
-            evaluations[name] = evaluate(*arguments, cfg.seed)
+            evaluations[name] = evaluate(data, operating_point, cfg.seed)
     return evaluations

@@ -1,29 +1,25 @@
-"""Pictures that a run leaves in its folder."""
+"""The loss curve of a run."""
 
-import io
-import warnings
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from aimonk.files.atomic import replacing
+from aimonk.report.plots.figure import save
 
 TITLE, X_LABEL, Y_LABEL = "Aimonk_multilabel_problem", "iteration_number", "training_loss"
 
 
 def plot_loss(path: Path, losses: list[float], epochs: list[dict], chosen: int | None) -> None:
-    """Draw the loss curve: raw thin, smoothed bold, validation loss where there is one.
+    """Write the loss curve: raw values thin, smoothed ones bold, and the validation loss if there is one.
 
     Args:
         losses: Training loss of each iteration.
-        epochs: Of each epoch `iteration`, the number of its last one, and `val_loss` or None.
-        chosen: The iteration whose weights were kept; marked when given.
+        epochs: For each epoch, the number of its last `iteration`, and `val_loss` or None.
+        chosen: The iteration whose weights were kept; None marks none.
     """
-    # a figure of its own rather than pyplot's global one, which jobs of a sweep would share
+    # without pyplot, whose global state the jobs of a sweep would share
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     iterations = np.arange(1, len(losses) + 1)
     axes.plot(iterations, losses, color="tab:blue", linewidth=0.6, alpha=0.4, label="each iteration")
@@ -33,7 +29,7 @@ def plot_loss(path: Path, losses: list[float], epochs: list[dict], chosen: int |
         axes.plot(*zip(*validated, strict=True), "o-", color="tab:orange", markersize=4, label="validation")
         if chosen is not None:
             axes.axvline(chosen, color="tab:gray", linewidth=1, linestyle=":", label="kept weights")
-    # single spikes at the start would flatten all the rest
+    # a quantile, since single spikes at the start would flatten the rest
     top = np.quantile(losses, 0.995) if len(losses) > 20 else max(losses, default=1)
     top = max([top, *(loss for _, loss in validated)])
     axes.set(title=TITLE, xlabel=X_LABEL, ylabel=Y_LABEL, ylim=(0, 1.08 * top if top > 0 else 1))
@@ -43,21 +39,9 @@ def plot_loss(path: Path, losses: list[float], epochs: list[dict], chosen: int |
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
-    """Centred running mean over about a twentieth of the curve, with shorter windows at its ends, [n]."""
+    """Centred moving average over a twentieth of the curve, with shorter windows at its ends, [n]."""
     half = max(1, len(values) // 40)
     sums = np.concatenate([[0.0], np.cumsum(values)])
     i = np.arange(len(values))
     reach = np.minimum(half, np.minimum(i, len(values) - 1 - i))
     return (sums[i + reach + 1] - sums[i - reach]) / (2 * reach + 1)
-
-
-def save(figure: Figure, path: Path) -> bytes:
-    """Write a figure as PNG; what was written is the answer too."""
-    content = io.BytesIO()
-    with warnings.catch_warnings():
-        # a letter that no installed font has becomes a box
-        warnings.filterwarnings("ignore", message="Glyph")
-        figure.savefig(content, format="png")
-    with replacing(path) as file:
-        file.write(content.getvalue())
-    return content.getvalue()

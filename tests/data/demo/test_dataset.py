@@ -10,7 +10,7 @@ from PIL import Image
 
 from aimonk.data.demo import dataset as demo
 from aimonk.data.demo.dataset import ATTRIBUTES, NA_SHARE, draw_demo, draw_labels, draw_picture
-from aimonk.data.demo.garments import SIZE
+from aimonk.data.demo.drawing import SIZE
 
 
 def read_rows(file: Path) -> tuple[list[str], list[str], np.ndarray]:
@@ -24,7 +24,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def difference(seed: int, attribute: str) -> np.ndarray:
-    """How much each pixel changes when a picture shows one attribute more, [H, W]."""
+    """Change of each pixel when an attribute is added, [H, W]."""
     present = dict.fromkeys(ATTRIBUTES, False)
     without, shown = (
         np.asarray(draw_picture(present | {attribute: value}, np.random.default_rng(seed)), dtype=float)
@@ -38,7 +38,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_demo(tmp_path_factory.mktemp("cache") / "demo é, [1]", images=40, seed=7)
 
 
-def test_files_have_the_ordinary_form(drawn: Path) -> None:
+def test_files_have_the_documented_format(drawn: Path) -> None:
     header, names, labels = read_rows(drawn / "labels.txt")
     assert header == ["image", *ATTRIBUTES]
     assert names == [f"demo_{index:03d}.jpg" for index in range(40)]
@@ -59,7 +59,7 @@ def test_truth_agrees_with_known_labels(drawn: Path) -> None:
     assert (known == expected_mask).all()
 
 
-def test_images_are_rgb_jpeg_and_all_different(drawn: Path) -> None:
+def test_images_are_distinct_rgb_jpegs(drawn: Path) -> None:
     pixels = set()
     for path in (drawn / "images").iterdir():
         with Image.open(path) as image:
@@ -69,7 +69,7 @@ def test_images_are_rgb_jpeg_and_all_different(drawn: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_proportions(seed: int) -> None:
+def test_shares_of_attributes_and_unknowns(seed: int) -> None:
     truth, mask = draw_labels(600, seed)
     assert truth.shape == mask.shape == (600, 4)
     np.testing.assert_allclose(truth.mean(axis=0), [0.88, 0.81, 0.53, 0.08], atol=1 / 600)
@@ -79,7 +79,7 @@ def test_proportions(seed: int) -> None:
     assert (abs((~mask).mean(axis=0) - NA_SHARE) < 8 * deviation).all()
 
 
-def test_a_small_demo_shows_the_rare_attribute() -> None:
+def test_small_demo_contains_the_rare_attribute() -> None:
     truth, _ = draw_labels(24, 0)
     assert truth.any(axis=0).all()
     assert not truth.all(axis=0).any()
@@ -93,26 +93,26 @@ def test_attributes_and_unknowns_are_independent() -> None:
 
 
 @pytest.mark.parametrize("attribute", ATTRIBUTES)
-def test_attribute_alone_changes_the_picture(attribute: str) -> None:
+def test_attribute_changes_a_part_of_the_picture(attribute: str) -> None:
     for seed in range(8):
         change = difference(seed, attribute)
         assert 0.004 < (change > 30).mean() < 0.25
-        # background, light and noise stay as they were
+        # background, light and noise do not change
         assert not change[-8:, -8:].any()
 
 
-def test_same_seed_same_bytes(tmp_path: Path) -> None:
+def test_equal_seeds_give_equal_files(tmp_path: Path) -> None:
     first, second = (contents(draw_demo(tmp_path / name, images=5, seed=3)) for name in ("a", "b"))
     assert first == second
 
 
-def test_other_seed_other_labels_and_pixels(tmp_path: Path) -> None:
+def test_seeds_change_labels_and_pixels(tmp_path: Path) -> None:
     first, second = (contents(draw_demo(tmp_path / str(seed), images=5, seed=seed)) for seed in (3, 4))
     assert first.keys() == second.keys()
     assert all(first[name] != second[name] for name in first)
 
 
-def test_drawing_leaves_the_global_generator_alone(tmp_path: Path) -> None:
+def test_global_generator_is_not_changed(tmp_path: Path) -> None:
     np.random.seed(0)
     before = np.random.get_state()[1].copy()  # type: ignore[index]
     draw_demo(tmp_path / "demo", images=2, seed=0)
@@ -121,15 +121,13 @@ def test_drawing_leaves_the_global_generator_alone(tmp_path: Path) -> None:
 
 def test_existing_demo_is_not_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = draw_demo(tmp_path / "demo", images=3, seed=0)
-    # without a lock either: the folder may be read-only
+    # and without a lock, since the folder may be read-only
     monkeypatch.setattr(demo, "FileLock", lambda *_: pytest.fail("locked"))
     monkeypatch.setattr(demo, "draw_picture", lambda *_: pytest.fail("drawn again"))
     assert draw_demo(folder, images=3, seed=0) == folder
 
 
-def test_demo_drawn_by_another_process_meanwhile_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_demo_of_another_process_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "demo"
     drawn_by_another = draw_demo(tmp_path / "other", images=2, seed=0)
 
@@ -151,7 +149,7 @@ def test_demo_of_other_parameters_is_replaced(tmp_path: Path, images: int, seed:
     assert not list(tmp_path.glob("demo.replaced"))
 
 
-def test_other_drawing_version_is_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_of_another_version_is_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = draw_demo(tmp_path / "demo", images=2, seed=0)
     (folder / "labels.txt").write_text("stale")
     monkeypatch.setattr(demo, "DRAWING_VERSION", demo.DRAWING_VERSION + 1)
@@ -160,7 +158,7 @@ def test_other_drawing_version_is_drawn_again(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-def test_interrupted_drawing_leaves_nothing(
+def test_interrupted_drawing_leaves_no_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     pictures = iter([Image.new("RGB", (8, 8))])
@@ -180,7 +178,7 @@ def test_interrupted_drawing_leaves_nothing(
     assert len(list((folder / "images").iterdir())) == 3
 
 
-def test_remains_of_a_killed_drawing_are_cleared(tmp_path: Path) -> None:
+def test_remains_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     remains = tmp_path / "demo.unfinished"
     (remains / "images").mkdir(parents=True)
     (remains / "images" / "demo_999.jpg").write_bytes(b"half a pictu")
@@ -189,7 +187,7 @@ def test_remains_of_a_killed_drawing_are_cleared(tmp_path: Path) -> None:
     assert not remains.exists()
 
 
-def test_two_processes_at_once(tmp_path: Path) -> None:
+def test_concurrent_processes_draw_once(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         results = list(pool.map(draw_demo, [folder] * 3, [20] * 3, [0] * 3))
@@ -199,7 +197,7 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("note", ["note.txt", "demo.json"])
-def test_foreign_folder_is_left_alone(tmp_path: Path, note: str) -> None:
+def test_other_folders_are_not_changed(tmp_path: Path, note: str) -> None:
     (tmp_path / note).write_text('{"mine": 1}')
     with pytest.raises(FileExistsError, match="not a demo data set"):
         draw_demo(tmp_path, images=2, seed=0)
@@ -214,7 +212,8 @@ def test_empty_folder_is_filled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "seed", "message"), [(0, 0, "images .* got 0"), (5, -1, "seed .* got -1")]
+    ("images", "seed", "message"),
+    [(0, 0, "images is 0; expected 1 or more"), (5, -1, "seed is -1; expected 0 or more")],
 )
 def test_parameters_out_of_range(tmp_path: Path, images: int, seed: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -6,13 +6,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from aimonk.report.plots import loss as plots
+from aimonk.report.plots import loss
 from aimonk.report.plots.loss import plot_loss, smooth
 
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are drawn while a test runs."""
+    """The figures created during a test."""
     figures = []
 
     class Recorded(Figure):
@@ -20,7 +20,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
             super().__init__(*args, **kwargs)
             figures.append(self)
 
-    monkeypatch.setattr(plots, "Figure", Recorded)
+    monkeypatch.setattr(loss, "Figure", Recorded)
     return figures
 
 
@@ -33,7 +33,7 @@ def falling(count: int) -> list[float]:
     return (1 / np.sqrt(np.arange(1, count + 1)) + 0.05 * np.random.default_rng(0).random(count)).tolist()
 
 
-def test_curve_has_the_title_and_labels_asked_for(tmp_path: Path, drawn: list[Figure]) -> None:
+def test_curve_has_the_required_title_and_labels(tmp_path: Path, drawn: list[Figure]) -> None:
     losses = falling(60)
     epochs = [{"iteration": 30, "val_loss": 0.5}, {"iteration": 60, "val_loss": 0.4}]
     plot_loss(tmp_path / "loss_curve.png", losses, epochs, chosen=60)
@@ -62,7 +62,7 @@ def test_curve_without_validation(tmp_path: Path, drawn: list[Figure]) -> None:
 
 
 @pytest.mark.parametrize("losses", [[], [0.7], [0.0, 0.0], [1e30, 1e-30]])
-def test_any_curve_can_be_drawn(losses: list[float], tmp_path: Path) -> None:
+def test_degenerate_curves_can_be_drawn(losses: list[float], tmp_path: Path) -> None:
     plot_loss(tmp_path / "curve.png", losses, [], chosen=None)
     with Image.open(tmp_path / "curve.png") as image:
         image.load()
@@ -73,7 +73,7 @@ def test_single_spike_does_not_flatten_the_curve(tmp_path: Path, drawn: list[Fig
     assert drawn[0].axes[0].get_ylim()[1] < 2
 
 
-def test_drawing_leaves_nothing_global(tmp_path: Path) -> None:
+def test_no_global_figure_remains(tmp_path: Path) -> None:
     import matplotlib.pyplot
 
     plot_loss(tmp_path / "curve.png", falling(5), [], chosen=None)

@@ -1,0 +1,44 @@
+"""Delimited text files: decoding, numbered lines, and fields separated by commas or tabs."""
+
+import contextlib
+import csv
+from pathlib import Path
+
+
+def read_text(path: Path, kind: str) -> str:
+    r"""Read a UTF-8 file, with or without a byte order mark; line ends of any platform become `\n`.
+
+    Args:
+        kind: What the file is, for the error message, such as `label file`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is not UTF-8.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no {kind} at {path.absolute()}")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ValueError(f"{path} line {line}: not UTF-8 text; save the file as UTF-8") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_lines(path: Path, kind: str) -> list[tuple[int, str]]:
+    """Line number and text of every line that is neither blank nor a comment (`#`); errors as `read_text`."""
+    lines = enumerate(read_text(path, kind).split("\n"), start=1)
+    return [(i, s) for i, s in lines if (t := s.strip()) and not t.startswith("#")]
+
+
+def split_commas(line: str) -> list[str]:
+    """Fields between commas, with CSV quoting where the line is valid CSV."""
+    fields = line.split(",")
+    if '"' in line:
+        with contextlib.suppress(csv.Error):
+            fields = next(csv.reader([line], strict=True, skipinitialspace=True))
+    return [field.strip() for field in fields]
+
+
+def split_tabs(line: str) -> list[str]:
+    return [field.strip() for field in line.split("\t")]

@@ -1,0 +1,79 @@
+"""The result of an audit as text for a terminal."""
+
+from aimonk.audit.examine import Audit
+from aimonk.files.text import listed, plural
+from aimonk.report.data_notes import FILE_PROBLEMS, with_reasons
+
+QUESTIONS = (
+    "Are the files complete?",
+    "Are the labels balanced?",
+    "Are there duplicates?",
+    "Can the labels be learned?",
+    "Which labels are probably wrong?",
+)
+ALPHA = 0.05
+
+
+def summarise(found: Audit, files: dict) -> list[str]:
+    """The lines of the summary.
+
+    Args:
+        files: As `describe_files` in modes/audit.
+    """
+    entries = found.attributes
+    doubtful = plural(len(found.suspects), "entry")
+    if not any(entry["evidence"] for entry in entries.values()):
+        doubtful += ": without evidence that the labels can be learned, no entry can be judged"
+    sizes = f"{plural(files['rows'], 'row')}, {plural(files['images'], 'usable image')}"
+    answers = (sizes, "", describe_duplicates(found), "", doubtful)
+    details = (
+        [f"{kind} ({len(names)}): {listed(names)}" for kind, names in file_problems(files)],
+        [
+            *(f"{n}: {e['present']} present, {e['absent']} absent, {e['na']} NA" for n, e in entries.items()),
+            *(f"associated: {pair}" for pair in associated(found)[:3]),
+            *(f"NA depends on another label: {pair}" for pair in unknown_depends(found)[:3]),
+        ],
+        [
+            f"{' = '.join(pair['images'])}: contradicting labels for {', '.join(pair['attributes'])}"
+            for pair in found.contradictions[:10]
+        ],
+        [entry["sentence"] for entry in (*entries.values(), *([found.shift] if found.shift else []))],
+        [
+            f"{e['image']} {e['attribute']}: labelled {e['label']}, probability {e['probability']:.2f}"
+            for e in found.suspects[:5]
+        ],
+    )
+    lines = []
+    for i, question in enumerate(QUESTIONS):
+        lines += ["", f"{i + 1}. {question} {answers[i]}".rstrip(), *(f"   {line}" for line in details[i])]
+    return [*lines, ""]
+
+
+def file_problems(files: dict) -> list[tuple[str, list[str]]]:
+    """Kinds of problems with files, each with the names of the files; none where there are no problems."""
+    problems = [(kind, list(files[key])) for key, kind in FILE_PROBLEMS.items()]
+    problems.append(("unusual files", with_reasons(files["odd"])))
+    return [(kind, names) for kind, names in problems if names]
+
+
+def describe_duplicates(found: Audit) -> str:
+    """The number of groups of duplicates."""
+    exact = plural(len(found.duplicates), "group")
+    near = plural(len(found.near_duplicates), "group")
+    return f"{exact} with identical pixels, {near} of near duplicates"
+
+
+def associated(found: Audit) -> list[str]:
+    """Pairs of attributes that are associated beyond chance."""
+    pairs = filter(is_significant, found.together)
+    return [f"{' and '.join(pair['attributes'])} (phi {pair['phi']:+.2f})" for pair in pairs]
+
+
+def unknown_depends(found: Audit) -> list[str]:
+    """Attributes whose NA depends on another attribute's value or NA beyond chance."""
+    pairs = filter(is_significant, found.unknown_depends)
+    return [f"{p['attribute']} on {p['given']} ({p['on']}, phi {p['phi']:+.2f})" for p in pairs]
+
+
+def is_significant(pair: dict) -> bool:
+    return pair["p_adjusted"] is not None and pair["p_adjusted"] <= ALPHA

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from aimonk.audit.examine import Audit
+from aimonk.data.labels import LabelTable
+from aimonk.report.html.audit import format_page
+
+
+@pytest.fixture
+def names(hostile: str) -> list[str]:
+    return [hostile, "\u202egnp.exe", "a\x1b[2Jb\0", "\udcff"]
+
+
+@pytest.fixture
+def found(names: list[str]) -> Audit:
+    """An audit of one image per name, which uses the names for attributes too, with findings of all kinds."""
+    count = len(names)
+    ones = np.ones((count, count))
+    pair = {"attributes": names[:2], "attribute": names[0], "given": names[1], "on": "value"}
+    entries = [
+        {"image": name, "attribute": name, "label": 1, "probability": 0.25} for name in (*names, names[0])
+    ]
+    counts = {"present": count, "absent": 0, "na": 0}
+    return Audit(
+        table=LabelTable(names, names, ones, ones == 1),
+        attributes={name: counts | {"evidence": name == names[0], "sentence": name} for name in names},
+        duplicates=[names[:2]],
+        near_duplicates=[names[2:]],
+        contradictions=[],
+        near_contradictions=[{"images": names[2:], "attributes": names}],
+        suspects=entries,
+        to_label=[entry | {"label": None} for entry in entries],
+        together=[pair | {"phi": 0.5, "p_adjusted": 0.01}, pair | {"phi": None, "p_adjusted": None}],
+        unknown_depends=[pair | {"phi": -0.5, "p_adjusted": 0.01}],
+        shift={"sentence": names[0]},
+    )
+
+
+@pytest.fixture
+def files(names: list[str]) -> dict:
+    """Files with problems of all kinds."""
+    problems = {"missing": names, "unreadable": dict.fromkeys(names, names[0]), "unlisted": names}
+    sizes = {"formats": {names[0]: 4}, "shortest_side": 32, "median_side": 40, "longest_side": 48}
+    return {"rows": 5, "images": 4, "odd": dict.fromkeys(names, names[0])} | problems | sizes
+
+
+def test_hostile_names_are_escaped_everywhere(found: Audit, files: dict, hostile: str, parse_page) -> None:
+    content = format_page(found, files, np.zeros((4, 16, 16, 3), np.uint8), top=1)
+    page = parse_page(content)
+    read = " ".join(page.read)
+    assert read.count(hostile) > 20
+    alternatives = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
+    assert hostile in alternatives and "\ufffdgnp.exe" in alternatives
+    assert "1 of 4 attributes can be learned" in read and "the first 1 of 2" in read
+
+
+def test_groups_with_contradicting_labels_come_first(found: Audit, files: dict, parse_page) -> None:
+    page = parse_page(format_page(found, files, np.zeros((4, 16, 16, 3), np.uint8), top=1))
+    pairs = [
+        attributes["class"] for tag, attributes in page.tags if attributes.get("class", "")[:4] == "pair"
+    ]
+    assert pairs == ["pair bad", "pair"]
+
+
+def test_page_without_findings(found: Audit, parse_page) -> None:
+    found.duplicates, found.near_duplicates, found.near_contradictions = [], [], []
+    found.suspects, found.to_label, found.together, found.shift = [], [], [], None
+    files = {"rows": 4, "images": 4, "missing": [], "unreadable": {}, "unlisted": [], "odd": {}}
+    files |= {"formats": {"PNG": 4}, "shortest_side": 32, "median_side": 40, "longest_side": 48}
+    read = parse_page(format_page(found, files, np.zeros((4, 16, 16, 3), np.uint8), top=1)).read
+    assert "Yes: every row has an image, every image has a row, and all images can be read." in read
+    assert "No duplicate images." in read and read.count("None.") == 2
+    assert "Associated attributes: none beyond chance." in read
