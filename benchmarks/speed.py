@@ -131,9 +131,7 @@ def sweep(bench: Bench) -> list[str]:
     grid = ["loss=masked,pos_weight,focal", "optimizer.lr=1e-3,1e-4", "seed=0,1"]
     ours = bench.aimonk(bench.cold(), "-m", *grid, "epochs=10", out="sweep")
     each = plain_total(plain, 10) - plain["start"]
-    return [
-        row("12 jobs over loss, lr and seed, lite0, 10 epochs, cold", plain["start"] + 12 * each, ours)
-    ]
+    return [row("12 jobs over loss, lr and seed, lite0, 10 epochs, cold", plain["start"] + 12 * each, ours)]
 
 
 def infer(bench: Bench) -> list[str]:
@@ -168,11 +166,7 @@ def main() -> None:
     arguments = parser.parse_args()
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "timm"))
     print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {packages}\n")
-    print(
-        "| | plain script, s | aimonk, s | ratio | aimonk, peak MB |\n|---"
-        + "|---" * 4
-        + "|"
-    )
+    print("| | plain script, s | aimonk, s | ratio | aimonk, peak MB |\n|---" + "|---" * 4 + "|")
     with tempfile.TemporaryDirectory() as work:
         bench = Bench(arguments.images, arguments.labels, Path(work))
         for name in arguments.tables or TABLES:

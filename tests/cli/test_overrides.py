@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from aimonk.cli.overrides import flag_first, quote_paths
+from aimonk.cli.overrides import multirun_first, quote_paths
 
 KEYS = (
     "image",
@@ -156,6 +156,6 @@ def test_any_existing_name_comes_back(name: str) -> None:
 
 
 def test_the_sweep_flag_may_stand_anywhere() -> None:
-    assert flag_first(["a=1", "-m", "b=2,3"]) == ["-m", "a=1", "b=2,3"]
-    assert flag_first(["--cfg", "job", "b=2", "--multirun"]) == ["--multirun", "--cfg", "job", "b=2"]
-    assert flag_first(["hydra.mode=MULTIRUN", "a=1"]) == ["hydra.mode=MULTIRUN", "a=1"]
+    assert multirun_first(["a=1", "-m", "b=2,3"]) == ["-m", "a=1", "b=2,3"]
+    assert multirun_first(["--cfg", "job", "b=2", "--multirun"]) == ["--multirun", "--cfg", "job", "b=2"]
+    assert multirun_first(["hydra.mode=MULTIRUN", "a=1"]) == ["hydra.mode=MULTIRUN", "a=1"]

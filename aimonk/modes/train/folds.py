@@ -27,7 +27,7 @@ def cross_validate(run: RunContext) -> None:
     rows = np.arange(len(table))
     pooled, scores = np.full((run.cfg.data.repeats, *table.labels.shape), np.nan), []
     for repeat, name, parts in plan_folds(run, rows):
-        if distributed.any_of(run.stop()):
+        if distributed.any_rank(run.stop()):
             raise KeyboardInterrupt("the cross-validation was interrupted: finished folds are kept")
         log.info("%s", name)
         outcome = read_outcome(run, name) or train_fold(run.in_folder(name), parts)
