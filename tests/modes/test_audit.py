@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aimonk.audit.examine import examine, say
+from aimonk.audit.examine import examine, summarise_evidence
 from aimonk.data.images.folder import find_images
 from aimonk.data.images.headers import odd_files, read_headers
 from aimonk.data.labels import LabelTable, read_labels
@@ -58,8 +58,8 @@ def test_audit_json_tells_what_is_there(dirty: tuple[Path, str]) -> None:
 
 def test_audit_says_it_on_one_screen(dirty: tuple[Path, str]) -> None:
     said = dirty[1]
-    assert "bright: the images explain this label" in said
-    assert f"{HOSTILE}: no evidence that the images explain this label" in said
+    assert "bright: the features predict this label" in said
+    assert f"{HOSTILE}: no evidence that the features predict this label" in said
     assert "3.png = copy.png contradict one another on bright" in said
     assert len(said.splitlines()) < 45
 
@@ -86,7 +86,9 @@ def test_labels_without_a_signal_give_no_evidence_and_no_suspects() -> None:
 
 
 def test_an_attribute_known_with_one_value_only_cannot_be_tested() -> None:
-    assert "cannot be tested" in say("hat", {"auroc": None, "p_value": None, "evidence": False})
+    assert "cannot be tested" in summarise_evidence(
+        "hat", {"auroc": None, "p_value": None, "evidence": False}
+    )
 
 
 def test_the_files_of_the_original_assignment() -> None:
