@@ -12,6 +12,8 @@ from aimonk.audit.ridge import Components
 PENALTIES = (1.0, 30.0)
 # number of leading components with equal weight in the third statistic, per image
 LEADING = 0.1
+TIE = 1e-4  # statistics closer than this are equal, in standard deviations
+EPSILON = float(np.finfo(np.float32).eps)
 
 
 def permutation_test(
@@ -51,13 +53,32 @@ def compare(
     """
     centred = centred.astype(np.float32)
     energy = (scores.T @ centred) ** 2  # [R, P], shared by all weightings
-    best = np.full(centred.shape[1], -np.inf)
+    best, tie = np.full(centred.shape[1], -np.inf), TIE
     for weights in weightings:
         weights = weights.astype(np.float32)
-        statistic = weights @ energy - own_part(scores, weights, centred, groups)
-        # the first column is among the columns of the mean: all of them stay exchangeable
-        best = np.maximum(best, (statistic - statistic.mean()) / (statistic.std() + 1e-12))
-    return float((best >= best[0] - 1e-4).mean())
+        own = own_part(scores, weights, centred, groups)
+        statistic, rounding = standardise(weights @ energy, own, len(centred))
+        best, tie = np.maximum(best, statistic), max(tie, rounding)
+    return float((best >= best[0] - tie).mean())
+
+
+def standardise(total: np.ndarray, own: np.ndarray, terms: int) -> tuple[np.ndarray, float]:
+    """`total - own` in standard deviations from its mean, [P], and its rounding error in the same unit.
+
+    All columns are in the mean, the observed one included, so that they are exchangeable. A statistic that
+    is constant up to rounding is 0: otherwise its order would depend on the order of summation in BLAS.
+
+    Args:
+        total: Sums over all pairs of images, [P] float32.
+        own: Sums over pairs within a group, [P] float32.
+        terms: Number of images.
+    """
+    statistic, magnitude = total - own, float((total + own).max())
+    deviation = statistic.std()
+    if deviation <= EPSILON * np.sqrt(terms) * magnitude:
+        return np.zeros_like(statistic), 0.0
+    # measured errors are up to 8 epsilon; TIE is larger unless few labels can be permuted
+    return (statistic - statistic.mean()) / deviation, 8 * EPSILON * magnitude / float(deviation)
 
 
 def trust(components: Components) -> list[np.ndarray]:

@@ -28,7 +28,9 @@ def principal_components(features: np.ndarray) -> Components:
     """Principal components without rescaling: a rotation of the centred features."""
     centred = np.asarray(features, dtype=np.float64) - np.mean(features, axis=0, dtype=np.float64)
     scale = float((centred**2).sum() / len(centred))
-    if scale == 0:
+    # the mean of equal numbers differs from them by rounding
+    rounding = len(centred) * np.finfo(np.float64).eps * float(np.abs(features).max(initial=0))
+    if scale <= centred.shape[1] * rounding**2:
         return Components(np.zeros((len(centred), 1), np.float32), np.zeros(1), 1.0)
     wide = len(centred) <= centred.shape[1]
     variances, vectors = np.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aimonk.audit.permutation import own_part
+from aimonk.audit.permutation import TIE, own_part, standardise
 from aimonk.audit.probe import check_entries
 from aimonk.audit.ridge import PENALTY, principal_components
 
@@ -70,15 +70,17 @@ def find_shift(
     orders = np.concatenate([np.arange(len(labels))[:, None], orders], axis=1)  # [N, 1 + permutations]
     limit = min(max_shift, len(labels) - 2)
     candidates = [(shift, False) for shift in range(-limit, limit + 1)] + [(0, True)]
-    fits = []
+    fits, tie = [], TIE
     for shift, backwards in candidates:
         partner = len(labels) - 1 - images if backwards else images + shift
         valid = (partner >= 0) & (partner < len(labels))
         rows = orders[partner[valid]]  # [K, 1 + permutations]
-        fits.append(_fit(scores[valid], weights, labels, mask, rows, groups[images][valid]))
+        order_fit, rounding = _fit(scores[valid], weights, labels, mask, rows, groups[images][valid])
+        fits.append(order_fit)
+        tie = max(tie, rounding)
     fit = np.array(fits)  # [orders, 1 + permutations]
     best = fit.max(0)
-    p_value = float((best >= best[0] - 1e-4).mean())
+    p_value = float((best >= best[0] - tie).mean())
     ranked = sorted(
         ((*order, float(z)) for order, z in zip(candidates, fit[:, 0], strict=True)), key=lambda r: -r[2]
     )
@@ -94,15 +96,18 @@ def _fit(
     mask: np.ndarray,
     rows: np.ndarray,
     groups: np.ndarray,
-) -> np.ndarray:
-    """Standardised statistic, mean over attributes, [1 + P]; scores are [K, R], rows [K, 1 + P]."""
-    total, counted = np.zeros(rows.shape[1]), 0
+) -> tuple[np.ndarray, float]:
+    """Standardised statistic, mean over attributes, [1 + P], and its rounding error.
+
+    An attribute with a constant statistic is left out. Scores are [K, R], rows [K, 1 + P].
+    """
+    fit, counted, largest = np.zeros(rows.shape[1]), 0, 0.0
     for a in range(labels.shape[1]):
         known = mask[rows, a]
         y = labels[rows, a].astype(np.float32)
         mean = y.sum(0) / np.maximum(known.sum(0), 1)
         centred = np.where(known, y - mean, 0).astype(np.float32)
-        statistic = weights @ (scores.T @ centred) ** 2 - own_part(scores, weights, centred, groups)
-        if (spread := statistic.std()) > 0:
-            total, counted = total + (statistic - statistic.mean()) / spread, counted + 1
-    return total / max(counted, 1)
+        total, own = weights @ (scores.T @ centred) ** 2, own_part(scores, weights, centred, groups)
+        statistic, rounding = standardise(total, own, len(centred))
+        fit, counted, largest = fit + statistic, counted + bool(statistic.any()), max(largest, rounding)
+    return fit / max(counted, 1), largest

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+ROUNDING = 1e-12  # of a mean probability
+
 
 class Entry(NamedTuple):
     """One entry of the label table."""
@@ -70,7 +72,8 @@ def off_diagonal(probabilities: np.ndarray, labels: np.ndarray, mask: np.ndarray
     shown = np.where(mask, probabilities, 0.0)
     threshold_1 = shown.sum(0, where=positive) / np.maximum(positive.sum(0), 1)  # [A]
     threshold_0 = (1 - shown).sum(0, where=negative) / np.maximum(negative.sum(0), 1)
-    is_1, is_0 = probabilities >= threshold_1, 1 - probabilities >= threshold_0
+    # the mean of equal probabilities differs from them by rounding
+    is_1, is_0 = probabilities >= threshold_1 - ROUNDING, 1 - probabilities >= threshold_0 - ROUNDING
     looks_1 = is_1 & (~is_0 | (probabilities > 0.5))
     looks_0 = is_0 & (~is_1 | (probabilities < 0.5))
     return (negative & looks_1) | (positive & looks_0)

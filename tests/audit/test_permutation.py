@@ -76,3 +76,38 @@ def test_p_is_uniform_without_a_signal(prevalence):
             p.append(p_of(features, y, np.arange(100) // 2, seed))
     assert np.mean(np.array(p) <= 0.05) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / len(p))
     assert np.mean(p) == pytest.approx(0.5, abs=0.07)
+
+
+@pytest.mark.parametrize("images", [40, 150, 600])
+def test_constant_statistic_gives_p_one(images):
+    # the simplex: all images have the same distance, so that no permutation changes the statistic
+    scores = principal_components(np.eye(images)).scores
+    rng = np.random.default_rng(images)
+    y = (rng.random(images) < 0.3).astype(float)
+    centred = permute(y, np.arange(images), 99, rng) - y.mean()
+    assert compare(scores, [np.ones(scores.shape[1])], centred, np.arange(images)) == 1
+
+
+@pytest.mark.parametrize("sizes", [(30, 50), (150, 250), (61, 139)])
+def test_p_is_one_where_no_group_can_be_permuted(sizes):
+    rng = np.random.default_rng(sum(sizes))
+    groups = np.repeat([0, 1], sizes)
+    y = (rng.random(len(groups)) < np.where(groups == 0, 0.9, 0.1)).astype(float)
+    assert p_of(rng.normal(size=(len(groups), 100)) + 3 * groups[:, None], y, groups) == 1
+
+
+def test_ties_of_few_permutable_labels_are_counted():
+    # images 0 and 1 can be exchanged, the large groups cannot
+    sizes = [1, 1, *range(20, 60)]
+    groups, rng = np.repeat(np.arange(len(sizes)), sizes), np.random.default_rng(6)
+    features = rng.normal(size=(len(groups), 30))
+    y = (features[:, 0] > 0).astype(float)
+    for label in (0.0, 1.0):
+        y[:2] = label, 1 - label
+        weights = np.ones(30)
+        scores = principal_components(features).scores
+        centred = permute(y, groups, 199, rng) - y.mean()
+        kernel = scores.astype(float) @ scores.T.astype(float) * (groups[:, None] != groups)
+        exact = np.einsum("ip,ij,jp->p", centred, kernel, centred, optimize=True)
+        expected = np.mean(exact >= exact[0] - 1e-6 * np.ptp(exact))
+        assert compare(scores, [weights], centred, groups) == expected

@@ -76,3 +76,9 @@ def test_auroc_counts_pairs_within_folds():
     # fold 0: a concordant pair and a tie; fold 1: two concordant pairs
     assert within_fold_auroc(scores, positive, fold_of) == pytest.approx(3.5 / 4)
     assert within_fold_auroc(scores, fold_of == 1, fold_of) is None
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e6 / 7])
+def test_constant_features_have_zero_scores(value):
+    for images in range(20, 120, 7):
+        assert (principal_components(np.full((images, 4), value)).scores == 0).all()

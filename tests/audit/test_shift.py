@@ -66,3 +66,11 @@ def test_shift_is_found_in_a_sample(learnable):
     features, labels, mask, groups = learnable
     found = find_shift(features, np.roll(labels, 3, 0), np.roll(mask, 3, 0), groups, 6, 99, max_images=120)
     assert found.found and found.shift == 3
+
+
+def test_constant_statistic_is_no_finding(learnable):
+    _, labels, _, groups = learnable
+    # the simplex: all images have the same distance, so that no permutation changes the statistic
+    for seed in range(5):
+        found = find_shift(np.eye(150), labels, labels >= 0, groups, 0, 39, seed=seed)
+        assert (found.found, found.p_value) == (False, 1)

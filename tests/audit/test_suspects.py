@@ -43,3 +43,12 @@ def test_flipped_labels_are_found():
     listed = suspects(found.probabilities, labels, mask, found.evidence)
     assert all(mask[entry.row, entry.attribute] for entry in listed)
     assert np.mean([flipped[entry.row, entry.attribute] for entry in listed[:30]]) > 0.85
+
+
+def test_equal_probabilities_reach_their_mean():
+    for images in range(3, 40):
+        labels = np.zeros((2 * images, 1), int)
+        labels[:images] = 1
+        # all images have the same probability, which reaches both thresholds and favours 1
+        wrong = off_diagonal(np.full(labels.shape, 0.7), labels, labels >= 0)
+        assert wrong[:, 0].tolist() == [False] * images + [True] * images
