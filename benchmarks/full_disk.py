@@ -157,7 +157,7 @@ def find_faults(ended: Ended, folder: Path, can_tell: bool) -> list[str]:
     if sum(bool(ADVICE.search(line)) for line in ended.output.splitlines()) != 1:
         wrong.append("no line that says what to do")
     if any(path.name.endswith(".tmp") for path in folder.rglob("*")):
-        wrong.append("a file that is not whole was left")
+        wrong.append("an incomplete file was left")
     for path in folder.rglob("*.pth"):
         try:
             load_tensors(path)

@@ -1,1 +1,1 @@
-"""What can be said of a data set before anyone trains on it; numbers in, numbers out."""
+"""Statistical examination of a data set before training; arrays in, numbers out."""

@@ -1,4 +1,4 @@
-"""Which attributes go together, and whether being unknown depends on the other attributes."""
+"""Association between attributes, and dependence of NA on other attributes."""
 
 import math
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ import numpy as np
 
 
 def associate(labels: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> list[dict]:
-    """Measures for every pair of attributes how far they go together, on the jointly known entries.
+    """Association of each pair of attributes, on the jointly known entries.
 
-    Rows count as independent, so pass one row per photograph.
+    Rows are assumed independent: pass one row per photograph.
 
     Args:
         labels: 0 or 1, [N, A]; ignored where mask is False.
@@ -18,8 +18,8 @@ def associate(labels: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> lis
 
     Returns:
         One dictionary per pair, ready for JSON, strongest first: `attributes`, `known` (jointly), `both`,
-        `phi` (-1..1, 0 = independent), `p_value` (Fisher's exact test), `p_adjusted` (Holm, over the pairs)
-        and `interval` (95 % for phi). The last four are None where one of the two is constant.
+        `phi` (-1 to 1, 0 if independent), `p_value` (Fisher's exact test), `p_adjusted` (Holm, over the
+        pairs) and `interval` (95 %, of phi). The last four are None where one of the two is constant.
     """
     known, positive = _indicators(labels, mask, names)
     negative = known & ~positive
@@ -30,9 +30,9 @@ def associate(labels: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> lis
 
 
 def associate_unknown(labels: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> list[dict]:
-    """Tests for every attribute whether its being NA depends on another attribute's value or NA.
+    """Tests for each attribute whether NA depends on the value or on NA of another attribute.
 
-    Where it does, the known entries are no random sample, and scores on them need not hold for the others.
+    If it does, the known entries are not a random sample, and scores on them may not hold for the others.
 
     Args:
         labels: 0 or 1, [N, A]; ignored where mask is False.
@@ -60,7 +60,7 @@ def associate_unknown(labels: np.ndarray, mask: np.ndarray, names: Sequence[str]
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Corrects p-values for their number (Holm 1979); None stays None and does not count."""
+    """Adjust p-values for multiple tests (Holm 1979); None stays None and does not count."""
     adjusted: list[float | None] = [None] * len(p_values)
     tested = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
     running = 0.0
@@ -77,7 +77,7 @@ def fisher_exact(table: np.ndarray) -> float:
     log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, total + 1)))])
     x = np.arange(max(0, row + column - total), min(row, column) + 1)
     log_p = -log_factorial[[x, row - x, column - x, total - row - column + x]].sum(0)
-    # the margins are the same for every x: the sum over x normalises
+    # the margins are equal for all x and cancel in the ratio
     p = np.exp(log_p - log_p.max())
     return float(min(1.0, p[p <= p[a - x[0]] * (1 + 1e-7)].sum() / p.sum()))
 
@@ -86,15 +86,15 @@ def _indicators(labels: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> t
     labels, known = np.asarray(labels), np.asarray(mask, dtype=bool)
     if labels.ndim != 2 or labels.shape != known.shape or labels.shape[1] != len(names):
         raise ValueError(
-            f"labels and mask must be [N, {len(names)}], one column per name; "
-            f"got {labels.shape} and {known.shape}"
+            f"labels and mask have the shapes {labels.shape} and {known.shape}; "
+            f"expected [N, {len(names)}] for both, one column per name"
         )
     return known, known & (labels == 1)
 
 
 def _count(x1: np.ndarray, x0: np.ndarray, y1: np.ndarray, y0: np.ndarray) -> np.ndarray:
-    """2x2 tables of all columns of x against all columns of y, [2, 2, A, A]; the each axis 1, then 0."""
-    # float64 counts exactly up to 2**53 and goes through BLAS, which integers do not
+    """2x2 tables of all columns of x against all columns of y, [2, 2, A, A]; 1 comes before 0."""
+    # float64 is exact up to 2**53 and, unlike integers, uses BLAS
     xs, ys = (x1.astype(np.float64), x0.astype(np.float64)), (y1.astype(np.float64), y0.astype(np.float64))
     return np.array([[x.T @ y for y in ys] for x in xs]).round().astype(np.int64)
 
@@ -111,7 +111,7 @@ def _describe(table: np.ndarray) -> dict:
 
 
 def _interval(phi: float, known: int) -> list[float] | None:
-    """95 % for a correlation, by Fisher's z transform; None below four rows."""
+    """95 % interval of a correlation, by Fisher's z transform; None below four rows."""
     if known < 4:
         return None
     z = math.atanh(max(-1 + 1e-12, min(1 - 1e-12, phi)))

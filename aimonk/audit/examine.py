@@ -1,4 +1,4 @@
-"""Looking at a data set before anyone trains on it: balance, duplicates, learnability, suspicious labels."""
+"""Examination of a data set before training: balance, duplicates, learnability, suspicious labels."""
 
 from dataclasses import asdict, dataclass, field
 
@@ -15,20 +15,20 @@ from aimonk.data.labels import LabelTable
 
 @dataclass
 class Audit:
-    """What an audit found; names and plain values, ready for JSON, but for the table.
+    """Results of an audit; all but the table are ready for JSON.
 
     Attributes:
-        table: The labels of the images that can be used, N rows.
-        attributes: Of each its counts over all rows of the label file, and what the probe says.
+        table: Labels of the usable images, N rows.
+        attributes: Counts over all rows of the label file, and results of the probe, by name.
         duplicates: Names of images with equal pixels, by photograph.
-        near_duplicates: Names of images that are copies otherwise: recompressed, resized, mirrored.
-        contradictions: Photographs whose equal copies are labelled differently: images and attributes.
-        near_contradictions: The same of near copies.
-        suspects: Known entries that the images contradict, the strongest first.
-        to_label: Unknown entries, the most probably present first.
-        together: How far pairs of attributes go together.
-        unknown_depends: Whether being NA depends on other attributes.
-        shift: Where nothing can be learned: whether the rows are shifted against the images.
+        near_duplicates: Names of recompressed, resized or mirrored copies, by photograph.
+        contradictions: Duplicates with different labels: images and attributes.
+        near_contradictions: Near duplicates with different labels.
+        suspects: Known entries that are probably wrong, the most probable first.
+        to_label: Unknown entries, by descending probability of 1.
+        together: From `associate`.
+        unknown_depends: From `associate_unknown`.
+        shift: Result of `find_shift`; None where there is evidence for an attribute.
     """
 
     table: LabelTable = field(repr=False)
@@ -50,8 +50,8 @@ def examine(
     """Examine labels, pixels and features.
 
     Args:
-        file: The whole label file.
-        table: Its rows whose image can be read, N.
+        file: All rows of the label file.
+        table: Its rows with a readable image, N.
         pixels: uint8 [N, H, W, 3].
         features: Of a frozen network, [N, D].
     """
@@ -89,7 +89,7 @@ def examine(
 
 
 def describe_attributes(file: LabelTable, found: Probe) -> dict[str, dict]:
-    """Counts, the probe's figures and a plain sentence for each attribute."""
+    """Counts, results of the probe and a sentence for each attribute."""
     described = {}
     for a, (name, present, absent, unknown) in enumerate(zip(file.attributes, *file.counts(), strict=True)):
         entry = {
@@ -101,22 +101,22 @@ def describe_attributes(file: LabelTable, found: Probe) -> dict[str, dict]:
             "p_adjusted": found.p_adjusted[a],
             "evidence": bool(found.evidence[a]),
         }
-        described[name] = entry | {"sentence": say(name, entry)}
+        described[name] = entry | {"sentence": summarise_evidence(name, entry)}
     return described
 
 
-def say(name: str, entry: dict) -> str:
-    """In one sentence: can the attribute be learned from these images?"""
+def summarise_evidence(name: str, entry: dict) -> str:
+    """One sentence on whether the features predict the attribute."""
     if entry["auroc"] is None:
-        return f"{name}: cannot be tested, since not both values are known"
-    figures = f"(AUROC {entry['auroc']:.2f}, p {entry['p_value']:.2g})"
+        return f"{name}: cannot be tested without known labels of both values"
+    test = f"(AUROC {entry['auroc']:.2f}, p {entry['p_value']:.2g})"
     if entry["evidence"]:
-        return f"{name}: the images explain this label {figures}"
-    return f"{name}: no evidence that the images explain this label {figures}"
+        return f"{name}: the features predict this label {test}"
+    return f"{name}: no evidence that the features predict this label {test}"
 
 
 def describe(table: LabelTable, entry: Entry) -> dict:
-    """An entry of the label table by name."""
+    """The entry with names in place of indices."""
     return {
         "image": table.names[entry.row],
         "attribute": table.attributes[entry.attribute],
@@ -126,15 +126,15 @@ def describe(table: LabelTable, entry: Entry) -> dict:
 
 
 def describe_shift(shift: Shift) -> dict:
-    """What the search for shifted rows found, with a sentence."""
+    """Result of the search for shifted rows, with a sentence."""
     described = {key: value for key, value in asdict(shift).items() if key != "statistics"}
     if not shift.found:
-        sentence = f"the rows do not fit the images better when shifted or reversed (p {shift.p_value:.2g})"
+        sentence = f"no evidence that the label rows are shifted or reversed (p {shift.p_value:.2g})"
     elif shift.reversed:
-        sentence = f"the labels fit the images in reversed order (p {shift.p_value:.2g})"
+        sentence = f"the features predict the label rows in reversed order (p {shift.p_value:.2g})"
     else:
         sentence = (
-            f"the labels fit the images when image i takes the label row {abs(shift.shift)} "
-            f"{'later' if shift.shift > 0 else 'earlier'} (p {shift.p_value:.2g}): are the rows shifted?"
+            f"the features of each image predict the label row {abs(shift.shift)} "
+            f"{'later' if shift.shift > 0 else 'earlier'} (p {shift.p_value:.2g}): the rows may be shifted"
         )
     return described | {"sentence": sentence}

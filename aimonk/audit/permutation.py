@@ -8,10 +8,12 @@ import numpy as np
 
 from aimonk.audit.ridge import Components
 
-# as `ridge.PENALTY`; the first lets fine directions of the features speak, the second the main ones only
+# as `ridge.PENALTY`; the first includes minor directions of the features, the second only the main ones
 PENALTIES = (1.0, 30.0)
-# the third statistic hears this many main directions equally loud, in parts of the number of images
+# number of leading components with equal weight in the third statistic, per image
 LEADING = 0.1
+TIE = 1e-4  # statistics closer than this are equal, in standard deviations
+EPSILON = float(np.finfo(np.float32).eps)
 
 
 def permutation_test(
@@ -21,40 +23,68 @@ def permutation_test(
     groups: np.ndarray,
     permutations: int,
     rng: np.random.Generator,
-    weightings: Sequence[np.ndarray] | None = None,
 ) -> float:
     """P-value of the covariance between labels and linear scores that leave out the image's own group.
-
-    The statistic is y' T W T' y without the pairs inside a group, for centred labels y, principal components
-    T of all images, which need no labels, and a diagonal W that says how much each component is trusted: a
-    permutation costs one product with T. Of several W the largest of the standardised statistics counts.
 
     Args:
         y: Labels of the known images, [K].
         known: [N].
         groups: Images with equal numbers are permuted together, [N].
-        weightings: Diagonals of W, [R] each; None for `trust`.
 
     Returns:
         (1 + permutations that reach the observed statistic) / (1 + permutations).
     """
     centred = permute(y, groups[known], permutations, rng) - y.mean()  # [K, 1 + permutations]
+    return compare(components.scores[known], trust(components), centred, groups[known])
+
+
+def compare(
+    scores: np.ndarray, weightings: Sequence[np.ndarray], centred: np.ndarray, groups: np.ndarray
+) -> float:
+    """Share of the columns of centred labels, [K, P], whose statistic reaches that of the first column.
+
+    The statistic is y' T W T' y without the pairs inside a group, for centred labels y, principal components
+    T of all images, which need no labels, and a diagonal W, the weights of the components: a permutation
+    costs one product with T. The largest of the standardised statistics of several W counts.
+
+    Args:
+        scores: T, [K, R].
+        weightings: Diagonals of W, [R] each.
+    """
     centred = centred.astype(np.float32)
-    scores = components.scores[known]
-    energy = (scores.T @ centred) ** 2  # [R, 1 + permutations], shared by all weightings
-    best = np.full(permutations + 1, -np.inf)
-    for weights in trust(components) if weightings is None else weightings:
+    energy = (scores.T @ centred) ** 2  # [R, P], shared by all weightings
+    best, tie = np.full(centred.shape[1], -np.inf), TIE
+    for weights in weightings:
         weights = weights.astype(np.float32)
-        statistic = weights @ energy - own_part(scores, weights, centred, groups[known])
-        # the observed one counts among the permuted: all of them stay exchangeable
-        best = np.maximum(best, (statistic - statistic.mean()) / (statistic.std() + 1e-12))
-    return float((best >= best[0] - 1e-4).mean())
+        own = own_part(scores, weights, centred, groups)
+        statistic, rounding = standardise(weights @ energy, own, len(centred))
+        best, tie = np.maximum(best, statistic), max(tie, rounding)
+    return float((best >= best[0] - tie).mean())
+
+
+def standardise(total: np.ndarray, own: np.ndarray, terms: int) -> tuple[np.ndarray, float]:
+    """`total - own` in standard deviations from its mean, [P], and its rounding error in the same unit.
+
+    All columns are in the mean, the observed one included, so that they are exchangeable. A statistic that
+    is constant up to rounding is 0: otherwise its order would depend on the order of summation in BLAS.
+
+    Args:
+        total: Sums over all pairs of images, [P] float32.
+        own: Sums over pairs within a group, [P] float32.
+        terms: Number of images.
+    """
+    statistic, magnitude = total - own, float((total + own).max())
+    deviation = statistic.std()
+    if deviation <= EPSILON * np.sqrt(terms) * magnitude:
+        return np.zeros_like(statistic), 0.0
+    # measured errors are up to 8 epsilon; TIE is larger unless few labels can be permuted
+    return (statistic - statistic.mean()) / deviation, 8 * EPSILON * magnitude / float(deviation)
 
 
 def trust(components: Components) -> list[np.ndarray]:
     """Weights of the components, [R] each: two ridges, and the leading components at equal variance.
 
-    Which is best depends on how the signal spreads over the components; their maximum is nearly as good.
+    Which is best depends on how the signal is spread over the components; their maximum is nearly as good.
     """
     variances = components.variances
     ridges = [1 / (variances + penalty * components.scale) for penalty in PENALTIES]
@@ -63,7 +93,7 @@ def trust(components: Components) -> list[np.ndarray]:
 
 
 def own_part(scores: np.ndarray, weights: np.ndarray, centred: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """What pairs of images within a group add to the statistic, [P], for each column of centred, [K, P]."""
+    """Contribution of pairs of images within a group to the statistic, [P], for centred labels [K, P]."""
     shared = np.bincount(groups)[groups] > 1
     part = ((scores[~shared] ** 2) @ weights) @ centred[~shared] ** 2
     for rows in _members(groups, shared):
@@ -73,7 +103,10 @@ def own_part(scores: np.ndarray, weights: np.ndarray, centred: np.ndarray, group
 
 
 def permute(y: np.ndarray, groups: np.ndarray, permutations: int, rng: np.random.Generator) -> np.ndarray:
-    """Labels [K] as they are and permuted over groups of equal size, [K, 1 + permutations]."""
+    """Labels [K] as given, then permuted among groups of equal size, [K, 1 + permutations].
+
+    A group with a size of its own keeps its labels.
+    """
     permuted = np.repeat(y[:, None], permutations + 1, axis=1)
     order = np.argsort(groups, kind="stable")
     _, starts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
@@ -85,6 +118,7 @@ def permute(y: np.ndarray, groups: np.ndarray, permutations: int, rng: np.random
 
 
 def _members(groups: np.ndarray, chosen: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields the chosen rows of each group."""
     rows = np.flatnonzero(chosen)
     rows = rows[np.argsort(groups[rows], kind="stable")]
     return iter(np.split(rows, np.flatnonzero(np.diff(groups[rows])) + 1)) if len(rows) else iter(())

@@ -1,4 +1,4 @@
-"""Can the attributes be learned from the features? A linear probe and a permutation test."""
+"""Evidence that attributes can be learned from features: a linear probe and a permutation test."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import numpy as np
 from aimonk.audit.association import holm
 from aimonk.audit.permutation import permutation_test
 from aimonk.audit.ridge import Ridge, assign_folds, cross_validate, principal_components
+from aimonk.data.groups import number_groups
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a linear probe found; lists have one entry per attribute, None where only one class is known.
+    """Result of a linear probe; lists have one entry per attribute, None without two known classes.
 
     Attributes:
-        probabilities: Probability of 1 from models that never saw the image's group, [N, A], also for NA
-            entries; the prevalence where one class is known, NaN where nothing is.
-        auroc: Of known entries, over pairs of images of the same fold.
-        p_value: Of the permutation test; at least 1 / (1 + permutations).
-        p_adjusted: Corrected for the number of attributes (Holm).
+        probabilities: Out-of-fold probability of 1, [N, A], also of NA entries; the label where only one
+            class is known, NaN without known entries.
+        auroc: Of known entries, over pairs of images in the same fold.
+        p_value: From the permutation test; at least 1 / (1 + permutations).
+        p_adjusted: Adjusted for the number of attributes (Holm).
         evidence: True where p_adjusted is at most alpha.
     """
 
@@ -42,30 +43,28 @@ def probe(
     alpha: float = 0.05,
     seed: int = 0,
 ) -> Probe:
-    """Tests per attribute whether a linear model of the features predicts the label of unseen images.
+    """Tests for each attribute whether a linear model of the features predicts labels of unseen images.
 
-    Probabilities and AUROC are those of a ridge regression, p is that of `permutation.permutation_test`.
-    Labels are permuted over groups with equally many known entries, so a group whose number nobody shares
-    stays where it is.
+    Probabilities and AUROC are from a ridge regression, p-values from `permutation.permutation_test`. Labels
+    are permuted among groups with the same number of known entries.
 
     Args:
         features: [N, D].
         labels: 0 or 1, [N, A]; ignored where mask is False.
         mask: True where the label is known, [N, A].
-        groups: Images with equal numbers are the same photograph, [N]; they share a fold and are permuted
-            together.
-        folds: None: 10, and above 2,000 images one per 200, since large folds cost more than many.
-        repeats: Draws of the folds; probabilities and AUROC are averages over them. None: 5, from 5,000
-            images on 1.
-        permutations: None: 999, or more where the floor of p times the attributes would come near alpha.
-        alpha: Chance of claiming evidence for any attribute when there is none.
+        groups: Images with equal numbers share a fold and are permuted together, [N].
+        folds: None: 10, and above 2,000 images one per 200, since large folds are more expensive.
+        repeats: Random assignments to folds, over which probabilities and AUROC are averaged. None: 5, and 1
+            for 5,000 images or more.
+        permutations: None: 999, or more where the smallest possible p_adjusted would be close to alpha.
+        alpha: Probability of evidence for any attribute when no attribute can be predicted.
     """
     labels, mask, groups = check_entries(features, labels, mask, groups)
     components = principal_components(features)
     attributes = labels.shape[1]
     if permutations is None:
         permutations = max(999, int(np.ceil(2 * attributes / alpha)))
-    # one stream per attribute: its result does not depend on which others stand beside it
+    # one stream per attribute: its result does not depend on the other attributes
     rng, *streams = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(attributes + 1))
     folds = folds or max(10, len(labels) // 200)
     repeats = repeats or (5 if len(labels) < 5000 else 1)
@@ -91,32 +90,32 @@ def probe(
 def check_entries(
     features: np.ndarray, labels: np.ndarray, mask: np.ndarray, groups: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Checks that the arrays belong together; returns labels (0 where unknown), mask and groups (0..G-1).
+    """Validate the arrays; returns labels (0 where unknown), mask and groups (0 to G - 1).
 
     Raises:
-        ValueError: Shapes differ, features are not finite, a known label is neither 0 nor 1, or only one
-            group.
+        ValueError: Shapes differ, features are not finite, a known label is neither 0 nor 1, or there are
+            fewer than two groups.
     """
     labels, mask, groups = np.asarray(labels), np.asarray(mask, dtype=bool), np.asarray(groups)
     if labels.ndim != 2 or mask.shape != labels.shape or groups.shape != labels.shape[:1]:
         raise ValueError(
-            f"labels and mask must be [N, A], groups [N]; got {labels.shape}, {mask.shape} and {groups.shape}"
+            f"labels, mask and groups have the shapes {labels.shape}, {mask.shape} and {groups.shape}; "
+            "expected [N, A], [N, A] and [N]"
         )
     if features.ndim != 2 or len(features) != len(labels):
         raise ValueError(
-            f"features must be [{len(labels)}, D], one row per row of labels; got {features.shape}"
+            f"features has the shape {features.shape}; expected [{len(labels)}, D], one row per row of labels"
         )
     if not np.isfinite(features).all():
-        raise ValueError(
-            f"features must be finite; row {int(np.argmin(np.isfinite(features).all(1)))} is not"
-        )
+        row = int(np.argmin(np.isfinite(features).all(1)))
+        raise ValueError(f"features[{row}] is not finite; expected finite numbers")
     wrong = np.argwhere(mask & (labels != 0) & (labels != 1))
     if len(wrong):
         row, column = map(int, wrong[0])
-        raise ValueError(
-            f"a known label must be 0 or 1; got {labels[row, column]} at row {row}, column {column}"
-        )
-    groups = np.unique(groups, return_inverse=True)[1].reshape(-1)
-    if len(groups) == 0 or groups.max() == 0:
-        raise ValueError(f"at least two groups of images are needed; got {len(np.unique(groups))}")
+        value = labels[row, column]
+        raise ValueError(f"labels[{row}, {column}] is {value}; expected 0 or 1 where mask is True")
+    groups = number_groups(groups)
+    count = int(groups.max(initial=-1)) + 1
+    if count < 2:
+        raise ValueError(f"number of distinct groups is {count}; expected 2 or more")
     return np.where(mask, labels, 0), mask, groups

@@ -1,4 +1,4 @@
-"""Are the rows of the label file shifted against the images?"""
+"""Search for a shift or reversal of the label rows against the images."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aimonk.audit.permutation import own_part
+from aimonk.audit.permutation import TIE, own_part, standardise
 from aimonk.audit.probe import check_entries
 from aimonk.audit.ridge import PENALTY, principal_components
 
-COMPONENTS = 256  # the leading ones decide, and the search must be quick
+COMPONENTS = 256  # leading ones, which suffice and bound the time
 
 
 @dataclass(frozen=True)
 class Shift:
-    """How the labels fit the images best; all in order of rows.
+    """The order of the label rows that fits the images best.
 
     Attributes:
-        found: True when another order than the given one fits, and p_value is at most alpha.
-        shift: Image i goes with label row i + shift.
-        reversed: Image i goes with label row N - 1 - i; shift is then 0.
-        p_value: Corrected for the number of orders tried.
-        statistics: Fit of every order in standard deviations of permuted labels: (shift, reversed, fit),
+        found: True when that is not the given order, and p_value is at most alpha.
+        shift: Image i matches label row i + shift.
+        reversed: Image i matches label row N - 1 - i; shift is then 0.
+        p_value: Adjusted for the number of orders.
+        statistics: Fit of each order in standard deviations over permuted labels: (shift, reversed, fit),
             best first.
     """
 
@@ -44,20 +44,20 @@ def find_shift(
     max_images: int = 2000,
     seed: int = 0,
 ) -> Shift:
-    """Looks for a shift or reversal of the label rows under which the features explain the labels.
+    """Search for a shift or reversal of the label rows under which the features predict the labels.
 
-    Meant for data where `probe` found nothing. An order is judged by the covariance between labels and ridge
-    scores that leave out the image's own group, standardised and averaged over the attributes; the p-value
-    compares the best of all orders with the best of all orders for permuted label rows. Rows shifted past
-    the end are left out.
+    For data in which `probe` finds no evidence. The fit of an order is the covariance between labels and
+    ridge scores without the image's own group, standardised and averaged over the attributes. The p-value
+    compares the best fit of all orders with the best fits for permuted label rows. Rows shifted past the end
+    are left out.
 
     Args:
         features: One row per image, in the order of the images, [N, D].
         labels: 0 or 1, in the order of the label file, [N, A]; ignored where mask is False.
         mask: True where the label is known, [N, A].
-        groups: Images with equal numbers are the same photograph, [N].
-        max_shift: Shifts from -max_shift to max_shift are tried.
-        max_images: Of more images so many are drawn, which bounds the time.
+        groups: Images with equal numbers show the same photograph, [N].
+        max_shift: The shifts are -max_shift to max_shift.
+        max_images: A random sample of this size replaces more images, which bounds the time.
     """
     labels, mask, groups = check_entries(features, labels, mask, groups)
     rng = np.random.default_rng(seed)
@@ -65,22 +65,24 @@ def find_shift(
     components = principal_components(features[images])
     scores, variances = components.scores[:, :COMPONENTS], components.variances[:COMPONENTS]
     weights = (1 / (variances + PENALTY * components.scale)).astype(np.float32)
-    # column 0 is the order as given; whole rows are permuted, so that attributes and NA stay together
+    # column 0 is the given order; rows are permuted, so that attributes and NA stay together
     orders = rng.permuted(np.tile(np.arange(len(labels)), (permutations, 1)), axis=1).T
     orders = np.concatenate([np.arange(len(labels))[:, None], orders], axis=1)  # [N, 1 + permutations]
     limit = min(max_shift, len(labels) - 2)
-    tried = [(shift, False) for shift in range(-limit, limit + 1)] + [(0, True)]
-    fits = []
-    for shift, backwards in tried:
+    candidates = [(shift, False) for shift in range(-limit, limit + 1)] + [(0, True)]
+    fits, tie = [], TIE
+    for shift, backwards in candidates:
         partner = len(labels) - 1 - images if backwards else images + shift
         valid = (partner >= 0) & (partner < len(labels))
         rows = orders[partner[valid]]  # [K, 1 + permutations]
-        fits.append(_fit(scores[valid], weights, labels, mask, rows, groups[images][valid]))
+        order_fit, rounding = _fit(scores[valid], weights, labels, mask, rows, groups[images][valid])
+        fits.append(order_fit)
+        tie = max(tie, rounding)
     fit = np.array(fits)  # [orders, 1 + permutations]
     best = fit.max(0)
-    p_value = float((best >= best[0] - 1e-4).mean())
+    p_value = float((best >= best[0] - tie).mean())
     ranked = sorted(
-        ((*order, float(z)) for order, z in zip(tried, fit[:, 0], strict=True)), key=lambda r: -r[2]
+        ((*order, float(z)) for order, z in zip(candidates, fit[:, 0], strict=True)), key=lambda r: -r[2]
     )
     shift, backwards, _ = ranked[0]
     found = p_value <= alpha and (shift, backwards) != (0, False)
@@ -94,15 +96,18 @@ def _fit(
     mask: np.ndarray,
     rows: np.ndarray,
     groups: np.ndarray,
-) -> np.ndarray:
-    """Standardised statistic, mean over attributes, [1 + P]; scores are [K, R], rows [K, 1 + P]."""
-    total, counted = np.zeros(rows.shape[1]), 0
+) -> tuple[np.ndarray, float]:
+    """Standardised statistic, mean over attributes, [1 + P], and its rounding error.
+
+    An attribute with a constant statistic is left out. Scores are [K, R], rows [K, 1 + P].
+    """
+    fit, counted, largest = np.zeros(rows.shape[1]), 0, 0.0
     for a in range(labels.shape[1]):
         known = mask[rows, a]
         y = labels[rows, a].astype(np.float32)
         mean = y.sum(0) / np.maximum(known.sum(0), 1)
         centred = np.where(known, y - mean, 0).astype(np.float32)
-        statistic = weights @ (scores.T @ centred) ** 2 - own_part(scores, weights, centred, groups)
-        if (spread := statistic.std()) > 0:
-            total, counted = total + (statistic - statistic.mean()) / spread, counted + 1
-    return total / max(counted, 1)
+        total, own = weights @ (scores.T @ centred) ** 2, own_part(scores, weights, centred, groups)
+        statistic, rounding = standardise(total, own, len(centred))
+        fit, counted, largest = fit + statistic, counted + bool(statistic.any()), max(largest, rounding)
+    return fit / max(counted, 1), largest

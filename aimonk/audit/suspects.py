@@ -1,4 +1,4 @@
-"""Which labels look wrong, and what the unknown ones probably are."""
+"""Labels that are probably wrong, and unknown labels that are probably positive."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+ROUNDING = 1e-12  # of a mean probability
+
 
 class Entry(NamedTuple):
     """One entry of the label table."""
@@ -14,14 +16,14 @@ class Entry(NamedTuple):
     row: int
     attribute: int
     label: int | None  # None where unknown
-    probability: float  # of 1, by models that did not see the image
+    probability: float  # of 1, out of fold
 
 
 def probability_wrong(probabilities: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Probability that the label is wrong as the out-of-fold models see it, [N, A]; NaN where it is unknown.
+    """Out-of-fold probability that the label is wrong, [N, A]; NaN where it is unknown.
 
     Args:
-        probabilities: Of 1, from models that did not see the image, [N, A].
+        probabilities: Of 1, from models not trained on the image, [N, A].
         labels: 0 or 1, [N, A]; ignored where mask is False.
         mask: True where the label is known, [N, A].
     """
@@ -29,27 +31,18 @@ def probability_wrong(probabilities: np.ndarray, labels: np.ndarray, mask: np.nd
 
 
 def suspects(
-    probabilities: np.ndarray,
-    labels: np.ndarray,
-    mask: np.ndarray,
-    evidence: Sequence[bool],
-    confident: bool = True,
+    probabilities: np.ndarray, labels: np.ndarray, mask: np.ndarray, evidence: Sequence[bool]
 ) -> list[Entry]:
-    """Known entries that their out-of-fold probability contradicts, the strongest contradiction first.
+    """Known entries that are probably wrong, the most probable first.
 
     Args:
-        probabilities: Of 1, from models that did not see the image, [N, A].
+        probabilities: Of 1, from models not trained on the image, [N, A].
         labels: 0 or 1, [N, A]; ignored where mask is False.
         mask: True where the label is known, [N, A].
-        evidence: Attributes that the images explain; the others yield no suspects, whatever their
-            probabilities.
-        confident: Only entries that confident learning (Northcutt et al. 2021, "Confident learning:
-            estimating uncertainty in dataset labels") counts as mislabelled; otherwise every known entry.
+        evidence: True for attributes that the features predict; the others have no suspects.
     """
     wrong = probability_wrong(probabilities, labels, mask)
-    chosen = mask & np.isfinite(wrong) & np.asarray(evidence, dtype=bool)
-    if confident:
-        chosen &= off_diagonal(probabilities, labels, mask)
+    chosen = np.isfinite(wrong) & np.asarray(evidence, dtype=bool) & off_diagonal(probabilities, labels, mask)
     rows, columns = np.nonzero(chosen)
     order = np.argsort(-wrong[rows, columns], kind="stable")
     return [
@@ -59,7 +52,7 @@ def suspects(
 
 
 def unknowns(probabilities: np.ndarray, mask: np.ndarray, evidence: Sequence[bool]) -> list[Entry]:
-    """Unknown entries of the attributes with evidence, the most probably positive first."""
+    """Unknown entries of the attributes with evidence, by descending probability of 1."""
     rows, columns = np.nonzero(~mask & np.isfinite(probabilities) & np.asarray(evidence, dtype=bool))
     order = np.argsort(-probabilities[rows, columns], kind="stable")
     return [
@@ -69,16 +62,18 @@ def unknowns(probabilities: np.ndarray, mask: np.ndarray, evidence: Sequence[boo
 
 
 def off_diagonal(probabilities: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Where confident learning counts the given label as wrong, [N, A].
+    """Entries that confident learning counts as mislabelled, [N, A].
 
-    The other class must reach its threshold, which is the mean probability it has among its own labels, and
-    where both classes reach theirs, be the more probable one.
+    The other class must reach its threshold, its mean probability among its own labels, and be the more
+    probable one if both classes reach theirs (Northcutt et al. 2021, "Confident learning: estimating
+    uncertainty in dataset labels").
     """
     positive, negative = mask & (labels == 1), mask & (labels == 0)
     shown = np.where(mask, probabilities, 0.0)
     threshold_1 = shown.sum(0, where=positive) / np.maximum(positive.sum(0), 1)  # [A]
     threshold_0 = (1 - shown).sum(0, where=negative) / np.maximum(negative.sum(0), 1)
-    is_1, is_0 = probabilities >= threshold_1, 1 - probabilities >= threshold_0
+    # the mean of equal probabilities differs from them by rounding
+    is_1, is_0 = probabilities >= threshold_1 - ROUNDING, 1 - probabilities >= threshold_0 - ROUNDING
     looks_1 = is_1 & (~is_0 | (probabilities > 0.5))
     looks_0 = is_0 & (~is_1 | (probabilities < 0.5))
     return (negative & looks_1) | (positive & looks_0)

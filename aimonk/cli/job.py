@@ -1,6 +1,5 @@
-"""One job: the mode is called, and a user's mistake ends in one line."""
+"""One job: runs its mode, and ends in one line on a user's error."""
 
-import gc
 import importlib
 import logging
 import signal
@@ -13,26 +12,25 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from aimonk.runtime import distributed
+from aimonk.runtime.memory import keep_freed_memory, resume_collection
 
 log = logging.getLogger(__name__)
 
-failed: list[str] = []  # numbers of the jobs of this process's sweep that failed
+failed: list[str] = []  # numbers of the failed jobs of this process's sweep
 
 
 def run_job(cfg: DictConfig) -> None:
-    """Call the mode; the traceback of a user's mistake is in run.log.
+    """Run the mode; run.log has the traceback of an error.
 
     Raises:
-        SystemExit: A run failed or was interrupted. A sweep goes on with its other jobs.
-        RuntimeError: A job of a sweep failed in a process of its own, where nobody reads `failed`.
+        SystemExit: The run failed or was interrupted. A sweep continues with its other jobs.
+        RuntimeError: A job of a sweep failed in another process, which cannot change `failed` here.
     """
     hydra_cfg = HydraConfig.get()
     try:
         mode = importlib.import_module(f"aimonk.modes.{cfg.mode}")
-        if not gc.isenabled():
-            # what was imported stays; to look for garbage among it takes a third of the time to start and end
-            gc.freeze()
-            gc.enable()
+        resume_collection()
+        keep_freed_memory()
         mode.run(cfg, Path(hydra_cfg.runtime.output_dir).absolute(), list(hydra_cfg.overrides.task))
     except (ValueError, OSError, FloatingPointError, OmegaConfBaseException) as error:
         log.debug("run failed", exc_info=True)
@@ -48,7 +46,7 @@ def run_job(cfg: DictConfig) -> None:
             raise RuntimeError(f"job {hydra_cfg.job.id}: {error}") from error
         failed.append(hydra_cfg.job.id)
     except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)  # as of a process that the signal ended; ends a sweep as well
+        sys.exit(128 + signal.SIGINT)  # the status of a process that the signal ended; ends a sweep too
     except Exception:
         log.exception("run failed")
         raise

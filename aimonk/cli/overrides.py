@@ -1,4 +1,4 @@
-"""Command-line arguments made ready for Hydra."""
+"""Command-line arguments, prepared for Hydra."""
 
 import os
 import re
@@ -11,8 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+# the launcher of a sweep and its scalar settings, the only overrides of Hydra that a resumed run takes over
+LAUNCHER = re.compile(
+    r"hydra/launcher=\w+|hydra\.launcher\.(n_jobs|timeout_min|partition|account|nodes|tasks_per_node"
+    r"|gpus_per_node|cpus_per_task|mem_gb|array_parallelism|name)=[\w.:-]+"
+)
 MULTIRUN = ("-m", "--multirun", "hydra.mode=MULTIRUN")
-# keys whose value is a path; Hydra would read commas, brackets, quotes or letters outside ASCII as grammar
+# keys with a path as value, in which commas, brackets, quotes and non-ASCII letters are not Hydra's grammar
 PATHS = re.compile(
     r"^\+{0,2}(image|checkpoint|output|predictions|resume|cache_dir|backbone\.weights"
     r"|data\.(?:images|labels|splits)|hydra\.(?:run|sweep)\.dir)=(.+)$",
@@ -20,28 +25,28 @@ PATHS = re.compile(
 )
 
 
-def flag_first(arguments: Sequence[str]) -> list[str]:
-    """Put -m before the overrides, wherever it stands: Hydra's parser wants these in a row."""
+def multirun_first(arguments: Sequence[str]) -> list[str]:
+    """Move -m before the overrides, which Hydra's parser expects in a row."""
     return sorted(arguments, key=lambda argument: argument not in MULTIRUN[:2])
 
 
 def quote_paths(arguments: Sequence[str]) -> list[str]:
-    """Quote the values of arguments that name paths, unless they are quoted already.
+    """Quote the values of arguments with paths, unless they are quoted already.
 
-    A path that exists is always taken as it is, and so are the members of a sweep that all exist. What does
-    not exist is quoted too, but for a sweep that Hydra can read.
+    Existing paths, also several in a sweep, are quoted literally. Other values are quoted too, except sweeps
+    in Hydra's syntax.
     """
     sweep = any(argument in MULTIRUN for argument in arguments)
     return [_quote(argument, sweep) for argument in arguments]
 
 
-def continue_run(arguments: Sequence[str]) -> list[str]:
-    """Put before the arguments those that the run named by `resume=` was started with, and its own folder.
+def restore_overrides(arguments: Sequence[str]) -> list[str]:
+    """Prepend the arguments that the run of `resume=` was started with, and its folder.
 
-    With -m, `resume=` names the folder of a sweep.
+    With -m, `resume=` is the folder of a sweep.
 
     Raises:
-        FileNotFoundError: There is no such run.
+        FileNotFoundError: The folder has no complete record of a run.
     """
     folder = next(
         (Path(a[len("resume=") :].strip("'\"")) for a in arguments if a.startswith("resume=")), None
@@ -50,33 +55,41 @@ def continue_run(arguments: Sequence[str]) -> list[str]:
         return list(arguments)
     sweep = any(argument in MULTIRUN for argument in arguments)
     record = folder / ("multirun.yaml" if sweep else ".hydra/hydra.yaml")
-    nothing = f"no {'sweep' if sweep else 'run'} to go on with at {folder.absolute()}"
+    problem = f"resume is {folder.absolute()}; expected the folder of a {'sweep' if sweep else 'run'}"
     if not record.is_file():
-        raise FileNotFoundError(f"{nothing}: it has no {record.name}")
+        raise FileNotFoundError(f"{problem} (it has no {record.name})")
     overrides = _read_overrides(record)
     if overrides is None:
-        raise FileNotFoundError(f"{nothing}: its {record.name} is not whole; start it again")
-    own = [
-        a for a in overrides.hydra if not a.startswith(("hydra.mode=", "hydra.run.dir=", "hydra.sweep.dir="))
-    ]
+        raise FileNotFoundError(f"{problem} (its {record.name} is incomplete; start the run again)")
+    recorded = [a for a in [*overrides.hydra, *overrides.task] if is_restored(a)]
     given = {argument.split("=", 1)[0] for argument in arguments}
-    before = [a for a in [*own, *overrides.task] if a.split("=", 1)[0] not in given | {"resume"}]
+    before = [a for a in recorded if a.split("=", 1)[0] not in given | {"resume"}]
     place = f"hydra.sweep.dir={folder}" if sweep else f"hydra.run.dir={folder}"
-    before += (
-        [place] if sweep else [place, "hydra.output_subdir=null"]
-    )  # the record of the start stays as it is
-    # among the overrides, since Hydra's parser wants them all in a row
+    before += [place] if sweep else [place, "hydra.output_subdir=null"]
+    # next to the other overrides, which Hydra's parser expects in a row
     first = next(i for i, argument in enumerate(arguments) if "=" in argument)
     return [*arguments[:first], *before, *arguments[first:]]
 
 
+def is_restored(argument: str) -> bool:
+    """Whether a recorded argument is restored: settings of aimonk, and the launcher of a sweep.
+
+    A record may come from somebody else, and Hydra's own settings can run code: callbacks, search paths,
+    set-up commands of a launcher.
+    """
+    key = argument.split("=", 1)[0].lstrip("+~")
+    if key.split(".")[0].split("/")[0] == "hydra":
+        return LAUNCHER.fullmatch(argument) is not None
+    return not argument.startswith("-")
+
+
 def _read_overrides(record: Path) -> DictConfig | None:
-    """What Hydra noted of the command line; None where the disk was full before it had written all."""
-    complete = record.with_name("overrides.yaml")  # of a run, it writes this last
+    """Hydra's record of the command line; None if it is incomplete, as after a full disk."""
+    last = record.with_name("overrides.yaml")  # the last file that Hydra writes for a run
     try:
         overrides = OmegaConf.load(record).hydra.overrides
-        whole = record.name == "multirun.yaml" or OmegaConf.load(complete) == overrides.task
-        return overrides if whole and overrides.hydra is not None else None
+        complete = record.name == "multirun.yaml" or OmegaConf.load(last) == overrides.task
+        return overrides if complete and overrides.hydra is not None else None
     except (OSError, OmegaConfBaseException, YAMLError):
         return None
 
@@ -91,7 +104,7 @@ def _quote(argument: str, sweep: bool) -> str:
     if all(os.path.lexists(path) for path in paths):
         return key + ",".join(f"'{_escape(path, literal=True)}'" for path in paths)
     quoted = value[0] in "'\"" and value[-1] == value[0] and len(value) > 1
-    # Hydra's own keys cannot be swept, and hold interpolations such as ${now:%H-%M}
+    # Hydra's own keys cannot be swept, and may hold interpolations such as ${now:%H-%M}
     own = key.startswith("hydra.")
     if quoted or value == "null" or (sweep and not own and _is_readable(argument)):
         return argument
@@ -107,7 +120,7 @@ def _is_readable(argument: str) -> bool:
 
 
 def _escape(value: str, literal: bool) -> str:
-    """Double the backslashes before what is escaped: `${` for OmegaConf, quotes and the end for Hydra."""
+    """Double the backslashes before escaped characters: `${` for OmegaConf, quotes and the end for Hydra."""
     if literal:
         value = re.sub(r"(\\*)\$\{", lambda m: m[1] * 2 + "\\${", value)
     return re.sub(r"(\\*)('|\Z)", lambda m: m[1] * 2 + (m[2] and "\\'"), value)

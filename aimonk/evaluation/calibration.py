@@ -12,6 +12,7 @@ from aimonk.evaluation.kernels import check
 
 LARGEST_LOGIT = 40.0  # replaces infinite ones, from probabilities of exactly 0 or 1
 SMALLEST_SCALE = 1e-3  # on logits of unit spread
+ROUNDING = 1e-12  # logits with a smaller spread, relative to the largest, are equal
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def fit_sigmoid(logits: Floats, labels: Bools, with_bias: bool) -> tuple[float, 
     centre = logits.mean() if with_bias else 0.0
     size = np.sqrt(np.mean((logits - centre) ** 2))
     ones = np.ones((len(logits), 1))
-    if size == 0:
+    if size <= ROUNDING * np.abs(logits).max():
         shift = newton(ones, logits, targets)[0] if with_bias else 0.0
         return 1.0, float(shift)
     scaled = (logits - centre) / size

@@ -7,6 +7,7 @@ import numpy as np
 from aimonk.evaluation.arrays import Floats, divide
 
 Z = 1.959964  # 97.5 % quantile of the normal distribution
+ROUNDING = 1e-12  # shares closer to 0 or 1 are 0 or 1
 
 
 def resampled_limits(score: Floats, centre: Floats, deviations: Floats, units: Floats, most: int) -> Floats:
@@ -24,8 +25,8 @@ def resampled_limits(score: Floats, centre: Floats, deviations: Floats, units: F
     units = np.where(defined, units, 2)
     share = np.where(defined, centre, 0.5)
     spread = np.nan_to_num(variance(deviations)) * units / (units - 1)
-    # a share of exactly 0 or 1 does not determine its effective sample size, which is then the upper limit
-    usable = (spread > 0) & (share > 0) & (share < 1)
+    # a share of 0 or 1 does not determine its effective sample size, which is then the upper limit
+    usable = (spread > 0) & (share > ROUNDING) & (share < 1 - ROUNDING)
     trials = np.clip(divide(share * (1 - share), spread, usable), 1, most * units)
     trials = np.where(usable, trials, most * units)
     low, high = (np.clip(limit, 0, 1) for limit in wilson_limits(share, trials, student(units - 1)))

@@ -1,9 +1,8 @@
-"""Convolutions that take in the BatchNorm and the activation behind them.
+"""Fusion of convolutions with the BatchNorm and the activation that follow them.
 
-Run module by module, a network such as EfficientNet-Lite0 spends more than half of its time outside its
-convolutions: BatchNorm, activation and padding each pass over all pixels once more. Here the BatchNorm is
-folded into the weights, and oneDNN, which is part of torch's builds for x86 and for ARM Linux, computes the
-activation in the same pass. No compiler and no further package is needed.
+Executed module by module, a network such as EfficientNet-Lite0 spends more than half of its time outside its
+convolutions: BatchNorm, activation and padding each read and write all pixels. Here the BatchNorm is folded
+into the weights, and oneDNN, part of torch on x86 and ARM Linux, computes the activation in the same pass.
 """
 
 import copy
@@ -15,7 +14,7 @@ from timm.layers import BatchNormAct2d, Conv2dSame
 from timm.layers.padding import pad_same_arg
 from torch import Tensor, nn
 
-# what oneDNN calls an activation, and its parameters
+# name and parameters of activations in oneDNN
 ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
     nn.ReLU: ("relu", []),
     nn.ReLU6: ("hardtanh", [0.0, 6.0]),
@@ -29,13 +28,14 @@ ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
 def fuse(module: nn.Module, example: Tensor) -> tuple[nn.Module, int]:
     """A faster copy of a module in eval mode, and the bytes of its largest activation for one image.
 
-    Running the example shows which module takes what. An unusual one may come out wrong: compare the outputs.
+    A forward pass of the example records the calls. Outputs have to be compared: those of unusual modules may
+    differ.
 
     Raises:
-        ValueError: The module is not in eval mode, or has no convolution that can be fused.
-        Exception: Whatever an unusual module, or a build of torch without oneDNN, raises.
+        ValueError: The module is not in eval mode, or has no convolution to fuse.
+        Exception: Any, from unusual modules or from torch without oneDNN.
     """
-    # a Sequential just put together of modules in eval mode says that it trains
+    # a new Sequential of modules in eval mode is in training mode itself
     if any(part.training for part in module.modules() if type(part) is not nn.Sequential):
         raise ValueError("the module is not in eval mode")
     if example.device.type != "cpu":
@@ -44,7 +44,7 @@ def fuse(module: nn.Module, example: Tensor) -> tuple[nn.Module, int]:
     steps = _record(network, example[:1])
     chains = _chains(steps)
     if not chains:
-        raise ValueError("it has no convolution to fuse")
+        raise ValueError("the module has no convolution to fuse")
     replacements: dict[nn.Module, nn.Module] = {}
     for conv, *followers in chains:
         size = conv.input.shape[2:]
@@ -83,9 +83,9 @@ def _record(network: nn.Module, images: Tensor) -> list[Step]:
 
 
 def _chains(steps: list[Step]) -> list[list[Step]]:
-    """Each convolution with the BatchNorm and activation that take its output and nothing else.
+    """Each convolution with the BatchNorm and the activation that directly follow it.
 
-    Exact types throughout: a subclass may do more. A module that is called twice stays as it is.
+    Types are compared exactly, since subclasses may do more. Modules that are called twice are left out.
     """
     times = Counter(step.module for step in steps)
     chains: list[list[Step]] = []
@@ -111,18 +111,18 @@ def _is_conv(module: nn.Module) -> bool:
 
 
 def _is_norm(module: nn.Module) -> bool:
-    """A BatchNorm with fixed statistics, and one whose activation oneDNN knows."""
+    """Whether a module is a BatchNorm with statistics, with an activation of oneDNN if it has one."""
     if type(module) is BatchNormAct2d and type(module.act) not in (nn.Identity, *ACTIVATIONS):
         return False
     return type(module) in (nn.BatchNorm2d, BatchNormAct2d) and module.running_mean is not None
 
 
 class FusedConv(nn.Module):
-    """A convolution, and the BatchNorm and activation behind it, in one call of oneDNN.
+    """A convolution with the BatchNorm and the activation that follow it, in one call of oneDNN.
 
     Args:
-        conv: Padded evenly, or as TensorFlow does: if need be, with one more at the bottom and right.
-        followers: A BatchNorm, an activation, both in this order, or none.
+        conv: With symmetric padding, or TensorFlow's: one more at the bottom and right if needed.
+        followers: A BatchNorm, an activation, both in this order, or neither.
         size: Height and width of the inputs.
     """
 
@@ -133,7 +133,7 @@ class FusedConv(nn.Module):
         if type(conv) is Conv2dSame:
             left, right, top, bottom = pad_same_arg(list(size), conv.kernel_size, conv.stride, conv.dilation)
             if conv.groups > 1 and conv.dilation == (1, 1):
-                # even padding and zeros before the kernel: the same result without a copy of the input
+                # symmetric padding and zeros before the kernel give the same result without copying the input
                 padding = [bottom, right]
                 weight = nn.functional.pad(weight, (right - left, 0, bottom - top, 0))
             else:
@@ -157,7 +157,7 @@ def _activation(module: nn.Module) -> tuple[str, list[float]] | None:
 
 @torch.inference_mode()
 def _fold(conv: nn.Conv2d, norms: list[nn.Module]) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a convolution that scales and shifts as the BatchNorm behind it does."""
+    """Weight and bias of a convolution that includes the BatchNorms after it."""
     weight = conv.weight.double()
     bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.double()
     for norm in norms:

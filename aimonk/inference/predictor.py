@@ -1,4 +1,4 @@
-"""A finished classifier over many images, as fast as the device allows."""
+"""Fast predictions of a trained classifier for many images."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aimonk.files.text import plural
 from aimonk.inference.engine import fast_inference
 from aimonk.models.classifier import Classifier
 from aimonk.runtime.progress import show_progress
@@ -15,7 +16,7 @@ class Predictor:
     """Logits of batches of images.
 
     Args:
-        count: How many images there will be; making a network fast takes a while, which a few do not repay.
+        count: Number of images; optimising the network takes longer than predicting a few.
     """
 
     def __init__(self, classifier: Classifier, device: torch.device, count: int):
@@ -38,17 +39,15 @@ def predict_pixels(
     """Logits [count, A] of the images that `pixels(rows, views)` gives.
 
     Raises:
-        ValueError: Some cannot be read any more.
+        ValueError: Some images can no longer be read.
     """
     predictor, parts = Predictor(classifier, device, count), []
     with show_progress("images", count) as bar:
         for start in range(0, count, batch_size):
             rows = torch.arange(start, min(start + batch_size, count))
-            images, there = pixels(rows, torch.zeros_like(rows))
-            if not there.all():
-                raise ValueError(
-                    f"{int((~there).sum())} images could be read a moment ago, and now cannot be"
-                )
+            images, exists = pixels(rows, torch.zeros_like(rows))
+            if not exists.all():
+                raise ValueError(f"{plural(int((~exists).sum()), 'image')} can no longer be read")
             parts.append(predictor(images))
             bar.advance(len(rows))
     return torch.cat(parts).double().numpy()

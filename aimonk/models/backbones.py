@@ -1,4 +1,4 @@
-"""ImageNet-pretrained networks, cut into named stages that run one after the other."""
+"""ImageNet-pretrained networks, cut into consecutive named stages."""
 
 import difflib
 from collections import OrderedDict
@@ -25,7 +25,7 @@ class Backbone:
         features: Length of the vector.
         mean: Per channel, of images in 0..1.
         std: Per channel, likewise.
-        image_size: Pixels per side where the network takes no others, as most transformers; None for any.
+        image_size: The only image size of the network, as of most transformers; None for any.
     """
 
     library: str
@@ -47,10 +47,10 @@ def create_backbone(library: str, name: str, weights: str) -> Backbone:
 
     Raises:
         ValueError: Unknown model, or weights that are not of this model.
-        FileNotFoundError: The weights are not there and cannot be downloaded.
+        FileNotFoundError: The weights do not exist and cannot be downloaded.
     """
     check_name(library, name)
-    # first what may be missing, then the network, which may be large
+    # weights first: they may be missing, and the network may be large
     state, image_size = None, None
     if weights != "random":
         state = read_imagenet(library, name) if weights == "imagenet" else read_weights(Path(weights))
@@ -69,27 +69,28 @@ def create_backbone(library: str, name: str, weights: str) -> Backbone:
 
 
 def check_name(library: str, name: str) -> None:
-    """See to it that there is such a model.
+    """Check that a model exists.
 
     Raises:
-        ValueError: There is none; the message tells names near to it.
+        ValueError: It does not; the message suggests similar names.
     """
     if library not in ("torchvision", "timm"):
         raise ValueError(f"backbone.library is {library!r}; expected torchvision or timm")
     if library == "torchvision":
         if name not in TORCHVISION:
             raise ValueError(
-                f"no torchvision backbone {name!r} here; expected one of {', '.join(TORCHVISION)}"
+                f"backbone.name is {name!r}; expected one of torchvision's {', '.join(TORCHVISION)}"
             )
         return
     base = name.partition(".")[0]
-    # timm would take names such as `hf-hub:...` for a place to fetch a model from
+    # timm would download from names such as `hf-hub:...`
     known = timm.list_models()
     if base in known and name != base:
         known = timm.list_pretrained(f"{base}.*")
     if name not in known:
         near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
-        raise ValueError(f"timm has no model {name!r}" + (f"; near to it: {', '.join(near)}" if near else ""))
+        hint = f"; similar names: {', '.join(near)}" if near else ""
+        raise ValueError(f"backbone.name is {name!r}; expected a model of timm{hint}")
 
 
 def _stages(model: nn.Module) -> tuple[OrderedDict[str, nn.Module], int]:
@@ -104,7 +105,7 @@ def _stages(model: nn.Module) -> tuple[OrderedDict[str, nn.Module], int]:
         final = nn.Sequential(model.conv_head, model.bn2, model.global_pool)
         blocks = [(f"blocks{i}", block) for i, block in enumerate(model.blocks)]
         return OrderedDict([("stem", stem), *blocks, ("final", final)]), model.num_features
-    # any other timm model is one stage: it can be frozen as a whole, or trained as a whole
+    # any other timm model is one stage, frozen or trained as a unit
     return OrderedDict(all=model), getattr(model, "head_hidden_size", None) or model.num_features
 
 
@@ -122,10 +123,10 @@ def _cut_resnet(model: nn.Module) -> tuple[OrderedDict[str, nn.Module], int]:
 
 
 def _cut_torchvision(model: nn.Module) -> tuple[OrderedDict[str, nn.Module], int]:
-    """EfficientNet, ConvNeXt and MobileNetV3 share a shape: features, pooling, classifier."""
+    """EfficientNet, ConvNeXt and MobileNetV3 have the same structure: features, pooling, classifier."""
     stages = OrderedDict((f"features{i}", stage) for i, stage in enumerate(model.features))
     name, last = stages.popitem()
-    *before, linear = model.classifier  # norms or a hidden layer stay; so does no dropout
+    *before, linear = model.classifier  # norms and hidden layers stay, dropout does not
     kept = [m for m in before if not isinstance(m, nn.Dropout)]
     flatten = [] if any(isinstance(m, nn.Flatten) for m in kept) else [nn.Flatten()]
     stages[name] = nn.Sequential(last, model.avgpool, *flatten, *kept)

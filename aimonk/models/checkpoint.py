@@ -16,23 +16,23 @@ from aimonk.models.classifier import Classifier
 
 FORMAT = "aimonk 1"
 MAX_ATTRIBUTES = 100_000
-LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")  # cannot be printed
-MAX_TEXT = 1000  # characters that a checkpoint may put on the terminal
+LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")  # not printable
+MAX_TEXT = 1000  # characters, since it is printed
 
 
 @dataclass
 class ModelInfo:
-    """What inference needs beside the weights.
+    """Everything that inference needs besides the weights.
 
     Attributes:
         attributes: Names, A of them.
-        thresholds: From which probability on an attribute counts as present, A of them.
-        scale: Calibrated probability = sigmoid(scale * logit + bias), A of each.
-        bias: See scale.
+        thresholds: Lowest probability at which an attribute is predicted present, A of them.
+        scale: Calibrated probability = sigmoid(scale * logit + bias), A of them.
+        bias: As scale.
         image_size: Pixels per side, 8 to 4096.
         resize: `squash`, `crop` or `pad`.
-        epoch: Which epoch's weights these are.
-        chosen_by: Why that one.
+        epoch: Epoch of the weights.
+        chosen_by: Reason for this epoch.
     """
 
     library: str
@@ -48,19 +48,19 @@ class ModelInfo:
 
 
 def save_model(path: Path, info: ModelInfo, state: dict[str, Tensor]) -> None:
-    """Write weights and all that inference needs."""
+    """Write a checkpoint: the weights and everything that inference needs."""
     save_tensors(path, {"format": FORMAT, "info": asdict(info), "state": state})
 
 
 def load_model(path: Path) -> tuple[Classifier, ModelInfo]:
-    """Read a trained classifier; no code from the file runs.
+    """Read a trained classifier; no code from the file is executed.
 
     Args:
-        path: The file, or the folder of the run that wrote it.
+        path: A checkpoint, or a run folder.
 
     Raises:
-        FileNotFoundError: Nothing is there.
-        ValueError: It is not a checkpoint of this project.
+        FileNotFoundError: The file does not exist.
+        ValueError: It is not a valid checkpoint.
     """
     if path.is_dir():
         path = path / MODEL_FILE
@@ -68,7 +68,7 @@ def load_model(path: Path) -> tuple[Classifier, ModelInfo]:
         raise FileNotFoundError(f"no checkpoint at {path.absolute()}")
     content = load_tensors(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a checkpoint of this project (expected format {FORMAT!r})")
+        raise ValueError(f"{path} is not a checkpoint of aimonk; expected format {FORMAT!r}")
     info = _check_info(path, content.get("info"))
     try:
         expected = _expected_state(info)
@@ -87,24 +87,24 @@ def _create_classifier(info: ModelInfo) -> Classifier:
 
 
 def _expected_state(info: ModelInfo) -> dict[str, Tensor]:
-    """Names and shapes of the weights, without the memory that the largest networks would take."""
+    """Names and shapes of the weights, without allocating them."""
     try:
         with torch.device("meta"):
             return _create_classifier(info).state_dict()
-    except RuntimeError:  # older releases of timm compute with weights while they create some networks
+    except RuntimeError:  # older releases of timm compute with the weights of some networks on creation
         return _create_classifier(info).state_dict()
 
 
 def _check_info(path: Path, raw: Any) -> ModelInfo:
     if not isinstance(raw, dict) or raw.keys() != {field.name for field in fields(ModelInfo)}:
-        raise ValueError(f"{path}: its description is not that of a checkpoint")
+        raise ValueError(f"{path}: its fields are not those of a checkpoint")
     info = ModelInfo(**raw)
     checks: dict[str, Callable[[], bool]] = {
         "library": lambda: _is_line(info.library),
         "backbone": lambda: _is_line(info.backbone),
         "attributes": lambda: _are_names(info.attributes),
         "thresholds": lambda: _are_numbers(info.thresholds, len(info.attributes), 0, 1),
-        # larger ones would be infinite in single precision
+        # larger values overflow in single precision
         "scale": lambda: _are_numbers(info.scale, len(info.attributes), -1e30, 1e30),
         "bias": lambda: _are_numbers(info.bias, len(info.attributes), -1e30, 1e30),
         "image_size": lambda: type(info.image_size) is int and 8 <= info.image_size <= 4096,
@@ -114,7 +114,7 @@ def _check_info(path: Path, raw: Any) -> ModelInfo:
     }
     for name, holds in checks.items():
         if not holds():
-            raise ValueError(f"{path}: what it says about {name!r} cannot be right")
+            raise ValueError(f"{path}: {name!r} has an invalid value")
     return info
 
 
@@ -138,13 +138,13 @@ def _are_numbers(values: Any, count: int, least: float, most: float) -> bool:
 
 def _check_state(path: Path, expected: dict[str, Tensor], state: Any) -> None:
     if not isinstance(state, dict) or state.keys() != expected.keys():
-        raise ValueError(f"{path}: its weights are not those of the network that it names")
+        raise ValueError(f"{path}: its weights do not fit its network")
     if sum(value.nbytes for value in expected.values()) > path.stat().st_size:
-        raise ValueError(f"{path}: it is too small for the weights that it claims to hold")
+        raise ValueError(f"{path}: it is smaller than its weights")
     for key, value in expected.items():
         given = state[key]
         if not isinstance(given, Tensor) or given.shape != value.shape or given.dtype != value.dtype:
             got = f"{given.dtype} {tuple(given.shape)}" if isinstance(given, Tensor) else type(given).__name__
-            raise ValueError(f"{path}: {key} is {got}, expected {value.dtype} {tuple(value.shape)}")
+            raise ValueError(f"{path}: {key} is {got}; expected {value.dtype} {tuple(value.shape)}")
         if given.is_floating_point() and not torch.isfinite(given).all():
-            raise ValueError(f"{path}: {key} holds NaN or infinite numbers")
+            raise ValueError(f"{path}: {key} is NaN or infinite; expected finite numbers")

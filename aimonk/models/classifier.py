@@ -7,7 +7,7 @@ from aimonk.models.backbones import Backbone
 
 
 class Normalise(nn.Module):
-    """uint8 images to floats with the mean and deviation that the backbone was trained with.
+    """uint8 images to floats, normalised with the mean and deviation of the backbone's training.
 
     Args:
         mean: Per channel, of images in 0..1.
@@ -24,8 +24,8 @@ class Normalise(nn.Module):
             raise ValueError(f"images should be [B, 3, H, W]. Got {list(images.shape)}")
         if images.dtype != torch.uint8:
             raise ValueError(f"images should be uint8, 0 to 255. Got {images.dtype}")
-        images = images.contiguous(memory_format=torch.channels_last)  # bytes are quicker to rearrange
-        # three channels are too few for the processor's vectors; repeated along a row, they fill them
+        images = images.contiguous(memory_format=torch.channels_last)  # fastest on bytes
+        # three channels do not fill the vectors of the processor; repeated along a row, they do
         mean, std = (x.flatten().repeat(images.shape[3]) for x in (self.mean, self.std))
         rows = images.permute(0, 2, 3, 1).float().flatten(2)  # [B, H, W * 3]
         return rows.sub_(mean).div_(std).unflatten(2, (-1, 3)).permute(0, 3, 1, 2)
@@ -34,10 +34,10 @@ class Normalise(nn.Module):
 class Classifier(nn.Module):
     """A backbone and a linear layer that gives one logit per attribute.
 
-    The network can be cut anywhere between stages: `prefix(cut)` and then `suffix(cut)` is the whole.
+    The network can be cut between any two stages: `prefix(cut)` followed by `suffix(cut)` is the network.
 
     Args:
-        attributes: How many logits.
+        attributes: Number of logits.
     """
 
     def __init__(self, backbone: Backbone, attributes: int):
@@ -52,17 +52,17 @@ class Classifier(nn.Module):
         return self.suffix(0)(images)
 
     def prefix(self, cut: int) -> nn.Sequential:
-        """Normalisation and the first `cut` stages: uint8 images to features. With `cut` 0, nothing."""
+        """Normalisation and the first `cut` stages: uint8 images to features. Empty for `cut` 0."""
         front = [self.normalise] if cut > 0 else []
         return nn.Sequential(*front, *list(self.stages.values())[:cut])
 
     def suffix(self, cut: int) -> nn.Sequential:
-        """What follows the prefix: its features to logits. With `cut` 0, uint8 images to logits."""
+        """The rest: features to logits, or uint8 images to logits for `cut` 0."""
         front = [self.normalise] if cut == 0 else []
         return nn.Sequential(*front, *list(self.stages.values())[cut:], self.head)
 
     def freeze(self, cut: int) -> None:
-        """Freeze the first `cut` stages, BatchNorm statistics included, and thaw all that follows."""
+        """Freeze the first `cut` stages, BatchNorm statistics included, and unfreeze the others."""
         self.frozen_stages = cut
         for i, stage in enumerate(self.stages.values()):
             stage.requires_grad_(i >= cut)
@@ -70,7 +70,7 @@ class Classifier(nn.Module):
 
     def train(self, mode: bool = True) -> "Classifier":
         super().train(mode)
-        # a BatchNorm in train mode would go on changing its statistics however frozen its weights are
+        # a BatchNorm in train mode updates its statistics even if its weights are frozen
         for stage in list(self.stages.values())[: self.frozen_stages]:
             stage.eval()
         return self

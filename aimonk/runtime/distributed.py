@@ -1,4 +1,4 @@
-"""Several processes that train one model, started by torchrun; one process otherwise."""
+"""The processes of torchrun, which train one model together; a single process otherwise."""
 
 import atexit
 import os
@@ -11,17 +11,17 @@ from torch import Tensor
 
 
 def rank() -> int:
-    """This process's number; 0 is the one that writes."""
+    """Number of this process; rank 0 writes the run folder."""
     return int(os.environ.get("RANK", 0))
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """Number of processes."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def local_rank() -> int:
-    """This process's number on its machine, which is its GPU's."""
+    """Number of this process on its machine, and of its GPU."""
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
@@ -36,7 +36,7 @@ def init_process_group() -> None:
 
 
 def broadcast(value: Any) -> Any:
-    """Rank 0's value, on every rank."""
+    """The value of rank 0, on every rank."""
     if world_size() == 1:
         return value
     box = [value]
@@ -51,8 +51,8 @@ def all_reduce(values: Tensor) -> Tensor:
     return values
 
 
-def any_of(flag: object) -> bool:
-    """Whether the flag is true on any rank; all ranks have to ask together."""
+def any_rank(flag: object) -> bool:
+    """Whether the flag is true on any rank; a collective call."""
     if world_size() == 1:
         return bool(flag)
     flags: list[Any] = [None] * world_size()
@@ -60,19 +60,19 @@ def any_of(flag: object) -> bool:
     return any(flags)
 
 
-def parts(count: int) -> list[np.ndarray]:
-    """Every rank's share of 0..count-1; together the shares are everything once, in order."""
+def rank_shares(count: int) -> list[np.ndarray]:
+    """Consecutive shares of 0..count-1, one per rank."""
     return np.array_split(np.arange(count), world_size())
 
 
 def barrier() -> None:
-    """Go on when every rank has come here."""
+    """Wait for all ranks."""
     if world_size() > 1:
         dist.barrier()
 
 
 def all_gather(part: Tensor) -> Tensor:
-    """The rows of all ranks' parts, in the order of ranks; on the CPU."""
+    """The parts of all ranks concatenated along the rows, on the CPU."""
     if world_size() == 1:
         return part.cpu()
     parts: list[Any] = [None] * world_size()

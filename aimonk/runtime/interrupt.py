@@ -1,14 +1,14 @@
-"""Requests to end a run early, answered between two iterations."""
+"""Requests to end a run early, answered between iterations."""
 
 import signal
 from types import FrameType
 
 
 class Interrupt:
-    """Within the block, Ctrl-C and SIGTERM are noted instead of ending the process; a second Ctrl-C ends it.
+    """Records Ctrl-C and SIGTERM within the block; a second Ctrl-C ends the process.
 
     Attributes:
-        signal: The one that came; None as long as none did.
+        signal: The recorded signal; None before one arrives.
     """
 
     def __init__(self) -> None:

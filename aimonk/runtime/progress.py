@@ -1,4 +1,4 @@
-"""Progress bars on a terminal, nothing elsewhere."""
+"""Progress bars on a terminal."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -8,21 +8,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Bar:
-    """One bar; does nothing when there is no terminal."""
+    """A progress bar; without a terminal it does nothing."""
 
     def __init__(self, progress: Progress | None, task: int):
         self._progress = progress
         self._task = task
 
     def advance(self, count: int, note: str = "") -> None:
-        """Move on by `count` and show a note such as the loss."""
+        """Advance by `count`, with a note such as the loss."""
         if self._progress is not None:
             self._progress.update(self._task, advance=count, note=note)
 
 
 @contextmanager
 def show_progress(title: str, total: int) -> Iterator[Bar]:
-    """A bar that is gone when the block ends, so that log lines stand alone."""
+    """A bar that is removed at the end of the block."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield Bar(None, 0)
@@ -38,7 +38,7 @@ def show_progress(title: str, total: int) -> Iterator[Bar]:
 
 
 def watch(items: Iterable, total: int, title: str) -> Iterator:
-    """The items, with a bar."""
+    """The items, with a progress bar."""
     with show_progress(title, total) as bar:
         for item in items:
             yield item

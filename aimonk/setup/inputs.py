@@ -53,7 +53,7 @@ class InputOpener:
         stored = None
         if obstacle is None:
             engine = fast_inference if self.device.type == "cpu" else _keep
-            stored = self.source.at(self.classifier, cut, engine, self.device)
+            stored = self.source.open(self.classifier, cut, engine, self.device)
         # a policy may end with nothing frozen, but something has to be frozen in some epoch
         if stored is None and self.enabled is True and (cut > 0 or self.always_trains):
             reason = obstacle or "the features do not fit into the store"
@@ -86,7 +86,7 @@ def open_inputs(
     """
     pixels = Pixels(images.pixels, augmentation, cfg.data.image_size, cfg.data.resize)
     source = FeatureSource(
-        fetch=pixels,
+        load_pixels=pixels,
         keys=[f"{cfg.data.image_size} {cfg.data.resize} {key}" for key in images.keys],
         views=augmentation.views or 1,
         view_key=repr(OmegaConf.to_container(cfg.augmentation, resolve=True)),

@@ -57,7 +57,7 @@ def fit(task: Task, state: TrainState, stop: Callable[[], object], save: Callabl
         state.epoch, state.batches = epoch + 1, 0
         log_epoch(settings, state)
         save()
-        if distributed.any_of(stop()) or stops_early(settings, state):
+        if distributed.any_rank(stop()) or stops_early(settings, state):
             return
 
 
@@ -158,7 +158,7 @@ def should_stop(buffer: "LossBuffer", stop: Callable[[], object]) -> bool:
     """Whether any process requests a stop; processes ask together, after they exchanged losses."""
     if distributed.world_size() > 1 and buffer.losses:
         return False
-    return distributed.any_of(stop())
+    return distributed.any_rank(stop())
 
 
 @dataclass

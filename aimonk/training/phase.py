@@ -75,7 +75,7 @@ def predict(task: Task, phase: Phase, rows: np.ndarray) -> tuple[np.ndarray, Ten
         The rows whose images exist, [n], and their logits, [n, A] on the CPU.
     """
     task.classifier.eval()
-    mine = rows[distributed.parts(len(rows))[distributed.rank()]]
+    mine = rows[distributed.rank_shares(len(rows))[distributed.rank()]]
     size = 4 * task.settings.batch_size
     blocks = [mine[i : i + size] for i in range(0, len(mine), size)]
     phase.batches.batches = [Batch(block, np.zeros_like(block), 0, True, True) for block in blocks]

@@ -1,4 +1,4 @@
-"""Associations against tables worked out by hand and against scipy."""
+"""Associations against tables computed by hand and against scipy."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from aimonk.audit.association import associate, associate_unknown, fisher_exact,
 NAMES = ["hat", "coat", "shoe"]
 
 
-def test_phi_and_p_of_a_table_worked_out_by_hand():
-    # hat and coat: both 3, hat only 1, coat only 1, neither 3, and one row that does not count
+def test_phi_and_p_value_by_hand():
+    # hat and coat: both 3, hat only 1, coat only 1, neither 3, and one row with NA
     hat = [1, 1, 1, 1, 0, 0, 0, 0, 1]
     coat = [1, 1, 1, 0, 1, 0, 0, 0, 1]
     labels = np.array([hat, coat]).T
@@ -31,7 +31,7 @@ def test_phi_and_p_of_a_table_worked_out_by_hand():
     assert row["p_adjusted"] == row["p_value"]
 
 
-def test_constant_and_unknown_attributes_are_none_and_do_not_count():
+def test_constant_and_unknown_attributes_are_not_tested():
     rng = np.random.default_rng(0)
     labels = np.stack([rng.integers(0, 2, 50), np.ones(50, int), rng.integers(0, 2, 50)], axis=1)
     mask = np.ones((50, 3), dtype=bool)
@@ -46,7 +46,7 @@ def test_constant_and_unknown_attributes_are_none_and_do_not_count():
     json.dumps(rows + associate_unknown(labels, mask, NAMES))
 
 
-def test_finds_what_goes_together_strongest_first():
+def test_associated_pairs_come_first():
     rng = np.random.default_rng(1)
     hat = rng.random(400) < 0.5
     coat = np.where(rng.random(400) < 0.8, hat, ~hat)
@@ -56,11 +56,11 @@ def test_finds_what_goes_together_strongest_first():
     assert rows[0]["p_adjusted"] < 1e-6 < 0.05 < rows[1]["p_adjusted"]
 
 
-def test_unknown_that_depends_on_a_value_or_on_unknown_is_found():
+def test_dependent_na_is_found():
     rng = np.random.default_rng(2)
     labels = (rng.random((600, 3)) < 0.5).astype(int)
     mask = rng.random((600, 3)) > 0.2
-    # a coat hides half of the hats; shoes are skipped where coats were
+    # hats are NA under half of the coats; shoes are often NA where coats are
     mask[:, 0] = ~((labels[:, 1] == 1) & (rng.random(600) < 0.5))
     mask[:, 2] = np.where(rng.random(600) < 0.7, mask[:, 1], mask[:, 2])
     rows = associate_unknown(labels, mask, NAMES)
@@ -69,7 +69,7 @@ def test_unknown_that_depends_on_a_value_or_on_unknown_is_found():
     assert len(rows) == 6 + 3
 
 
-def test_unknown_at_random_is_rarely_called_dependent():
+def test_random_na_is_rarely_called_dependent():
     rng = np.random.default_rng(3)
     claims = 0
     for _ in range(60):
@@ -86,7 +86,7 @@ def test_fisher_equals_scipy(counts):
     assert fisher_exact(table) == pytest.approx(stats.fisher_exact(table).pvalue, rel=1e-6)
 
 
-def test_fisher_where_the_margins_force_an_overlap():
+def test_fisher_with_margins_that_force_an_overlap():
     # margins 4 of 5 and 4 of 5: the overlap is 3 with 12/15, or 4 with 3/15
     assert fisher_exact(np.array([[4, 0], [0, 1]])) == pytest.approx(1 / 5)
     assert fisher_exact(np.array([[3, 1], [1, 0]])) == pytest.approx(1)
@@ -103,6 +103,6 @@ def test_holm_by_hand():
     assert holm([None]) == [None]
 
 
-def test_names_must_fit_the_columns():
-    with pytest.raises(ValueError, match=r"one column per name; got \(5, 2\)"):
+def test_wrong_number_of_names_raises():
+    with pytest.raises(ValueError, match=r"shapes \(5, 2\) and \(5, 2\); expected \[N, 3\]"):
         associate(np.zeros((5, 2)), np.ones((5, 2), bool), NAMES)

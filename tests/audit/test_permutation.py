@@ -1,15 +1,15 @@
-"""The permutation test: what is permuted, what is measured, and how often it is wrong."""
+"""The permutation test: permutations, statistic, and size."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from aimonk.audit.permutation import own_part, permutation_test, permute
+from aimonk.audit.permutation import compare, own_part, permutation_test, permute
 from aimonk.audit.ridge import principal_components
 
 
-def test_groups_move_as_a_whole_and_only_to_groups_of_their_size():
+def test_groups_are_permuted_with_groups_of_equal_size():
     groups = np.array([7, 3, 3, 7, 5, 1, 9, 9, 2])
     y = np.array([1.0, 0, 1, 0, 1, 0, 1, 1, 0])
     permuted = permute(y, groups, 200, np.random.default_rng(0))
@@ -22,7 +22,7 @@ def test_groups_move_as_a_whole_and_only_to_groups_of_their_size():
     assert set(permuted[[4, 5, 8]].sum(0)) == {1}
 
 
-def test_pairs_inside_a_group_are_taken_out():
+def test_own_part_sums_pairs_within_groups():
     rng = np.random.default_rng(1)
     scores, weights = rng.normal(size=(12, 5)), rng.random(5)
     groups = np.array([0, 1, 1, 2, 3, 3, 3, 4, 5, 0, 6, 7])
@@ -40,7 +40,7 @@ def p_of(features, y, groups, seed=0, permutations=99):
     )
 
 
-def test_p_is_at_its_floor_with_a_signal_and_one_when_nothing_can_be_permuted():
+def test_p_is_minimal_with_a_signal_one_without_permutations():
     rng = np.random.default_rng(2)
     features = rng.normal(size=(80, 10))
     y = (features[:, 0] > 0).astype(float)
@@ -49,17 +49,17 @@ def test_p_is_at_its_floor_with_a_signal_and_one_when_nothing_can_be_permuted():
     assert p_of(np.ones((80, 10)), y, np.arange(80)) == 1
 
 
-def test_p_counts_the_statistic_over_pairs_of_different_groups():
+def test_p_is_the_rank_among_statistics_between_groups():
     rng = np.random.default_rng(4)
     features, groups = rng.standard_t(2, size=(24, 6)), np.arange(24) // 2
-    known, y = np.arange(24) < 20, (rng.random(20) < 0.4).astype(float)
+    y = (rng.random(20) < 0.4).astype(float)
     components = principal_components(features)
     weights = 1 / (components.variances + 1)
     kernel = (components.scores[:20] * weights) @ components.scores[:20].T
     kernel[groups[:20, None] == groups[:20]] = 0
     centred = permute(y, groups[:20], 99, np.random.default_rng(5)) - y.mean()
     statistic = np.einsum("ip,ij,jp->p", centred, kernel, centred)
-    p = permutation_test(components, y, known, groups, 99, np.random.default_rng(5), [weights])
+    p = compare(components.scores[:20], [weights], centred, groups[:20])
     assert p == np.mean(statistic >= statistic[0] - 1e-6)
     assert 0.02 < p < 0.98
 
@@ -69,11 +69,45 @@ def test_p_is_uniform_without_a_signal(prevalence):
     rng = np.random.default_rng(3)
     p = []
     for seed in range(250):
-        # strong directions, outlying images and twins with equal labels, all of which make a naive test too
-        # bold
+        # strong directions, outliers and twins with equal labels make a naive test too liberal
         features = np.repeat(rng.standard_t(3, size=(50, 30)) * np.linspace(3, 0.1, 30), 2, axis=0)
         y = np.repeat(rng.random(50) < prevalence, 2).astype(float)
         if 0 < y.sum() < len(y):
             p.append(p_of(features, y, np.arange(100) // 2, seed))
     assert np.mean(np.array(p) <= 0.05) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / len(p))
     assert np.mean(p) == pytest.approx(0.5, abs=0.07)
+
+
+@pytest.mark.parametrize("images", [40, 150, 600])
+def test_constant_statistic_gives_p_one(images):
+    # the simplex: all images have the same distance, so that no permutation changes the statistic
+    scores = principal_components(np.eye(images)).scores
+    rng = np.random.default_rng(images)
+    y = (rng.random(images) < 0.3).astype(float)
+    centred = permute(y, np.arange(images), 99, rng) - y.mean()
+    assert compare(scores, [np.ones(scores.shape[1])], centred, np.arange(images)) == 1
+
+
+@pytest.mark.parametrize("sizes", [(30, 50), (150, 250), (61, 139)])
+def test_p_is_one_where_no_group_can_be_permuted(sizes):
+    rng = np.random.default_rng(sum(sizes))
+    groups = np.repeat([0, 1], sizes)
+    y = (rng.random(len(groups)) < np.where(groups == 0, 0.9, 0.1)).astype(float)
+    assert p_of(rng.normal(size=(len(groups), 100)) + 3 * groups[:, None], y, groups) == 1
+
+
+def test_ties_of_few_permutable_labels_are_counted():
+    # images 0 and 1 can be exchanged, the large groups cannot
+    sizes = [1, 1, *range(20, 60)]
+    groups, rng = np.repeat(np.arange(len(sizes)), sizes), np.random.default_rng(6)
+    features = rng.normal(size=(len(groups), 30))
+    y = (features[:, 0] > 0).astype(float)
+    for label in (0.0, 1.0):
+        y[:2] = label, 1 - label
+        weights = np.ones(30)
+        scores = principal_components(features).scores
+        centred = permute(y, groups, 199, rng) - y.mean()
+        kernel = scores.astype(float) @ scores.T.astype(float) * (groups[:, None] != groups)
+        exact = np.einsum("ip,ij,jp->p", centred, kernel, centred, optimize=True)
+        expected = np.mean(exact >= exact[0] - 1e-6 * np.ptp(exact))
+        assert compare(scores, [weights], centred, groups) == expected

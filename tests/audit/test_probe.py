@@ -1,4 +1,4 @@
-"""Can the labels be learned? Evidence where there is some, none where there is none."""
+"""The probe: evidence with a signal only, NA, groups and degenerate attributes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from aimonk.audit.probe import probe
 
 
 def synthetic(rng, images=200, signal=3.0):
-    """An attribute that the features explain and one that they do not; a tenth of the entries is unknown."""
+    """An attribute that the features predict and a random one; a tenth of the entries is unknown."""
     features = (rng.normal(size=(images, 40)) * np.linspace(2, 0.2, 40)).astype(np.float32)
-    explained = rng.random(images) < 1 / (1 + np.exp(-signal * features[:, 1]))
-    labels = np.stack([explained, rng.random(images) < 0.3], axis=1).astype(int)
+    predicted = rng.random(images) < 1 / (1 + np.exp(-signal * features[:, 1]))
+    labels = np.stack([predicted, rng.random(images) < 0.3], axis=1).astype(int)
     return features, labels, rng.random(labels.shape) < 0.9
 
 
-def test_evidence_where_there_is_a_signal_only():
+def test_evidence_with_a_signal_only():
     features, labels, mask = synthetic(np.random.default_rng(0))
     found = probe(features, labels, mask, np.arange(200))
     assert found.evidence == [True, False]
@@ -29,7 +29,7 @@ def test_evidence_where_there_is_a_signal_only():
     assert np.isfinite(found.probabilities).all()
 
 
-def test_values_under_na_are_never_read():
+def test_labels_of_unknown_entries_are_ignored():
     features, labels, mask = synthetic(np.random.default_rng(1))
     hidden = np.where(mask, labels, 77)
     a, b = (probe(features, x, mask, np.arange(200), permutations=49) for x in (labels, hidden))
@@ -37,7 +37,7 @@ def test_values_under_na_are_never_read():
     assert a.p_value == b.p_value and a.auroc == b.auroc
 
 
-def test_equal_seeds_give_equal_results_and_others_do_not():
+def test_results_depend_on_the_seed_only():
     features, labels, mask = synthetic(np.random.default_rng(2))
     a, b, c = (probe(features, labels, mask, np.arange(200), permutations=49, seed=s) for s in (1, 1, 2))
     np.testing.assert_array_equal(a.probabilities, b.probabilities)
@@ -45,7 +45,7 @@ def test_equal_seeds_give_equal_results_and_others_do_not():
     assert np.abs(a.probabilities - c.probabilities).max() > 0
 
 
-def test_one_class_and_empty_attributes_are_none():
+def test_attributes_without_two_classes_are_none():
     features, labels, mask = synthetic(np.random.default_rng(3))
     labels = np.concatenate([labels, np.ones((200, 1), int), labels[:, :1]], axis=1)
     mask = np.concatenate([mask, mask[:, :1], np.zeros((200, 1), bool)], axis=1)
@@ -53,11 +53,11 @@ def test_one_class_and_empty_attributes_are_none():
     assert found.auroc[2:] == found.p_value[2:] == found.p_adjusted[2:] == [None, None]
     assert found.evidence == [True, False, False, False]
     assert (found.probabilities[:, 2] == 1).all() and np.isnan(found.probabilities[:, 3]).all()
-    # they do not count among the attributes that p is corrected for
+    # p is adjusted for the tested attributes only
     assert found.p_adjusted[0] == pytest.approx(2 / 200)
 
 
-def test_an_attribute_with_a_single_positive_works():
+def test_single_positive_gives_no_evidence():
     features, labels, mask = synthetic(np.random.default_rng(4))
     labels[:, 1] = 0
     labels[5, 1], mask[5, 1] = 1, True
@@ -66,7 +66,7 @@ def test_an_attribute_with_a_single_positive_works():
     assert found.probabilities[:, 1].max() < 0.5
 
 
-def test_twins_with_equal_labels_are_no_evidence_when_grouped():
+def test_grouped_twins_are_no_evidence():
     rng = np.random.default_rng(5)
     features = np.repeat(rng.normal(size=(60, 30)), 2, axis=0) + 0.01 * rng.normal(size=(120, 30))
     labels = np.repeat(rng.random((60, 1)) < 0.5, 2, axis=0).astype(int)
@@ -77,7 +77,7 @@ def test_twins_with_equal_labels_are_no_evidence_when_grouped():
     assert together.evidence == [False] and together.auroc[0] < apart.auroc[0] - 0.1
 
 
-def test_claims_are_rare_without_a_signal_and_frequent_with_one():
+def test_evidence_is_rare_without_a_signal_only():
     rng = np.random.default_rng(6)
     none, some = [], []
     for seed in range(60):
@@ -94,7 +94,7 @@ def test_claims_are_rare_without_a_signal_and_frequent_with_one():
     assert np.mean(some) >= 0.9
 
 
-def test_many_attributes_get_enough_permutations_for_a_claim():
+def test_many_attributes_get_enough_permutations():
     features, labels, _ = synthetic(np.random.default_rng(7), images=100)
     rng = np.random.default_rng(8)
     noise = rng.random((100, 59)) < 0.5
@@ -106,14 +106,14 @@ def test_many_attributes_get_enough_permutations_for_a_claim():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"features": np.zeros((9, 3))}, r"features must be \[10, D\].*got \(9, 3\)"),
-        ({"features": np.full((10, 3), np.nan)}, "finite; row 0 is not"),
-        ({"labels": np.full((10, 2), 2)}, "must be 0 or 1; got 2 at row 0, column 0"),
-        ({"mask": np.ones((10, 1), bool)}, r"got \(10, 2\), \(10, 1\)"),
-        ({"groups": np.zeros(10, int)}, "at least two groups of images are needed; got 1"),
+        ({"features": np.zeros((9, 3))}, r"features has the shape \(9, 3\); expected \[10, D\]"),
+        ({"features": np.full((10, 3), np.nan)}, r"features\[0\] is not finite"),
+        ({"labels": np.full((10, 2), 2)}, r"labels\[0, 0\] is 2; expected 0 or 1"),
+        ({"mask": np.ones((10, 1), bool)}, r"shapes \(10, 2\), \(10, 1\) and \(10,\)"),
+        ({"groups": np.zeros(10, int)}, "number of distinct groups is 1; expected 2 or more"),
     ],
 )
-def test_mistakes_are_named(change, message):
+def test_invalid_arguments_raise(change, message):
     given = {
         "features": np.zeros((10, 3)),
         "labels": np.zeros((10, 2)),

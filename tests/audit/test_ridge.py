@@ -1,4 +1,4 @@
-"""The probe's regression against refits, and against its own promise never to see an image's group."""
+"""Ridge regression against refits; independence of an image's own labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aimonk.audit.ridge import (
 
 
 @pytest.mark.parametrize("shape", [(60, 8), (40, 90)])
-def test_out_of_fold_scores_equal_a_refit_without_the_fold(shape):
+def test_out_of_fold_scores_equal_a_refit(shape):
     rng = np.random.default_rng(0)
     features = rng.normal(size=shape) + 5
     known = rng.random(shape[0]) < 0.7
@@ -45,17 +45,17 @@ def test_components_keep_all_distances():
     assert components.scale == pytest.approx((x**2).sum(1).mean(), rel=1e-5)
 
 
-def test_folds_are_even_and_keep_groups_whole():
+def test_folds_are_even_and_keep_groups_together():
     groups = np.repeat(np.arange(50), np.r_[np.full(40, 1), np.full(10, 6)])
     fold_of = assign_folds(groups, 10, np.random.default_rng(0))
     assert all(len(np.unique(fold_of[groups == group])) == 1 for group in range(50))
     assert np.bincount(fold_of).tolist() == [10] * 10
     assert len(np.unique(assign_folds(np.arange(3), 10, np.random.default_rng(0)))) == 3
-    with pytest.raises(ValueError, match="folds must be at least 2; got 1"):
+    with pytest.raises(ValueError, match="folds is 1; expected 2 or more"):
         assign_folds(groups, 1, np.random.default_rng(0))
 
 
-def test_probabilities_do_not_depend_on_labels_of_their_own_group():
+def test_probabilities_ignore_labels_of_their_own_group():
     rng = np.random.default_rng(2)
     features = rng.normal(size=(60, 5))
     groups = np.arange(60) // 2
@@ -69,10 +69,16 @@ def test_probabilities_do_not_depend_on_labels_of_their_own_group():
     assert np.abs(before - after).max() > 1e-3
 
 
-def test_auroc_counts_pairs_of_the_same_fold_only():
+def test_auroc_counts_pairs_within_folds():
     scores = np.array([1.0, 2.0, 2.0, 101.0, 102.0, 100.0])
     positive = np.array([False, True, False, False, True, False])
     fold_of = np.array([0, 0, 0, 1, 1, 1])
-    # fold 0: a win and a tie; fold 1: two wins
+    # fold 0: a concordant pair and a tie; fold 1: two concordant pairs
     assert within_fold_auroc(scores, positive, fold_of) == pytest.approx(3.5 / 4)
     assert within_fold_auroc(scores, fold_of == 1, fold_of) is None
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e6 / 7])
+def test_constant_features_have_zero_scores(value):
+    for images in range(20, 120, 7):
+        assert (principal_components(np.full((images, 4), value)).scores == 0).all()

@@ -1,4 +1,4 @@
-"""A shifted label file is found, a useless one is not explained away."""
+"""The search for shifted or reversed label rows."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def learnable():
 @pytest.mark.parametrize("shift", [3, -5])
 def test_a_shift_is_found_with_its_sign(learnable, shift):
     features, labels, mask, groups = learnable
-    # image i's labels stand in row i + shift
+    # the labels of image i are in row i + shift
     found = find_shift(features, np.roll(labels, shift, 0), np.roll(mask, shift, 0), groups, 6, 99)
     assert found.found and (found.shift, found.reversed) == (shift, False)
     assert found.p_value == 0.01
     assert len(found.statistics) == 14 and found.statistics[0][0] == shift
 
 
-def test_rows_that_are_missing_at_the_top_are_a_shift(learnable):
+def test_missing_rows_at_the_top_are_a_shift(learnable):
     features, labels, mask, groups = learnable
     found = find_shift(features[:-2], labels[2:], mask[2:], groups[:-2], 6, 99)
     assert found.found and found.shift == -2
@@ -38,13 +38,13 @@ def test_a_reversal_is_found(learnable):
     assert found.found and found.reversed and found.shift == 0
 
 
-def test_the_order_as_given_is_no_finding(learnable):
+def test_given_order_is_no_finding(learnable):
     features, labels, mask, groups = learnable
     found = find_shift(features, labels, mask, groups, 6, 99)
     assert not found.found and (found.shift, found.reversed) == (0, False)
 
 
-def test_random_labels_are_rarely_explained_by_a_shift(learnable):
+def test_shift_is_rarely_found_for_random_labels(learnable):
     features, _, mask, groups = learnable
     rng = np.random.default_rng(1)
     hits = [
@@ -54,7 +54,7 @@ def test_random_labels_are_rarely_explained_by_a_shift(learnable):
     assert np.mean(hits) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 40)
 
 
-def test_values_under_na_are_never_read(learnable):
+def test_labels_of_unknown_entries_are_ignored(learnable):
     features, labels, mask, groups = learnable
     hidden = np.where(mask, labels, 77)
     assert find_shift(features, hidden, mask, groups, 3, 49) == find_shift(
@@ -62,7 +62,15 @@ def test_values_under_na_are_never_read(learnable):
     )
 
 
-def test_more_images_than_needed_are_sampled(learnable):
+def test_shift_is_found_in_a_sample(learnable):
     features, labels, mask, groups = learnable
     found = find_shift(features, np.roll(labels, 3, 0), np.roll(mask, 3, 0), groups, 6, 99, max_images=120)
     assert found.found and found.shift == 3
+
+
+def test_constant_statistic_is_no_finding(learnable):
+    _, labels, _, groups = learnable
+    # the simplex: all images have the same distance, so that no permutation changes the statistic
+    for seed in range(5):
+        found = find_shift(np.eye(150), labels, labels >= 0, groups, 0, 39, seed=seed)
+        assert (found.found, found.p_value) == (False, 1)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from aimonk.cli.overrides import flag_first, quote_paths
+from aimonk.cli.overrides import is_restored, multirun_first, quote_paths, restore_overrides
 
 KEYS = (
     "image",
@@ -156,6 +156,35 @@ def test_any_existing_name_comes_back(name: str) -> None:
 
 
 def test_the_sweep_flag_may_stand_anywhere() -> None:
-    assert flag_first(["a=1", "-m", "b=2,3"]) == ["-m", "a=1", "b=2,3"]
-    assert flag_first(["--cfg", "job", "b=2", "--multirun"]) == ["--multirun", "--cfg", "job", "b=2"]
-    assert flag_first(["hydra.mode=MULTIRUN", "a=1"]) == ["hydra.mode=MULTIRUN", "a=1"]
+    assert multirun_first(["a=1", "-m", "b=2,3"]) == ["-m", "a=1", "b=2,3"]
+    assert multirun_first(["--cfg", "job", "b=2", "--multirun"]) == ["--multirun", "--cfg", "job", "b=2"]
+    assert multirun_first(["hydra.mode=MULTIRUN", "a=1"]) == ["hydra.mode=MULTIRUN", "a=1"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "restored"),
+    [
+        ("loss=focal", True),
+        ("+experiment=aimonk_frozen", True),
+        ("hydra/launcher=joblib", True),
+        ("hydra.launcher.n_jobs=4", True),
+        ("hydra.mode=MULTIRUN", False),
+        ("hydra.run.dir=elsewhere", False),
+        ("hydra.searchpath=[file:///tmp]", False),
+        ("+hydra.callbacks.x._target_=os.mkdir", False),
+        ("~hydra.job_logging", False),
+        ("hydra/job_logging=default", False),
+        ("hydra.launcher._target_=os.mkdir", False),
+        ("hydra.launcher.setup=[reboot]", False),
+        ("hydra.launcher.partition=a;reboot", False),
+        ("--config-dir=/tmp", False),
+    ],
+)
+def test_resume_restores_settings_and_the_launcher_only(argument: str, restored: bool) -> None:
+    assert is_restored(argument) == restored
+    folder = Path("run/.hydra")
+    folder.mkdir(parents=True)
+    task = ["seed=1", argument]
+    OmegaConf.save({"hydra": {"overrides": {"hydra": [], "task": task}}}, folder / "hydra.yaml")
+    OmegaConf.save(OmegaConf.create(task), folder / "overrides.yaml")
+    assert (argument in restore_overrides(["resume=run"])) == restored

@@ -113,3 +113,12 @@ def test_invalid_arguments_raise():
         Calibration.fit(np.ones((3, 1)), ones, ones > 0)
     with pytest.raises(ValueError, match="nan"):
         Calibration.fit(ones * np.nan, ones, ones > 0)
+
+
+@pytest.mark.parametrize("logit", [0.1, -1 / 3, 7.7])
+def test_logits_equal_up_to_rounding_have_scale_one(logit):
+    # the mean of equal numbers differs from them by rounding
+    for images in range(20, 120, 7):
+        labels = np.arange(images)[:, None] < images // 5
+        calibration = Calibration.fit(np.full((images, 1), logit), labels, labels >= 0)
+        assert calibration.scale[0] == 1

@@ -1,7 +1,7 @@
 import numpy as np
 from scipy.stats import t
 
-from aimonk.evaluation.intervals import student, wilson_limits
+from aimonk.evaluation.intervals import resampled_limits, student, wilson_limits
 
 
 def test_wilson_limits() -> None:
@@ -14,3 +14,12 @@ def test_wilson_limits() -> None:
 def test_student_quantiles() -> None:
     freedom = np.array([1, 2, 3, 5, 10, 100, 1e6])
     np.testing.assert_allclose(student(freedom), t.ppf(0.975, freedom), rtol=2e-3)
+
+
+def test_share_of_zero_up_to_rounding_has_the_same_limits() -> None:
+    deviations = np.random.default_rng(0).random((100, 2)) / 10
+    units = np.full(2, 50)
+    for exact, rounded in ((0.0, 1e-17), (1.0, 1 - 1e-16)):
+        score = np.array([exact, rounded])
+        limits = resampled_limits(score, score, deviations[:, [0, 0]], units, 1)
+        np.testing.assert_allclose(limits[0], limits[1], atol=1e-12)

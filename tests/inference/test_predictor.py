@@ -37,5 +37,5 @@ def test_an_image_that_vanishes_is_an_error(classifier: Classifier) -> None:
     def pixels(rows: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
         return torch.zeros(len(rows), 3, SIZE, SIZE, dtype=torch.uint8), rows != 2
 
-    with pytest.raises(ValueError, match=r"^1 images could be read a moment ago"):
+    with pytest.raises(ValueError, match=r"^1 image can no longer be read"):
         predict_pixels(classifier, pixels, 5, 4, CPU)

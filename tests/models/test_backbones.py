@@ -185,32 +185,34 @@ def test_timm_weights_that_cannot_be_fetched_fail_at_once(no_network, monkeypatc
     # the hub's client on its own would try six times, with pauses of 23 seconds in all
     assert len(no_network) <= 2 and time.monotonic() - start < 20
     message = str(caught.value)
-    assert message.startswith("could not fetch the ImageNet weights of timm's resnet10t (")
+    assert message.startswith("could not download the ImageNet weights of timm's resnet10t (")
     assert "backbone=efficientnet_lite0" in message and "backbone.weights=PATH" in message
     assert message.endswith(f"copy the cache folder {tmp_path}")
 
 
 def test_timm_models_without_weights_say_so_before_they_are_built():
-    with pytest.raises(
-        ValueError, match="timm has no weights for vit_giant_patch14_224; choose another model"
-    ):
+    with pytest.raises(ValueError, match=r"timm has no weights for vit_giant_patch14_224; set another name"):
         create_backbone("timm", "vit_giant_patch14_224", "imagenet")
 
 
 @pytest.mark.parametrize(
     ("library", "name", "message"),
     [
-        ("timm", "resnet10x", "timm has no model 'resnet10x'; near to it: .*resnet10t"),
-        ("timm", "resnet10t.nonsense", "timm has no model .*; near to it: resnet10t.c3_in1k"),
-        ("timm", "", "timm has no model ''"),
-        ("timm", "*", "timm has no model"),
-        ("timm", "hf-hub:timm/resnet10t.c3_in1k", "timm has no model 'hf-hub:"),
-        ("timm", "hf_hub:timm/resnet10t", "timm has no model"),
-        ("timm", "local-dir:/tmp", "timm has no model"),
-        ("timm", "/tmp/resnet10t", "timm has no model"),
-        ("timm", "https://example.org/resnet10t", "timm has no model"),
-        ("timm", "resnet10t.hf-hub:timm/resnet10t", "timm has no model"),
-        ("torchvision", "alexnet", "no torchvision backbone 'alexnet' here; expected one of resnet18, "),
+        (
+            "timm",
+            "resnet10x",
+            "is 'resnet10x'; expected a model of timm; similar names: .*resnet10t",
+        ),
+        ("timm", "resnet10t.nonsense", "expected a model of timm; similar names: resnet10t.c3_in1k"),
+        ("timm", "", "backbone.name is ''; expected"),
+        ("timm", "*", "expected a model of timm"),
+        ("timm", "hf-hub:timm/resnet10t.c3_in1k", "backbone.name is 'hf-hub:"),
+        ("timm", "hf_hub:timm/resnet10t", "expected a model of timm"),
+        ("timm", "local-dir:/tmp", "expected a model of timm"),
+        ("timm", "/tmp/resnet10t", "expected a model of timm"),
+        ("timm", "https://example.org/resnet10t", "expected a model of timm"),
+        ("timm", "resnet10t.hf-hub:timm/resnet10t", "expected a model of timm"),
+        ("torchvision", "alexnet", "backbone.name is 'alexnet'; expected one of torchvision's resnet18, "),
         ("keras", "resnet18", "backbone.library is 'keras'; expected torchvision or timm"),
     ],
 )
@@ -263,7 +265,7 @@ def test_weights_of_another_shape_or_network(tmp_path, state):
         with pytest.raises(ValueError) as caught:
             load(path, name)
         message = str(caught.value)
-        assert message.startswith(f"the weights from '{path}' are not of {name}: ") and "\n" not in message
+        assert message.startswith(f"the weights from '{path}' do not fit {name}: ") and "\n" not in message
         return message.split(": ", 1)[1]
 
     first = "conv1.0.weight"
@@ -277,7 +279,7 @@ def test_weights_of_another_shape_or_network(tmp_path, state):
     # every tensor of the smaller network is there, in the same shape
     larger = torchvision.models.resnet34(weights=None).state_dict()
     torch.save(larger, path)
-    with pytest.raises(ValueError, match=r"not of resnet18: it has no 'layer1.2.conv1.weight'"):
+    with pytest.raises(ValueError, match=r"do not fit resnet18: it has no 'layer1.2.conv1.weight'"):
         create_backbone("torchvision", "resnet18", str(path))
 
 
@@ -334,11 +336,13 @@ def test_files_that_are_no_state_dict(tmp_path):
         with pytest.raises(ValueError) as caught:
             load(path)
         message = str(caught.value)
-        assert message.startswith(f"backbone.weights: {path} is not a state dict (") and "\n" not in message
+        assert (
+            message.startswith(f"backbone.weights is {path}; expected a state dict") and "\n" not in message
+        )
         assert "weights_only" not in message
     assert not (tmp_path / "ran").exists()
     with pytest.raises(
-        FileNotFoundError, match=r"no file at .*/absent.pth; expected imagenet, random or a path"
+        FileNotFoundError, match=r"/absent.pth; expected imagenet, random or an existing file"
     ):
         load(tmp_path / "absent.pth")
 

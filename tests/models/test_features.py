@@ -60,7 +60,7 @@ def compute(
     feature_source: FeatureSource, classifier: Classifier, stop_after: int | None = None
 ) -> StoredFeatures:
     engine = lambda prefix, example: Touchy(prefix, stop_after)  # noqa: E731
-    return feature_source.at(classifier, 1, engine, torch.device("cpu"))
+    return feature_source.open(classifier, 1, engine, torch.device("cpu"))
 
 
 def test_features_are_what_the_prefix_gives(classifier: Classifier, tmp_path: Path) -> None:
@@ -120,3 +120,11 @@ def test_what_cannot_be_read_is_told(classifier: Classifier, tmp_path: Path) -> 
     images.lost = {4}
     stored = compute(source(images, tmp_path), classifier)
     assert stored(torch.tensor([3, 4, 4]), torch.tensor([0, 0, 1]))[1].tolist() == [True, False, False]
+
+
+def test_keys_of_rows_and_views_do_not_change(tmp_path: Path) -> None:
+    # stored features of earlier runs are found by these
+    store = RowStore(tmp_path, 0)
+    source = FeatureSource(lambda rows, views: None, ["a", "b"], 3, "{'f': 1}", store, "auto", iter)
+    keys = ["a\x000", "b\x000", "a\x00{'f': 1} 1", "b\x00{'f': 1} 1", "a\x00{'f': 1} 2", "b\x00{'f': 1} 2"]
+    assert source.row_keys() == keys

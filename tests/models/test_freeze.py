@@ -45,9 +45,9 @@ def test_gradual_unfreezes_one_stage_at_each_of_its_epochs(epochs, stages, lengt
 
 
 def test_more_stages_than_there_are():
-    with pytest.raises(ValueError, match="freeze: 6 stages should train; this backbone has 5"):
+    with pytest.raises(ValueError, match="freeze trains 6 stages; expected at most 5"):
         freeze.stages(6).cuts(1, STAGES)
-    with pytest.raises(ValueError, match="2 stages should train; this backbone has 1"):
+    with pytest.raises(ValueError, match="freeze trains 2 stages; expected at most 1"):
         freeze.gradual([2, 3]).cuts(3, 1)
     # not reached within the run
     assert freeze.gradual([2, 3]).cuts(2, 1) == [1, 0]
@@ -59,7 +59,7 @@ def test_more_stages_than_there_are():
         (lambda: freeze.stages(-1), "freeze.last is -1; expected 0 or more"),
         (
             lambda: freeze.gradual([3, 2]),
-            r"freeze.epochs is \[3, 2\]; expected growing epoch numbers from 2 on",
+            r"freeze.epochs is \[3, 2\]; expected increasing epoch numbers from 2 on",
         ),
         (lambda: freeze.gradual([2, 2]), r"freeze.epochs is \[2, 2\]"),
         (lambda: freeze.gradual([1, 2]), r"freeze.epochs is \[1, 2\]"),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aimonk.audit.examine import examine, say
+from aimonk.audit.examine import examine, summarise_evidence
 from aimonk.data.images.folder import find_images
 from aimonk.data.images.headers import odd_files, read_headers
 from aimonk.data.labels import LabelTable, read_labels
@@ -89,7 +89,8 @@ def test_random_labels_give_no_evidence_and_no_suspects() -> None:
 
 
 def test_attribute_with_one_class_cannot_be_tested() -> None:
-    assert "cannot be tested" in say("hat", {"auroc": None, "p_value": None, "evidence": False})
+    entry = {"auroc": None, "p_value": None, "evidence": False}
+    assert "cannot be tested" in summarise_evidence("hat", entry)
 
 
 def test_files_of_the_original_assignment() -> None:

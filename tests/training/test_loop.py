@@ -4,7 +4,6 @@ import logging
 import math
 from collections import OrderedDict
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from aimonk.data.loading import Pixels
 from aimonk.models import freeze
 from aimonk.models.backbones import Backbone
 from aimonk.models.classifier import Classifier
-from aimonk.runtime.device import pick_device
 from aimonk.training import missing, selection
 from aimonk.training.loop import fit
 from aimonk.training.losses import MaskedLoss
@@ -522,13 +520,3 @@ def test_each_epoch_logs_one_line(caplog: pytest.LogCaptureFixture) -> None:
     lines = [r.getMessage() for r in caplog.records if r.name == "aimonk.training.loop"]
     assert [line.split(":")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
     assert "validation loss" in lines[0]
-
-
-def test_device_is_picked(monkeypatch: pytest.MonkeyPatch) -> None:
-    cuda, mps = SimpleNamespace(is_available=lambda: False), SimpleNamespace(is_available=lambda: False)
-    monkeypatch.setattr(torch.cuda, "is_available", cuda.is_available)
-    monkeypatch.setattr(torch.backends.mps, "is_available", mps.is_available)
-    assert pick_device("auto") == torch.device("cpu")
-    for name in ("nonsense", "cuda:99"):
-        with pytest.raises(ValueError, match=f"^device={name} cannot be used here"):
-            pick_device(name)

@@ -32,7 +32,7 @@ def cross_validate(run: RunContext, parts: Parts) -> None:
     row_of = {name: row for row, name in enumerate(table.names)}
     pooled, scores = np.full((run.cfg.data.repeats, *table.labels.shape), np.nan), []
     for repeat, name, fold in plan_folds(run, rows):
-        if distributed.any_of(run.stop()):
+        if distributed.any_rank(run.stop()):
             raise KeyboardInterrupt("the cross-validation was interrupted: finished folds are kept")
         log.info("%s", name)
         outcome = read_outcome(run, name, fold) or train_fold(run.in_folder(name), fold)
