@@ -47,7 +47,7 @@ def simulate(rng: np.random.Generator, images: int, prevalence: float, na: float
     labels = rng.random((images, ATTRIBUTES)) < prevalence
     mask = rng.random((images, ATTRIBUTES)) >= na
     odds = d * (rng.normal(size=(images, ATTRIBUTES)) + d * labels - d / 2)
-    # without a signal, any score is calibrated
+    # without a signal, the score is random
     odds = odds if d else rng.normal(size=(images, ATTRIBUTES))
     return labels.astype(float), mask, 1 / (1 + np.exp(-odds - np.log(prevalence / (1 - prevalence))))
 

@@ -1,0 +1,39 @@
+"""Evaluation on the images that choose thresholds and calibration, and the verdict."""
+
+import numpy as np
+import pytest
+
+from aimonk.data.labels import LabelTable
+from aimonk.data.splits import stratified_folds
+from aimonk.evaluation.calibration import Calibration
+from aimonk.evaluation.evaluate import LabelledLogits, choose_operating_point, evaluate_chosen, verdict
+
+
+@pytest.mark.parametrize("rule", [0.5, "f1"])
+def test_calibration_is_fitted_on_the_other_folds(rule):
+    rng = np.random.default_rng(0)
+    labels = (rng.random((60, 2)) < 0.4).astype(np.float32)
+    table = LabelTable([f"{i}.jpg" for i in range(60)], ["hat", "coat"], labels, labels >= 0)
+    data = LabelledLogits(table, 3 * labels + rng.normal(size=labels.shape), np.arange(60) // 2)
+    found = evaluate_chosen(data, choose_operating_point(data, rule, "platt"), rule, "platt", seed=1)
+    fold = stratified_folds(labels, table.mask, 5, data.groups, 1)
+    for k in range(5):
+        fitted = Calibration.fit(data.logits[fold != k], labels[fold != k], table.mask[fold != k])
+        np.testing.assert_array_equal(found.probs[fold == k], fitted.apply(data.logits[fold == k]))
+    assert set(found.scores["optimistic"]) == {"f1_macro", "f1_micro", "mean_brier", "mean_ece"}
+
+
+@pytest.mark.parametrize(
+    ("beaten", "sentence"),
+    [
+        ([False, False, False], "no attribute is predicted better than chance"),
+        ([True, True, True], "all attributes are predicted better than chance"),
+        ([True, False, True], "2 of 3 attributes are predicted better than chance, not b"),
+        ([False, True, False], "1 of 3 attributes is predicted better than chance, not a, c"),
+    ],
+)
+def test_verdict(beaten, sentence):
+    attributes = {name: {"beats_chance": value} for name, value in zip("abc", beaten, strict=True)}
+    scores = {"attributes": attributes, "mean_ap": 0.5, "chance": {"mean_ap": 0.25}}
+    assert verdict(scores) == f"{sentence} (mean AP 0.500, chance 0.250)"
+    assert verdict(scores | {"mean_ap": None}) == sentence
