@@ -58,7 +58,7 @@ def override_of(option: str) -> str:
     return "=".join(option.rsplit("/", 1))
 
 
-def test_every_file_is_looked_at() -> None:
+def test_every_file_is_checked() -> None:
     on_disk = [path for path in CONF.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     assert len(FILES) == len(on_disk)
     assert {"config", "loss/masked", "experiment/aimonk_finetune", "mode/train"} < set(FILES)
@@ -112,7 +112,7 @@ def test_every_group_is_chosen_by_the_defaults() -> None:
     assert {name for name in names if not name.startswith("override")} == groups
 
 
-def test_scalars_fit_the_loop(compose_config: Compose) -> None:
+def test_scalars_have_the_types_of_the_loop(compose_config: Compose) -> None:
     config = plain(compose_config())
     fields = set(Settings.__dataclass_fields__)
     assert fields <= set(config)
@@ -204,7 +204,7 @@ def test_recipe_to_the_letter(name: str, compose_config: Compose) -> None:
 
 
 @pytest.mark.parametrize(("name", "tensors"), [("aimonk_finetune", 62), ("aimonk_frozen", 2)])
-def test_recipe_builds_what_it_says(name: str, tensors: int, compose_config: Compose) -> None:
+def test_recipe_builds_its_components(name: str, tensors: int, compose_config: Compose) -> None:
     cfg = compose_config(f"experiment={name}", "backbone.weights=random")
     backbone = build(cfg, "backbone")
     assert backbone.mean == pytest.approx((0.485, 0.456, 0.406))
@@ -283,13 +283,13 @@ def test_build_reports_the_error_of_the_constructor(compose_config: Compose) -> 
         ("optimizer.betas=0.9", "optimizer.betas is 0.9; expected a list (each a number)"),
     ],
 )
-def test_values_of_the_wrong_type_are_told(override: str, told: str, compose_config: Compose) -> None:
+def test_values_of_the_wrong_type_raise(override: str, told: str, compose_config: Compose) -> None:
     with pytest.raises(ValueError) as caught:
         build(compose_config(override), "optimizer")
     assert f"{caught.value}" == told
 
 
-def test_whole_numbers_will_do_for_numbers(compose_config: Compose) -> None:
+def test_integers_are_valid_numbers(compose_config: Compose) -> None:
     assert build(compose_config("optimizer.lr=1"), "optimizer").keywords["lr"] == 1
     assert build(compose_config("loss=focal", "loss.gamma=2", "loss.alpha=null"), "loss").gamma == 2
     with pytest.raises(ValueError, match=r"^freeze\.last is 1\.5; expected an integer$"):

@@ -82,7 +82,7 @@ def read_back(argument: str) -> object:
 
 @pytest.mark.parametrize("sweep", [[], ["-m"], ["--multirun"]], ids=["alone", "-m", "--multirun"])
 @pytest.mark.parametrize("name", NAMES)
-def test_existing_path_is_taken_literally(name: str, sweep: list[str]) -> None:
+def test_existing_paths_are_literal(name: str, sweep: list[str]) -> None:
     Path(name).touch()
     for key in KEYS:
         argument = quote_paths([*sweep, f"{key}={name}"])[-1]
@@ -97,16 +97,16 @@ def test_prefixed_keys_are_quoted_too(prefix: str) -> None:
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in ("null", "'quoted'", '"quoted"')])
-def test_missing_path_is_taken_literally_outside_a_sweep(name: str) -> None:
+def test_missing_paths_are_literal_outside_sweeps(name: str) -> None:
     assert read_back(quote_paths([f"image={name}"])[0]) == name
 
 
-def test_null_and_quoted_values_are_left_alone() -> None:
+def test_null_and_quoted_values_are_unchanged() -> None:
     arguments = ["checkpoint=null", "image='a, b.jpg'", 'image="a, b.jpg"']
     assert quote_paths(arguments) == arguments
 
 
-def test_other_arguments_are_left_alone() -> None:
+def test_other_arguments_are_unchanged() -> None:
     Path("1e-3").touch()
     arguments = [
         "loss=masked,focal",
@@ -128,13 +128,13 @@ def test_sweep_over_existing_paths() -> None:
     assert read_back(quote_paths(["data.images=a 1,b é"])[0]) == "a 1,b é"
 
 
-def test_missing_paths_in_a_sweep_are_left_to_hydra_where_it_can_read_them() -> None:
+def test_hydra_parses_missing_paths_in_sweeps() -> None:
     assert read_back(quote_paths(["-m", "checkpoint=a,b"])[1]) == ["a", "b"]
     assert read_back(quote_paths(["-m", "cache_dir=new é"])[1]) == "new é"
     assert read_back(quote_paths(["-m", "hydra.sweep.dir=a,b"])[1]) == "a,b"
 
 
-def test_interpolations_in_hydra_keys_stay() -> None:
+def test_interpolations_in_hydra_keys_are_kept() -> None:
     argument = quote_paths(["hydra.run.dir=out é/${now:%H-%M}"])[0]
     assert OverridesParser.create().parse_override(argument).value() == "out é/${now:%H-%M}"
 
@@ -145,7 +145,7 @@ ANY = st.characters(blacklist_characters="/\0", blacklist_categories=["Cs"])
 
 @settings(max_examples=150, derandomize=True, deadline=None)
 @given(st.lists(SPECIAL | ANY, min_size=1, max_size=12).map("".join).filter(lambda n: n not in (".", "..")))
-def test_any_existing_name_comes_back(name: str) -> None:
+def test_any_existing_name_is_kept(name: str) -> None:
     Path(name).touch()
     try:
         value = read_back(quote_paths([f"image={name}"])[0])
@@ -155,7 +155,7 @@ def test_any_existing_name_comes_back(name: str) -> None:
     assert value == swept == name
 
 
-def test_the_sweep_flag_may_stand_anywhere() -> None:
+def test_sweep_flag_may_be_anywhere() -> None:
     assert multirun_first(["a=1", "-m", "b=2,3"]) == ["-m", "a=1", "b=2,3"]
     assert multirun_first(["--cfg", "job", "b=2", "--multirun"]) == ["--multirun", "--cfg", "job", "b=2"]
     assert multirun_first(["hydra.mode=MULTIRUN", "a=1"]) == ["hydra.mode=MULTIRUN", "a=1"]

@@ -77,7 +77,7 @@ def test_backbones_are_fused_and_agree(library: str, name: str):
 
 
 @pytest.mark.parametrize("cut", [1, 3])
-def test_a_prefix_gives_the_same_maps(cut: int):
+def test_prefix_is_fused_and_agrees(cut: int):
     torch.manual_seed(0)
     prefix = (
         randomise(Classifier(create_backbone("timm", "tf_efficientnet_lite0", "random"), 4))
@@ -137,7 +137,7 @@ def test_unusual_convolutions(conv: nn.Conv2d, affine: bool):
     assert fused_error(small(conv, nn.BatchNorm2d(6, affine=affine), nn.ReLU(), tail), draw_images(2)) < 1e-5
 
 
-def test_fused_modules_are_gone():
+def test_fused_modules_are_replaced():
     network, largest = fuse(small(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU6()), draw_images(1))
     left = {type(part).__name__ for part in network.modules()} - {"Sequential"}
     assert left == {"Normalise", "FusedConv", "Identity"}
@@ -157,7 +157,7 @@ class Residual(nn.Module):
         return self.relu(self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x))))) + x)
 
 
-def test_an_activation_that_is_called_twice():
+def test_repeated_activation_is_not_fused():
     assert fused_error(small(Residual(), Residual()), draw_images(2)) < 1e-5
 
 
@@ -173,7 +173,7 @@ class Peek(nn.Module):
         return self.bn(x) + x
 
 
-def test_eager_where_the_outputs_would_differ(caplog: pytest.LogCaptureFixture):
+def test_eager_engine_if_outputs_differ(caplog: pytest.LogCaptureFixture):
     module, images = small(Peek()), draw_images(3)
     with caplog.at_level(logging.DEBUG, "aimonk"):
         engine = fast_inference(module, images)
@@ -183,7 +183,7 @@ def test_eager_where_the_outputs_would_differ(caplog: pytest.LogCaptureFixture):
         assert torch.equal(engine(images), module(images))
 
 
-def test_eager_where_there_is_nothing_to_gain(monkeypatch, caplog: pytest.LogCaptureFixture):
+def test_eager_engine_without_batchnorm(monkeypatch, caplog: pytest.LogCaptureFixture):
     module, images = small(nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3)), draw_images(2)
     with caplog.at_level(logging.DEBUG, "aimonk"):
         assert fast_inference(small(nn.Conv2d(3, 3, 3)), images).name == "eager"
@@ -194,14 +194,14 @@ def test_eager_where_there_is_nothing_to_gain(monkeypatch, caplog: pytest.LogCap
     assert "BatchNorm" in first and "no convolution" in second and "NoneType" in third
 
 
-def test_a_module_in_train_mode_is_left_alone():
+def test_modules_in_train_mode_are_not_fused():
     module = small(nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3)).train()
     before = module[2].running_mean.clone()
     assert fast_inference(module, draw_images(2)).name == "eager"
     assert torch.equal(module[2].running_mean, before)
 
 
-def test_the_module_itself_stays_as_it_was():
+def test_original_module_is_unchanged():
     module, images = small(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU()), draw_images(2)
     before = module(images)
     engine = fast_inference(module, images)
@@ -210,7 +210,7 @@ def test_the_module_itself_stays_as_it_was():
     assert isinstance(module[2], nn.BatchNorm2d) and module[1].weight.requires_grad
 
 
-def test_wrong_inputs_are_named():
+def test_wrong_inputs_raise():
     engine = fast_inference(small(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)), draw_images(2))
     assert engine.name == "fused"
     with pytest.raises(ValueError, match=r"\[2, 3, 32, 32\].*\[B, 3, 64, 64\]"):

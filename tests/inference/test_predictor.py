@@ -20,7 +20,7 @@ def classifier() -> Classifier:
 
 
 @pytest.mark.parametrize("count", [5, 70])  # few images are not worth a fast engine, many are
-def test_logits_are_those_of_the_classifier(classifier: Classifier, count: int) -> None:
+def test_logits_equal_the_classifier(classifier: Classifier, count: int) -> None:
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, 3, SIZE, SIZE), np.uint8))
     with torch.no_grad():
         expected = classifier(images)
@@ -33,7 +33,7 @@ def test_logits_are_those_of_the_classifier(classifier: Classifier, count: int) 
     np.testing.assert_allclose(logits, expected.numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_an_image_that_vanishes_is_an_error(classifier: Classifier) -> None:
+def test_deleted_image_raises(classifier: Classifier) -> None:
     def pixels(rows: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
         return torch.zeros(len(rows), 3, SIZE, SIZE, dtype=torch.uint8), rows != 2
 

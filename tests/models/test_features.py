@@ -63,7 +63,7 @@ def compute(
     return feature_source.open(classifier, 1, engine, torch.device("cpu"))
 
 
-def test_features_are_what_the_prefix_gives(classifier: Classifier, tmp_path: Path) -> None:
+def test_features_are_outputs_of_the_prefix(classifier: Classifier, tmp_path: Path) -> None:
     images = Images()
     stored = compute(source(images, tmp_path), classifier)
     rows, views = torch.tensor([0, 5, N - 1, 5]), torch.tensor([0, 1, 1, 0])
@@ -74,7 +74,7 @@ def test_features_are_what_the_prefix_gives(classifier: Classifier, tmp_path: Pa
     assert there.all() and features.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_an_interrupted_computation_goes_on_to_the_same_bits(classifier: Classifier, tmp_path: Path) -> None:
+def test_interrupted_computation_resumes_bit_for_bit(classifier: Classifier, tmp_path: Path) -> None:
     whole = compute(source(Images(), tmp_path / "whole"), classifier).array
     with pytest.raises(KeyboardInterrupt):
         compute(source(Images(), tmp_path / "cut"), classifier, stop_after=3)
@@ -84,9 +84,7 @@ def test_an_interrupted_computation_goes_on_to_the_same_bits(classifier: Classif
 
 
 @pytest.mark.parametrize("changed", [0, BATCH + 3, N - 1])
-def test_a_changed_image_is_computed_again_and_its_neighbours_stay(
-    classifier: Classifier, tmp_path: Path, changed: int
-) -> None:
+def test_only_changed_images_are_computed_again(classifier: Classifier, tmp_path: Path, changed: int) -> None:
     before = compute(source(Images(), tmp_path), classifier).array.copy()
     keys = [f"image {i}" for i in range(N)]
     keys[changed] += ", changed"
@@ -101,7 +99,7 @@ def test_a_changed_image_is_computed_again_and_its_neighbours_stay(
     assert (after == compute(source(images, tmp_path / "anew", keys), classifier).array).all()
 
 
-def test_everything_is_computed_once(classifier: Classifier, tmp_path: Path, caplog) -> None:
+def test_features_are_computed_once(classifier: Classifier, tmp_path: Path, caplog) -> None:
     caplog.set_level("INFO")
     first = compute(source(Images(), tmp_path), classifier).array.copy()
     images = Images()
@@ -115,7 +113,7 @@ def test_everything_is_computed_once(classifier: Classifier, tmp_path: Path, cap
     assert not (compute(source(images, tmp_path), classifier).array == first).all()
 
 
-def test_what_cannot_be_read_is_told(classifier: Classifier, tmp_path: Path) -> None:
+def test_unreadable_images_are_marked(classifier: Classifier, tmp_path: Path) -> None:
     images = Images()
     images.lost = {4}
     stored = compute(source(images, tmp_path), classifier)

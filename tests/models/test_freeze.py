@@ -32,19 +32,19 @@ def test_cuts_of_every_policy(policy, cuts):
     assert [policy.cut(epoch, STAGES) for epoch in (1, 2, 3, 4)] == cuts
 
 
-def test_the_schedules_order_does_not_matter():
+def test_order_of_the_schedule_does_not_matter():
     policy = freeze.FreezePolicy({6: None, 1: 0, 3: 2})
     assert policy.cuts(7, STAGES) == [5, 5, 3, 3, 3, 0, 0]
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.sets(st.integers(2, 30), max_size=8), st.integers(8, 12), st.integers(1, 40))
-def test_gradual_unfreezes_one_stage_at_each_of_its_epochs(epochs, stages, length):
+def test_gradual_unfreezes_one_stage_per_epoch(epochs, stages, length):
     cuts = freeze.gradual(sorted(epochs)).cuts(length, stages)
     assert cuts == [stages - sum(e <= epoch for e in epochs) for epoch in range(1, length + 1)]
 
 
-def test_more_stages_than_there_are():
+def test_too_many_stages_raise():
     with pytest.raises(ValueError, match="freeze trains 6 stages; expected at most 5"):
         freeze.stages(6).cuts(1, STAGES)
     with pytest.raises(ValueError, match="freeze trains 2 stages; expected at most 1"):
@@ -67,6 +67,6 @@ def test_more_stages_than_there_are():
         (lambda: freeze.lp_ft(0), "freeze.head_epochs is 0; expected 1 or more"),
     ],
 )
-def test_policies_that_make_no_sense(make, message):
+def test_invalid_policies_raise(make, message):
     with pytest.raises(ValueError, match=message):
         make()

@@ -52,9 +52,7 @@ def test_run_stops_when_many_images_are_deleted(tmp_path: Path, environment, own
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="loader processes are found by way of /proc")
-def test_a_killed_loader_process_is_an_error_and_not_a_hang(
-    tmp_path: Path, environment, own_data: list[str]
-) -> None:
+def test_killed_loader_process_is_an_error(tmp_path: Path, environment, own_data: list[str]) -> None:
     arguments = [*own_data, f"cache_dir={tmp_path / 'cache'}", "epochs=100000"]
     process = start(tmp_path, environment, [*arguments, "augmentation=crop_color", "workers=1"])
     (worker,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -67,9 +65,7 @@ def test_a_killed_loader_process_is_an_error_and_not_a_hang(
     assert json.loads((tmp_path / "run" / "status.json").read_text()) == {"state": "failed", "reason": line}
 
 
-def test_a_cache_that_cannot_be_written_to_is_done_without(
-    tmp_path: Path, command, own_data: list[str]
-) -> None:
+def test_cache_without_write_access_is_not_used(tmp_path: Path, command, own_data: list[str]) -> None:
     (tmp_path / "cache").write_text("a file where a folder should be")
     result = command(tmp_path, *own_data, f"cache_dir={tmp_path / 'cache'}", "epochs=1")
     assert result.returncode == 0, result.stdout + result.stderr
@@ -83,7 +79,7 @@ def test_a_cache_that_cannot_be_written_to_is_done_without(
         (["hydra.run.dir=run", "cache_dir=file"], "cache_dir=FOLDER"),
     ],
 )
-def test_a_folder_that_cannot_be_written_to_is_told(
+def test_folder_without_write_access_is_reported(
     tmp_path: Path, command, arguments: list[str], told: str
 ) -> None:
     (tmp_path / "file").touch()

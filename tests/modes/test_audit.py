@@ -93,7 +93,7 @@ def test_attribute_with_one_class_cannot_be_tested() -> None:
     assert "cannot be tested" in summarise_evidence("hat", entry)
 
 
-def test_files_of_the_original_assignment() -> None:
+def test_real_files_are_reported() -> None:
     folder = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "aimonk"
     if not folder.is_dir():
         pytest.skip(f"no sample photographs at {folder}")

@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_three_runs_started_at_once_compute_once_and_equal_a_run_alone(
+def test_simultaneous_runs_equal_a_single_run(
     environment: Callable[..., dict[str, str]],
 ) -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "ten_starts.py"), "--runs", "3"]

@@ -67,7 +67,7 @@ def test_every_option_gives_the_same_weights_twice(
     assert all(torch.equal(one.last[key], other.last[key]) for key in one.last)
 
 
-def test_what_is_not_deterministic_is_named() -> None:
+def test_operations_without_deterministic_algorithm_are_named() -> None:
     make_deterministic(True)
     with warnings.catch_warnings(record=True) as others, noting_exceptions() as names:
         for _ in range(2):
@@ -81,7 +81,7 @@ def test_what_is_not_deterministic_is_named() -> None:
     assert names == set()
 
 
-def test_the_switches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_switches_are_set_and_reset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     make_deterministic(True)
     assert torch.are_deterministic_algorithms_enabled() and os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"

@@ -24,7 +24,7 @@ def table() -> LabelTable:
     return LabelTable(["a.jpg", "b.jpg", "c.jpg"], ["hat", "scarf"], labels, labels > -1)
 
 
-def test_a_run_killed_five_times_ends_as_if_undisturbed(environment) -> None:
+def test_killed_run_resumes_without_a_difference(environment) -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "soak.py"), "--kills", "5", "--epochs", "6"]
     result = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -57,7 +57,7 @@ def terminated(tmp_path_factory, cache_dir: Path, environment) -> tuple[Path, in
     return cwd / "run", process.returncode
 
 
-def test_sigterm_saves_the_state_and_ends_with_a_status_of_its_own(terminated: tuple[Path, int]) -> None:
+def test_sigterm_saves_the_state(terminated: tuple[Path, int]) -> None:
     folder, status = terminated
     assert status == 143
     assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
@@ -65,7 +65,7 @@ def test_sigterm_saves_the_state_and_ends_with_a_status_of_its_own(terminated: t
     assert not (folder / "aimonk_model.pth").exists()
 
 
-def test_another_configuration_is_refused(command, terminated: tuple[Path, int]) -> None:
+def test_changed_config_is_refused(command, terminated: tuple[Path, int]) -> None:
     folder, _ = terminated
     result = command(folder.parent, f"resume={folder}", "optimizer.lr=0.5", "loss=focal")
     assert result.returncode == 1
@@ -73,14 +73,14 @@ def test_another_configuration_is_refused(command, terminated: tuple[Path, int])
     assert "loss._target_" in result.stdout and "Traceback" not in result.stdout + result.stderr
 
 
-def test_there_must_be_a_run_to_go_on_with(command, tmp_path: Path) -> None:
+def test_resume_requires_a_run_folder(command, tmp_path: Path) -> None:
     result = command(tmp_path, "resume=nowhere")
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1 and str(tmp_path / "nowhere") in result.stderr
     assert os.listdir(tmp_path) == []
 
 
-def test_changed_labels_are_told(tmp_path: Path, table) -> None:
+def test_changed_labels_are_reported(tmp_path: Path, table) -> None:
     save_labels(tmp_path / "labels.pth", table)
     assert compare_labels(tmp_path / "labels.pth", table) == []
     changed = table.take(np.arange(len(table)))
@@ -91,7 +91,7 @@ def test_changed_labels_are_told(tmp_path: Path, table) -> None:
     assert compare_labels(tmp_path / "labels.pth", fewer) == [f"1 images removed: {table.names[0]}"]
 
 
-def test_a_sweep_redoes_only_what_is_unfinished(command, cache_dir: Path, tmp_path: Path) -> None:
+def test_resumed_sweep_runs_unfinished_jobs_only(command, cache_dir: Path, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     arguments = ["-m", "seed=0,1", f"cache_dir={cache_dir}", *SIZE, f"hydra.sweep.dir={sweep}"]
     assert command(tmp_path, *arguments).returncode == 0
@@ -109,7 +109,9 @@ def test_a_sweep_redoes_only_what_is_unfinished(command, cache_dir: Path, tmp_pa
     assert sorted(path for path in sweep.iterdir() if path.is_dir()) == [done, redone]
 
 
-def test_a_cross_validation_redoes_only_what_is_unfinished(command, cache_dir: Path, tmp_path: Path) -> None:
+def test_resumed_cross_validation_runs_unfinished_folds_only(
+    command, cache_dir: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "run"
     arguments = ["data.folds=2", f"cache_dir={cache_dir}", *SIZE, f"hydra.run.dir={folder}"]
     assert command(tmp_path, *arguments).returncode == 0
