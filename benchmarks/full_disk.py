@@ -1,12 +1,12 @@
-"""Fill the disk at every stage of a training run, make room, go on with `resume=`, and compare.
+"""Fill the disk at every stage of a training run, free disk space, resume, and compare.
 
     python benchmarks/full_disk.py --fault write          # at each write of a run, by a patched open()
-    python benchmarks/full_disk.py --fault once           # that write alone fails
+    python benchmarks/full_disk.py --fault once           # only that write fails
     python benchmarks/full_disk.py --fault limit          # files cut off at a size (RLIMIT_FSIZE)
-    python benchmarks/full_disk.py --fault disk           # a small tmpfs; takes root
+    python benchmarks/full_disk.py --fault disk           # a small tmpfs; requires root
 
-Whatever fails, the run must end with exit status 1 and one line that says what to do, leave no half-written
-file, and go on to the curve of an undisturbed run. A short version is in tests/modes/test_full_disk.py.
+Whatever fails, the run must end with exit status 1 and one line with advice, leave no incomplete file, and
+resume to the curve of an undisturbed run. A short version is in tests/modes/test_full_disk.py.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from pathlib import Path
 from small_run import ROOT, SMALL
 
 RUN = [*SMALL, "epochs=2", "checkpoint_every=3"]
-ADVICE = re.compile("make room|hydra.run.dir=FOLDER chooses another")
+ADVICE = re.compile(r"free disk space|hydra\.run\.dir=FOLDER")
 
 
 class FullDisk:
@@ -155,7 +155,7 @@ def find_faults(ended: Ended, folder: Path, can_tell: bool) -> list[str]:
     if "Traceback" in ended.output or "--- Logging error" in ended.output:
         wrong.append("a traceback on the terminal")
     if sum(bool(ADVICE.search(line)) for line in ended.output.splitlines()) != 1:
-        wrong.append("no line that says what to do")
+        wrong.append("no line with advice")
     if any(path.name.endswith(".tmp") for path in folder.rglob("*")):
         wrong.append("an incomplete file was left")
     for path in folder.rglob("*.pth"):
@@ -257,7 +257,7 @@ def fill(work: Path, fault: str, every: int) -> list[tuple[str, str]]:
 
 
 def _at(stage: Stage, common: list[str], folder: Path, make_room: Callable, curve: bytes) -> str:
-    """Train with the fault of one stage, and then go on without it."""
+    """Train with the fault of one stage, then resume without it."""
     start = [*common, f"hydra.run.dir={folder}"]
     ended = attempt(start, stage.fault)
     if ended.status == 0:  # the fault met nothing that the run cannot do without
@@ -267,11 +267,11 @@ def _at(stage: Stage, common: list[str], folder: Path, make_room: Callable, curv
     make_room()
     begun = (folder / ".hydra" / "hydra.yaml").is_file()
     again = attempt([f"resume={folder}"] if begun else start)
-    # it may not have come to the point from which it can go on
+    # the run may not have reached the point from which it can be resumed
     if "start it again" in again.output and "Traceback" not in again.output:
         again = attempt(start)
     if again.status != 0:
-        wrong.append(f"it does not go on: {again.output}")
+        wrong.append(f"it does not resume: {again.output}")
     elif (folder / "loss.csv").read_bytes() != curve:
         wrong.append("it goes on to another curve")
     return "; ".join([*wrong, ended.output] if wrong else [])

@@ -1,4 +1,4 @@
-"""Kill a training run at random moments, go on with `resume=`, and compare it with an undisturbed one.
+"""Kill a training run at random moments, resume it, and compare it with an undisturbed one.
 
     python benchmarks/soak.py --kills 100        # about a quarter of an hour on two cores
 
