@@ -13,6 +13,13 @@ from omegaconf import DictConfig
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what starts the command line, which takes seconds."""
+    for item in items:
+        if "environment" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where all tests keep decoded images, features and the demo, so that each is made once."""

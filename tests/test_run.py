@@ -121,6 +121,7 @@ def test_metrics_and_predictions_of_a_run(trained: SimpleNamespace, cache_dir: P
     assert images < labelled
 
 
+@pytest.mark.slow
 def test_frozen_weights_equal_the_pretrained_ones(trained: SimpleNamespace) -> None:
     classifier, info = load_model(trained.folder)
     initial = Classifier(create_backbone("timm", "tf_efficientnet_lite0", "imagenet"), len(info.attributes))
@@ -169,6 +170,7 @@ def train_here(compose_config, cache_dir: Path) -> Iterator[Callable[..., None]]
 
 
 @pytest.mark.parametrize("i", range(max(len(options) for options in CHOICES.values())))
+@pytest.mark.slow
 def test_every_option_trains(i: int, train_here, tmp_path: Path) -> None:
     chosen = [f"{group}={options[i % len(options)]}" for group, options in CHOICES.items()]
     train_here(tmp_path, *chosen, *EXTRAS[i % len(EXTRAS)])
@@ -185,6 +187,7 @@ def test_every_option_trains(i: int, train_here, tmp_path: Path) -> None:
     ],
     ids=lambda policy: policy[0],
 )
+@pytest.mark.slow
 def test_stored_features_change_nothing(policy: list[str], train_here, tmp_path: Path, caplog) -> None:
     # Adam's first steps have the size of the learning rate however small the gradient, and magnify rounding
     same = [*policy, "features.dtype=float32", "optimizer=sgd"]
@@ -198,6 +201,7 @@ def test_stored_features_change_nothing(policy: list[str], train_here, tmp_path:
     np.testing.assert_allclose(stored, computed, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_recipes_accept_any_path(command, small_set: Path, torch_home: Path) -> None:
     cwd = small_set.parent
     before = {path.name for path in cwd.iterdir()}
@@ -299,6 +303,11 @@ def test_misspelt_keys_are_reported(argument: str, message: str, command, tmp_pa
             r"^data\.image_size is 32; expected 224, the only size of vit_tiny_patch16_224$",
         ),
         (["loss=focal", "loss.gamma=a"], r"^loss\.gamma is 'a'"),
+        (["data.folds=1"], r"^data\.folds is 1; expected null or 2 or more$"),
+        (["data.repeats=0", "data.folds=2"], r"^data\.repeats is 0; expected 1 or more"),
+        (["data.repeats=3"], r"^data\.repeats is 3; expected 1 or more with data\.folds, and 1 without$"),
+        (["data.val_fraction=2"], r"^data\.val_fraction is 2; expected 0 to below 1$"),
+        (["data.val_fraction=0.5", "data.test_fraction=0.5"], "leave no images to train on$"),
         (["device=tpu"], "^device is tpu; expected an available device"),
     ],
     ids=lambda value: value[0],

@@ -9,6 +9,7 @@ from aimonk.evaluation.evaluate import METHODS
 from aimonk.evaluation.thresholds import parse_rule
 from aimonk.models.backbones import check_name
 from aimonk.setup.build import build, check_types
+from aimonk.setup.data import SPLIT
 from aimonk.training.task import Settings
 
 COMPONENTS = ("freeze", "loss", "sampler", "augmentation", "optimizer", "scheduler")
@@ -24,6 +25,8 @@ def check_components(cfg: DictConfig) -> None:
         build(cfg, group)
     check_name(cfg.backbone.library, cfg.backbone.name)
     read_settings(cfg)
+    check_types(SPLIT, cfg.data, "data")
+    read_fractions(cfg)
     parse_rule(cfg.threshold)
     if cfg.calibrate not in METHODS:
         raise ValueError(f"calibrate is {cfg.calibrate!r}; expected null, platt or temperature")
@@ -56,3 +59,25 @@ def read_settings(cfg: DictConfig) -> Settings:
         raise ValueError(f"workers is {cfg.workers!r}; expected auto or a number of processes")
     workers = min(8, os.cpu_count() or 1) if cfg.workers == "auto" else cfg.workers
     return Settings(**{key: cfg[key] for key in keys}, workers=workers)
+
+
+def read_fractions(cfg: DictConfig) -> tuple[float, float, float]:
+    """Share of the images that train, validate and test; with folds, none validates.
+
+    Raises:
+        ValueError: A setting is out of range, or no images are left to train on.
+    """
+    val, test = cfg.data.val_fraction, cfg.data.test_fraction
+    for key, value in (("val_fraction", val), ("test_fraction", test)):
+        if not 0 <= value < 1:
+            raise ValueError(f"data.{key} is {value}; expected 0 to below 1")
+    folds, repeats = cfg.data.folds, cfg.data.repeats
+    if folds is not None and folds < 2:
+        raise ValueError(f"data.folds is {folds}; expected null or 2 or more")
+    if repeats < 1 or (repeats > 1 and folds is None):
+        raise ValueError(f"data.repeats is {repeats}; expected 1 or more with data.folds, and 1 without")
+    if folds is not None:
+        val = 0.0
+    if 1 - val - test <= 0:
+        raise ValueError("data.val_fraction and data.test_fraction leave no images to train on")
+    return 1 - val - test, val, test

@@ -65,6 +65,7 @@ def test_p_is_the_rank_among_statistics_between_groups():
 
 
 @pytest.mark.parametrize("prevalence", [0.5, 0.08])
+@pytest.mark.slow
 def test_p_is_uniform_without_a_signal(prevalence):
     rng = np.random.default_rng(3)
     p = []
@@ -79,6 +80,7 @@ def test_p_is_uniform_without_a_signal(prevalence):
 
 
 @pytest.mark.parametrize("images", [40, 150, 600])
+@pytest.mark.slow
 def test_constant_statistic_gives_p_one(images):
     # the simplex: all images have the same distance, so that no permutation changes the statistic
     scores = principal_components(np.eye(images)).scores

@@ -77,6 +77,7 @@ def test_grouped_twins_are_no_evidence():
     assert together.evidence == [False] and together.auroc[0] < apart.auroc[0] - 0.1
 
 
+@pytest.mark.slow
 def test_evidence_is_rare_without_a_signal_only():
     rng = np.random.default_rng(6)
     none, some = [], []

@@ -67,6 +67,7 @@ def test_copies_are_joined(copy):
 
 @settings(derandomize=True, max_examples=15, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([(112, 112), (48, 80), (16, 17), (9, 9)]))
+@pytest.mark.slow
 def test_unrelated_photographs_are_not_joined(seed, size):
     images = [_photograph(1000 * seed + i) for i in range(12)]
     pixels = np.stack([np.asarray(image.resize(size)) for image in images])

@@ -178,6 +178,7 @@ def test_worker_errors_keep_their_type(pixels: np.ndarray) -> None:
         load(Pixels(pixels, fail, SIZE, "squash"), [epoch(1)], workers=1)
 
 
+@pytest.mark.slow
 def test_open_files_stay_bounded(pixels: np.ndarray) -> None:
     listed = BatchList()
     listed.batches = epoch(2)

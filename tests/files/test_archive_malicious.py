@@ -211,6 +211,7 @@ def test_mutated_pickles_use_little_memory(tmp_path_factory, data):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="requires resource.getrusage")
+@pytest.mark.slow
 def test_bombs_use_little_memory(tmp_path):
     size = 200 << 20
     with zipfile.ZipFile(tmp_path / "zip.pth", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:

@@ -3,9 +3,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.stress
 def test_simultaneous_runs_equal_a_single_run(
     environment: Callable[..., dict[str, str]],
 ) -> None:

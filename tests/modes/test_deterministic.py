@@ -46,6 +46,7 @@ def train(cfg: DictConfig, out_dir: Path) -> TrainedModel:
 
 
 @pytest.mark.parametrize("chosen", combinations(), ids=" ".join)
+@pytest.mark.slow
 def test_every_option_gives_the_same_weights_twice(
     compose_config: Callable[..., DictConfig],
     trained: SimpleNamespace,

@@ -10,6 +10,7 @@ pytest.importorskip("resource", reason="limits and forks are those of POSIX syst
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.stress
 def test_full_disk_loses_no_state(environment: Callable[..., dict[str, str]]) -> None:
     # some writes of Hydra's own record, of checkpoints and of the models
     command = [sys.executable, str(ROOT / "benchmarks" / "full_disk.py"), "--every", "20"]

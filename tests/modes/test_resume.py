@@ -24,6 +24,7 @@ def table() -> LabelTable:
     return LabelTable(["a.jpg", "b.jpg", "c.jpg"], ["hat", "scarf"], labels, labels > -1)
 
 
+@pytest.mark.stress
 def test_killed_run_resumes_without_a_difference(environment) -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "soak.py"), "--kills", "5", "--epochs", "6"]
     result = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=600)

@@ -11,6 +11,7 @@ from aimonk.data.labels import LabelTable
 from aimonk.data.splits import SPLITS, assigned_split, stratified_split
 from aimonk.files.text import plural
 from aimonk.modes.train.context import Parts
+from aimonk.setup.checks import read_fractions
 
 log = logging.getLogger(__name__)
 
@@ -51,20 +52,3 @@ def find_assignment(cfg: DictConfig, table: LabelTable) -> tuple[Path | dict[str
         return None, ""
     log.info("the column 'split' of the label file assigns the images to train, val and test")
     return dict(zip(table.names, table.splits, strict=True)), "the column 'split' of the label file"
-
-
-def read_fractions(cfg: DictConfig) -> tuple[float, float, float]:
-    """Share of the images that train, validate and test.
-
-    Raises:
-        ValueError: A share is out of range, or none is left to train on.
-    """
-    val, test = cfg.data.val_fraction, cfg.data.test_fraction
-    for key, value in (("val_fraction", val), ("test_fraction", test)):
-        if not 0 <= value < 1:
-            raise ValueError(f"data.{key} is {value}; expected 0 to below 1")
-    if cfg.data.folds:
-        val = 0.0
-    if 1 - val - test <= 0:
-        raise ValueError("data.val_fraction and data.test_fraction leave no images to train on")
-    return 1 - val - test, val, test
