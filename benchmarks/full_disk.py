@@ -165,11 +165,11 @@ def find_faults(ended: Ended, folder: Path, can_tell: bool) -> list[str]:
             wrong.append(f"{error}")
     status = folder / "status.json"
     if status.is_file():
-        told = json.loads(status.read_text())
-        if told["state"] == "finished":
-            wrong.append("status.json says that it has finished")
-        if can_tell and not (told["state"] == "failed" and ADVICE.search(told["reason"])):
-            wrong.append(f"status.json says {told}")
+        recorded = json.loads(status.read_text())
+        if recorded["state"] == "finished":
+            wrong.append("status.json is 'finished'")
+        if can_tell and not (recorded["state"] == "failed" and ADVICE.search(recorded["reason"])):
+            wrong.append(f"status.json is {recorded}")
     return wrong
 
 
@@ -230,17 +230,19 @@ def fill(work: Path, fault: str, every: int) -> list[tuple[str, str]]:
     sys.path.insert(0, str(ROOT))
     importlib.import_module("aimonk.modes.train.lifecycle")  # so that each fork starts warm
     common = [f"cache_dir={work / 'cache'}", *RUN]
-    if not (work / "whole").is_dir():
-        whole = attempt([*common, f"hydra.run.dir={work / 'whole'}"])
-        if whole.status != 0:
-            raise RuntimeError(whole.output)
-    curve = (work / "whole" / "loss.csv").read_bytes()
+    if not (work / "complete").is_dir():
+        complete = attempt([*common, f"hydra.run.dir={work / 'complete'}"])
+        if complete.status != 0:
+            raise RuntimeError(complete.output)
+    curve = (work / "complete" / "loss.csv").read_bytes()
     with contextlib.ExitStack() as stack:
         folder, make_room = work / "run", lambda: None
         if fault == "disk":
             resize = stack.enter_context(small_disk(work / "disk"))
             folder, make_room = work / "disk" / "run", lambda: resize(64 << 10)
-            needed = sum(path.stat().st_size for path in (work / "whole").rglob("*") if path.is_file()) >> 10
+            needed = (
+                sum(path.stat().st_size for path in (work / "complete").rglob("*") if path.is_file()) >> 10
+            )
             sizes = range(4, 2 * needed, 4 * every)
             stages = [Stage(f"{size} kB", partial(resize, size), False) for size in sizes]
         elif fault == "limit":
@@ -273,7 +275,7 @@ def _at(stage: Stage, common: list[str], folder: Path, make_room: Callable, curv
     if again.status != 0:
         wrong.append(f"it does not resume: {again.output}")
     elif (folder / "loss.csv").read_bytes() != curve:
-        wrong.append("it goes on to another curve")
+        wrong.append("it resumes to another curve")
     return "; ".join([*wrong, ended.output] if wrong else [])
 
 

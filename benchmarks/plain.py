@@ -1,4 +1,4 @@
-"""The training script that people write: decode in `__getitem__`, the whole network every step.
+"""The training script that people write: decode in `__getitem__`, the complete network in every step.
 
     python benchmarks/plain.py train IMAGES LABELS --model resnet18 --trains head --epochs 2
     python benchmarks/plain.py infer IMAGES --model lite0

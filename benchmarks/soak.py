@@ -60,16 +60,16 @@ def soak(work: Path, kills: int, epochs: int, seed: int) -> dict:
     common = [f"cache_dir={work / 'cache'}", f"epochs={epochs}", *RUN]
     finish(start(*common, f"hydra.run.dir={work / 'first'}"))  # fills the stores
     begun = time.perf_counter()
-    finish(start(*common, f"hydra.run.dir={work / 'whole'}"))
-    whole = time.perf_counter() - begun
+    finish(start(*common, f"hydra.run.dir={work / 'complete'}"))
+    complete = time.perf_counter() - begun
 
     report = {"kills": 0, "of these, while it trained": 0, "runs": 0, "starts": 0, "failed on their own": 0}
     while report["kills"] < kills:
         cut = work / f"cut{report['runs']}"
-        _disturb([*common, f"hydra.run.dir={cut}"], cut, moments, 1.05 * whole, kills, report)
+        _disturb([*common, f"hydra.run.dir={cut}"], cut, moments, 1.05 * complete, kills, report)
         report["runs"] += 1
-        _compare(cut, work / "whole")
-    rows = len((work / "whole" / "loss.csv").read_text().splitlines()) - 1
+        _compare(cut, work / "complete")
+    rows = len((work / "complete" / "loss.csv").read_text().splitlines()) - 1
     return report | {"iterations of each run": rows}
 
 
@@ -120,10 +120,12 @@ def _is_finished(folder: Path) -> bool:
     return status.is_file() and "finished" in status.read_text()
 
 
-def _compare(cut: Path, whole: Path) -> None:
-    assert (cut / "loss.csv").read_bytes() == (whole / "loss.csv").read_bytes(), f"the curve of {cut} differs"
+def _compare(cut: Path, complete: Path) -> None:
+    assert (cut / "loss.csv").read_bytes() == (complete / "loss.csv").read_bytes(), (
+        f"the curve of {cut} differs"
+    )
     for name in ("aimonk_model.pth", "aimonk_model_last.pth"):
-        one, other = (torch.load(run / name, weights_only=True)["state"] for run in (cut, whole))
+        one, other = (torch.load(run / name, weights_only=True)["state"] for run in (cut, complete))
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one), f"{name} of {cut} differs"
 

@@ -3,7 +3,7 @@
     python benchmarks/speed.py IMAGES LABELS                    # all tables: about half an hour on two cores
     python benchmarks/speed.py IMAGES LABELS frozen infer       # of: frozen last finetune sweep infer
 
-Both sides are whole commands, start-up included. The plain script (benchmarks/plain.py) is timed for two
+Both sides are complete commands, start-up included. The plain script (benchmarks/plain.py) is timed for two
 epochs; longer runs of it are its start-up and so many of its second epoch, aimonk's are really run.
 ResNet18's weights are a stand-in file with random numbers, which take as long as any.
 """

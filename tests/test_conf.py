@@ -275,7 +275,7 @@ def test_build_reports_the_error_of_the_constructor(compose_config: Compose) -> 
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "message"),
     [
         ("optimizer.lr=fast", "optimizer.lr is 'fast'; expected a number"),
         ("optimizer.lr=true", "optimizer.lr is True; expected a number"),
@@ -283,10 +283,10 @@ def test_build_reports_the_error_of_the_constructor(compose_config: Compose) -> 
         ("optimizer.betas=0.9", "optimizer.betas is 0.9; expected a list (each a number)"),
     ],
 )
-def test_values_of_the_wrong_type_raise(override: str, told: str, compose_config: Compose) -> None:
+def test_values_of_the_wrong_type_raise(override: str, message: str, compose_config: Compose) -> None:
     with pytest.raises(ValueError) as caught:
         build(compose_config(override), "optimizer")
-    assert f"{caught.value}" == told
+    assert f"{caught.value}" == message
 
 
 def test_integers_are_valid_numbers(compose_config: Compose) -> None:

@@ -24,7 +24,7 @@ def mean_ap_difference_error(
         mask: True where the label is known, [N, A].
         probs: Probabilities of one model, [N, A].
         others: Probabilities of the other model, [N, A].
-        groups: Group number of each image, [N]: groups are drawn as a whole; None draws single images.
+        groups: Group number of each image, [N]: groups are drawn together; None draws single images.
 
     Returns:
         nan where fewer than two resamples define both mean APs.

@@ -30,7 +30,7 @@ class MissingImages:
     def drop(
         self, batch: Batch, inputs: Tensor, labels: Tensor, mask: Tensor, exists: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, int]:
-        """Inputs, labels and mask of the images that exist, and the known entries of the whole iteration.
+        """Inputs, labels and mask of the images that exist, and the known entries of the entire iteration.
 
         Raises:
             FileNotFoundError: More than 1 % of the images are missing, or all known entries of an iteration.

@@ -82,8 +82,8 @@ def original(library: str, name: str) -> nn.Module:
     ("library", "name"), [*(("torchvision", n) for n in TORCHVISION), *(("timm", n) for n in (LITE0, *TIMM))]
 )
 def test_stages_and_cuts_equal_the_network(library, name, tmp_path):
-    whole = spread_statistics(original(library, name))
-    torch.save(whole.state_dict(), tmp_path / "weights.pth")
+    complete = spread_statistics(original(library, name))
+    torch.save(complete.state_dict(), tmp_path / "weights.pth")
     backbone = create_backbone(library, name, str(tmp_path / "weights.pth"))
     classifier = Classifier(backbone, 3).eval()
     size = 224 if name.startswith("vit") else 64
@@ -92,7 +92,7 @@ def test_stages_and_cuts_equal_the_network(library, name, tmp_path):
     )
 
     normalised = classifier.normalise(images)
-    features, expected = normalised, whole(normalised)
+    features, expected = normalised, complete(normalised)
     for stage in backbone.stages.values():
         features = stage(features)
     assert features.shape == (2, backbone.features)
@@ -110,11 +110,11 @@ def test_stages_and_cuts_equal_the_network(library, name, tmp_path):
 )
 def test_stages_partition_the_weights(library, name):
     with torch.device("meta"):
-        backbone, whole = create_backbone(library, name, "random"), original(library, name)
+        backbone, complete = create_backbone(library, name, "random"), original(library, name)
     parameters = [p for stage in backbone.stages.values() for p in stage.parameters()]
     buffers = [b for stage in backbone.stages.values() for b in stage.buffers()]
-    assert len({id(p) for p in parameters}) == len(parameters) == len(list(whole.parameters()))
-    assert len({id(b) for b in buffers}) == len(buffers) == len(list(whole.buffers()))
+    assert len({id(p) for p in parameters}) == len(parameters) == len(list(complete.parameters()))
+    assert len({id(b) for b in buffers}) == len(buffers) == len(list(complete.buffers()))
 
 
 def test_random_weights_depend_on_the_seed():
@@ -289,19 +289,19 @@ def test_missing_layers_raise(tmp_path):
         ("torchvision", "mobilenet_v3_large", "classifier.0.weight"),
         ("timm", "convnext_atto", "head.norm.weight"),
     ):
-        whole = original(library, name).state_dict()
-        del whole[used]
-        torch.save(whole, tmp_path / "weights.pth")
+        complete = original(library, name).state_dict()
+        del complete[used]
+        torch.save(complete, tmp_path / "weights.pth")
         with pytest.raises(ValueError, match=f"{used} is missing"):
             create_backbone(library, name, str(tmp_path / "weights.pth"))
 
 
 @pytest.mark.parametrize("new", [True, False])  # formats of torch: a zip file since 1.6
 def test_saved_parameters_load(tmp_path: Path, new: bool) -> None:
-    whole = original("timm", "test_resnet").state_dict(keep_vars=True)
-    torch.save({"state_dict": whole}, tmp_path / "weights.pth", _use_new_zipfile_serialization=new)
+    complete = original("timm", "test_resnet").state_dict(keep_vars=True)
+    torch.save({"state_dict": complete}, tmp_path / "weights.pth", _use_new_zipfile_serialization=new)
     loaded = create_backbone("timm", "test_resnet", str(tmp_path / "weights.pth"))
-    torch.testing.assert_close(loaded.stages["layer1"][0].conv1.weight, whole["layer1.0.conv1.weight"])
+    torch.testing.assert_close(loaded.stages["layer1"][0].conv1.weight, complete["layer1.0.conv1.weight"])
 
 
 class Recorder:

@@ -148,14 +148,14 @@ def test_code_in_a_file_is_not_executed(tmp_path, content):
 
 
 def test_other_files_raise(tmp_path, valid):
-    path, whole = tmp_path / "x.pth", valid.read_bytes()
+    path, complete = tmp_path / "x.pth", valid.read_bytes()
     for data in (
         b"",
         b"these are not weights\n" * 100,
-        whole[:-1],
-        whole[: len(whole) // 2],
-        whole[:100],
-        whole[100:],
+        complete[:-1],
+        complete[: len(complete) // 2],
+        complete[:100],
+        complete[100:],
     ):
         path.write_bytes(data)
         assert refusal(path).startswith("is not a readable checkpoint (")
@@ -340,16 +340,16 @@ def test_weights_of_another_shape_or_type_raise(tmp_path, content, change, messa
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.data())
 def test_mutated_files_load_or_raise(valid, data):
-    whole = bytearray(valid.read_bytes())
-    pickled = whole.index(b"format")
-    # most of a file is weights, whose checksum tells every change; what describes them is at both ends
-    regions = [(0, pickled + 2000), (len(whole) - 20_000, len(whole)), (0, len(whole))]
+    complete = bytearray(valid.read_bytes())
+    pickled = complete.index(b"format")
+    # most of a file is weights, whose checksum detects every change; the description is at both ends
+    regions = [(0, pickled + 2000), (len(complete) - 20_000, len(complete)), (0, len(complete))]
     for _ in range(data.draw(st.integers(1, 3))):
         low, high = data.draw(st.sampled_from(regions))
         at = data.draw(st.integers(low, high - 1))
-        whole[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=6))
+        complete[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=6))
     path = valid.with_name("mutated.pth")
-    path.write_bytes(whole)
+    path.write_bytes(complete)
     try:
         loaded, info = load_model(path)
     except ValueError as error:

@@ -75,12 +75,12 @@ def test_features_are_outputs_of_the_prefix(classifier: Classifier, tmp_path: Pa
 
 
 def test_interrupted_computation_resumes_bit_for_bit(classifier: Classifier, tmp_path: Path) -> None:
-    whole = compute(source(Images(), tmp_path / "whole"), classifier).array
+    complete = compute(source(Images(), tmp_path / "complete"), classifier).array
     with pytest.raises(KeyboardInterrupt):
         compute(source(Images(), tmp_path / "cut"), classifier, stop_after=3)
     images = Images()
     cut = compute(source(images, tmp_path / "cut"), classifier).array
-    assert (cut == whole).all()
+    assert (cut == complete).all()
 
 
 @pytest.mark.parametrize("changed", [0, BATCH + 3, N - 1])

@@ -73,17 +73,17 @@ def test_cache_without_write_access_is_not_used(tmp_path: Path, command, own_dat
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["hydra.run.dir=file/run"], "hydra.run.dir"),
         (["hydra.run.dir=run", "cache_dir=file"], "cache_dir=FOLDER"),
     ],
 )
 def test_folder_without_write_access_is_reported(
-    tmp_path: Path, command, arguments: list[str], told: str
+    tmp_path: Path, command, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "file").touch()
     result = command(tmp_path, *arguments, "data.draw.images=60")
     output = result.stdout + result.stderr
     assert result.returncode == 1
-    assert len([line for line in output.splitlines() if told in line]) == 1 and "Traceback" not in output
+    assert len([line for line in output.splitlines() if message in line]) == 1 and "Traceback" not in output

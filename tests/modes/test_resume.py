@@ -86,10 +86,10 @@ def test_changed_labels_are_reported(tmp_path: Path, table) -> None:
     assert compare_labels(tmp_path / "labels.pth", table) == []
     changed = table.take(np.arange(len(table)))
     changed.mask[1, 0] = not changed.mask[1, 0]
-    (told,) = compare_labels(tmp_path / "labels.pth", changed)
-    assert told.startswith("1 labels") and f"{table.names[1]} {table.attributes[0]}" in told
+    (message,) = compare_labels(tmp_path / "labels.pth", changed)
+    assert message.startswith("1 label changed") and f"{table.names[1]} {table.attributes[0]}" in message
     fewer = table.take(np.arange(1, len(table)))
-    assert compare_labels(tmp_path / "labels.pth", fewer) == [f"1 images removed: {table.names[0]}"]
+    assert compare_labels(tmp_path / "labels.pth", fewer) == [f"1 image removed: {table.names[0]}"]
 
 
 def test_resumed_sweep_runs_unfinished_jobs_only(command, cache_dir: Path, tmp_path: Path) -> None:
@@ -97,15 +97,15 @@ def test_resumed_sweep_runs_unfinished_jobs_only(command, cache_dir: Path, tmp_p
     arguments = ["-m", "seed=0,1", f"cache_dir={cache_dir}", *SIZE, f"hydra.sweep.dir={sweep}"]
     assert command(tmp_path, *arguments).returncode == 0
     done, redone = sorted(path for path in sweep.iterdir() if path.is_dir())
-    whole = (redone / "loss.csv").read_bytes()
+    complete = (redone / "loss.csv").read_bytes()
     before = (done / "aimonk_model.pth").stat().st_mtime_ns
-    (redone / "status.json").write_text('{"state": "running"}')  # as a machine that dies leaves it
+    (redone / "status.json").write_text('{"state": "running"}')  # as after a crash
     (redone / "loss.csv").unlink()
     result = command(tmp_path, "-m", f"resume={sweep}")
     assert result.returncode == 0, result.stdout + result.stderr
     assert f"already finished: {done}" in result.stdout
     assert (done / "aimonk_model.pth").stat().st_mtime_ns == before
-    assert (redone / "loss.csv").read_bytes() == whole
+    assert (redone / "loss.csv").read_bytes() == complete
     assert json.loads((redone / "status.json").read_text())["state"] == "finished"
     assert sorted(path for path in sweep.iterdir() if path.is_dir()) == [done, redone]
 
@@ -123,7 +123,7 @@ def test_resumed_cross_validation_runs_unfinished_folds_only(
     }
     assert len(tables[folder / "predictions.csv"].splitlines()) == 1 + 60  # every image, once
     before = (folder / "fold_1" / "aimonk_model.pth").stat().st_mtime_ns
-    (folder / "status.json").write_text('{"state": "running"}')  # as a machine that dies leaves it
+    (folder / "status.json").write_text('{"state": "running"}')  # as after a crash
     (folder / "fold_2" / "outcome.pth").unlink()
     for name in ("predictions.csv", "loss.csv", "fold_2/loss.csv"):
         (folder / name).unlink()

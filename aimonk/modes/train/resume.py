@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aimonk.data.labels import LabelTable
 from aimonk.files.tensors import load_tensors, save_tensors
-from aimonk.files.text import listed
+from aimonk.files.text import listed, plural
 
 log = logging.getLogger(__name__)
 
@@ -48,14 +48,16 @@ def compare_labels(path: Path, table: LabelTable) -> list[str]:
         return [f"attributes: {listed(before['attributes'])} before, {listed(table.attributes)} now"]
     old, new = set(before["names"]), set(table.names)
     changes = (("removed", sorted(old - new)), ("added", sorted(new - old)))
-    differences = [f"{len(names)} images {what}: {listed(names)}" for what, names in changes if names]
+    differences = [
+        f"{plural(len(names), 'image')} {what}: {listed(names)}" for what, names in changes if names
+    ]
     if differences or before["names"] != table.names:
         return differences or ["the images are in another order"]
     changed = np.argwhere(before["labels"].numpy() != _encode(table))
     if not len(changed):
         return []
     entries = [f"{table.names[i]} {table.attributes[a]}" for i, a in changed]
-    return [f"{len(changed)} labels: {listed(entries)}"]
+    return [f"{plural(len(changed), 'label')} changed: {listed(entries)}"]
 
 
 def _encode(table: LabelTable) -> np.ndarray:
