@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from aimonk.files.atomic import write_json
 
 MODEL_FILE = "aimonk_model.pth"
@@ -15,6 +17,7 @@ LABELS_FILE = "labels.pth"
 OUTCOME_FILE = "outcome.pth"  # result of a fold, for resuming a cross-validation
 CONFIG_FILE = "config.yaml"
 STATUS_FILE = "status.json"
+LOCK_FILE = ".lock"
 METRICS_FILE = "metrics.json"
 AUDIT_FILE = "audit.json"
 PREDICTIONS_FILE = "predictions.csv"
@@ -30,6 +33,26 @@ def clear_run_folder(out_dir: Path) -> None:
     for folder in (out_dir, *out_dir.glob("*fold_*")):
         for name in (STATE_FILE, OUTCOME_FILE, MODEL_FILE, LAST_FILE, METRICS_FILE):
             (folder / name).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(out_dir: Path) -> Iterator[None]:
+    """Keep other runs out of a run folder.
+
+    Raises:
+        ValueError: Another run that is still running has the folder.
+    """
+    lock = FileLock(out_dir / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(f"hydra.run.dir is {out_dir}; expected a folder without a running run") from None
+    except OSError:  # no write access, which the run reports itself, or a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @dataclass

@@ -42,6 +42,7 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     if cfg.batch_size < 1:
         raise ValueError(f"batch_size is {cfg.batch_size}; expected 1 or more")
     paths = find_paths(str(cfg.image))
+    check_output(cfg.output, paths)
     source = Path(cfg.checkpoint) if cfg.checkpoint is not None else newest_run(Path("outputs"))
     classifier, info = load_model(source)
     thresholds = read_thresholds(cfg.threshold, info)
@@ -56,6 +57,16 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     write_predictions(predictions, info.attributes, str(source), cfg.format, cfg.output)
     if unreadable:
         raise ValueError(f"{unreadable} of {plural(len(paths), 'image')} could not be read")
+
+
+def check_output(output: str | None, paths: list[Path]) -> None:
+    """Reject an output file that is one of the images.
+
+    Raises:
+        ValueError: It is.
+    """
+    if output is not None and os.path.realpath(output) in map(os.path.realpath, paths):
+        raise ValueError(f"output is {output}; expected another file than the images")
 
 
 def check_overrides(overrides: list[str]) -> None:

@@ -4,6 +4,7 @@ import os
 import stat
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -98,3 +99,11 @@ def test_names_that_are_not_utf8_are_escaped(tmp_path):
     assert (tmp_path / "x.csv").read_text() == r"caf\udce9.jpg"
     write_json(tmp_path / "x.json", [name])
     assert json.loads((tmp_path / "x.json").read_text()) == [name]
+
+
+def test_replaced_file_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    path.chmod(0o604)
+    write_text(path, "new")
+    assert path.read_text() == "new" and path.stat().st_mode & 0o777 == 0o604

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aimonk.files.run_folder import MODEL_FILE, STATUS_FILE, is_finished, newest_run
+from aimonk.files.run_folder import MODEL_FILE, STATUS_FILE, is_finished, locked, newest_run
 
 
 def make_run(folder: Path, status: object, finished_at: int, model: bool = True) -> Path:
@@ -42,3 +42,13 @@ def test_no_finished_run_is_an_error(tmp_path, folder):
     assert str(caught.value) == (
         f"no finished training run below {tmp_path / folder}; train a model or set checkpoint=PATH"
     )
+
+
+def test_folder_of_a_running_run_is_refused(tmp_path: Path) -> None:
+    message = "expected a folder without a running run"
+    with locked(tmp_path), pytest.raises(ValueError, match=message), locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
+    with locked(tmp_path / "missing" / "folder"):
+        pass  # the run itself reports it

@@ -196,3 +196,12 @@ def test_no_other_files_are_written(ask: Ask, trained: SimpleNamespace, place: P
     assert left == {"plain", ODD, f"{ODD}.png", f"{ODD}.pth", f"{ODD} answers.csv"}
     assert {path.name for path in trained.cwd.iterdir()} == {"outputs"}
     assert [path.parent for path in trained.cwd.rglob("status.json")] == [trained.folder]
+
+
+def test_output_may_not_be_an_image(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"image")
+    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
+    infer.check_output(None, [tmp_path / "a.png"])
+    infer.check_output(str(tmp_path / "b.png"), [tmp_path / "a.png"])
+    with pytest.raises(ValueError, match=r"^output is .*; expected another file than the images$"):
+        infer.check_output(str(tmp_path / "link.png"), [tmp_path / "a.png"])

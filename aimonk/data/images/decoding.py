@@ -211,16 +211,16 @@ def _band_to_rgb(image: Image.Image, white: float) -> Image.Image:
 
 
 def _white(image: Image.Image) -> float:
-    """The value of white in greyscale of more than 8 bits.
+    """The value of white in greyscale of more than 8 bits, by the bits in use.
 
-    65535 for 16 bits; for 32 bits 255, 65535 or the largest value; for floats 1 or 255.
+    For integers 255, 4095 (12 bits in a file of 16) or 65535, or else the largest value; for floats 1 or 255.
     """
-    if image.mode not in ("I", "F"):
-        return 65535.0
+    if not image.mode.startswith("I") and image.mode != "F":
+        return 255.0
     tops = []
     for _, band in _bands(image, (0, 0, *image.size), 1):
         values = np.asarray(band)
         tops.append(float(values[np.isfinite(values)].max(initial=0)))
     if image.mode == "F":
         return 1.0 if max(tops) <= 1 else 255.0
-    return 255.0 if max(tops) <= 255 else max(65535.0, *tops)
+    return next((white for white in (255.0, 4095.0, 65535.0) if max(tops) <= white), max(tops))

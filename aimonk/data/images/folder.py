@@ -16,7 +16,7 @@ from aimonk.data.store.row_store import Row, RowStore, StoredRows
 from aimonk.files.text import listed, plural
 
 # part of every key; increment it when decoding gives other pixels for the same file
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 
 
 def find_images(folder: Path, names: Sequence[str], follow_links: bool) -> np.ndarray:
@@ -58,11 +58,15 @@ def list_images(folder: Path) -> list[str]:
 
 
 def fingerprints(paths: Sequence[Path]) -> list[str]:
-    """A key of each file's pixels: version of this code, path, size and modification time."""
+    """A key of each file's pixels: version of this code, path, size, times and inode.
+
+    A file replaced by one of equal size and modification time has another inode or change time.
+    """
     result = []
     for path in paths:
         info = os.stat(path)
-        result.append(f"{CODE_VERSION}\0{path.absolute()}\0{info.st_size}\0{info.st_mtime_ns}")
+        state = (info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
+        result.append("\0".join([CODE_VERSION, str(path.absolute()), *map(str, state)]))
     return result
 
 

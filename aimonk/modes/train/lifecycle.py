@@ -13,6 +13,7 @@ from aimonk.files.run_folder import (
     STATE_FILE,
     clear_run_folder,
     is_finished,
+    locked,
     run_status,
 )
 from aimonk.modes.train.advice import advising
@@ -42,7 +43,7 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         KeyboardInterrupt: The run was interrupted; everything is written.
     """
     # the status of a resumed run is left alone until its config is accepted
-    with run_status(out_dir, owned=cfg.resume is None) as status:
+    with locked(out_dir), run_status(out_dir, owned=cfg.resume is None) as status:
         if cfg.resume is None:
             check_components(cfg)
         make_deterministic(cfg.deterministic)  # before pick_device starts CUDA

@@ -116,6 +116,8 @@ def test_cmyk(read) -> None:
         (np.array([[0, 200_000, 1_000_000]], np.int32), [0, 51, 255]),
         (np.array([[0, 13107, 65535]], np.uint16), [0, 51, 255]),
         (np.array([[0, 13107, 65535]], ">u2"), [0, 51, 255]),
+        (np.array([[0, 819, 4095]], np.uint16), [0, 51, 255]),  # 12 bits
+        (np.array([[0, 51, 255]], np.uint16), [0, 51, 255]),
     ],
 )
 @pytest.mark.filterwarnings("error::RuntimeWarning")
