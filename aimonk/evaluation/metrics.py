@@ -31,7 +31,7 @@ from aimonk.evaluation.kernels import (
     rankings,
     summarise,
 )
-from aimonk.evaluation.ranking import ap_and_auroc
+from aimonk.evaluation.ranking import ap_and_auroc, expected_random_ap
 
 
 def score(
@@ -44,11 +44,12 @@ def score(
 ) -> dict:
     """All metrics, ready for JSON.
 
-    The chance level is the score of a guess that ignores the image: the prevalence for AP and precision, .5
-    for AUROC and balanced accuracy, "always present" for F1 (it beats "never"), the best choice of always and
-    never per attribute for micro F1, the most frequent combination of labels for subset accuracy, and a
-    constant probability equal to the prevalence for Brier score and calibration error (for both, lower is
-    better). Recall and specificity are compared with a guess that predicts the attribute equally often.
+    The chance level is the score of a guess that ignores the image: the expectation of a random order for AP,
+    the prevalence for precision, .5 for AUROC and balanced accuracy, "always present" for F1 (it beats
+    "never"), the best choice of always and never per attribute for micro F1, the most frequent combination of
+    labels for subset accuracy, and a constant probability equal to the prevalence for Brier score and
+    calibration error (for both, lower is better). Recall and specificity are compared with a guess that
+    predicts the attribute equally often.
 
     Args:
         labels: 0 or 1, [N, A]; ignored where mask is False.
@@ -118,7 +119,7 @@ def chance_levels(
     prevalence = divide(positives, known)
     predicted = divide(predictions.decisions.sum(axis=0), known)
     levels = {
-        "ap": prevalence,
+        "ap": expected_random_ap(known, positives),
         "auroc": np.full(len(known), 0.5),
         "f1": 2 * prevalence / (1 + prevalence),
         "precision": prevalence,

@@ -114,3 +114,19 @@ def jackknife_ap(ranking: Ranking) -> float:
     # without other positives and negatives above it, a positive has perfect precision
     precision = np.divide(others, predicted, out=np.ones(len(size)), where=predicted > 0)
     return float((size * precision).sum() / positives)
+
+
+def expected_random_ap(known: Ints, positives: Ints) -> Floats:
+    """Expected AP of a random order without ties, [A]; nan without a positive or without a negative.
+
+    Bestgen 2015, "Exact expected average precision of the random baseline for system evaluation". It exceeds
+    the prevalence, by much where positives are few.
+
+    Args:
+        known: Number of known images of each attribute, [A].
+        positives: Number of known positives, [A].
+    """
+    defined = (positives > 0) & (positives < known)
+    n, p = np.where(defined, known, 2), np.where(defined, positives, 1)
+    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, n.max(initial=2) + 1))])[n]
+    return np.where(defined, (harmonic + (p - 1) * (n - harmonic) / (n - 1)) / n, np.nan)

@@ -144,7 +144,7 @@ def test_scores_by_hand():
     # each of four bins has one entry
     assert a["ece"] == pytest.approx((0.1 + 0.8 + 0.4 + 0.1) / 4)
     assert a["chance"] == {
-        "ap": 0.5,
+        "ap": pytest.approx(0.6805555555555556),  # 2 of 4: (25/12 + (4 - 25/12) / 3) / 4
         "auroc": 0.5,
         "f1": pytest.approx(2 / 3),
         "precision": 0.5,
@@ -173,7 +173,9 @@ def test_overall_chance_is_the_best_constant_guess():
     assert chance["f1_micro"] == 0.75
     # two of four rows are (1, 0)
     assert chance["subset_accuracy"] == 0.5
-    assert chance["mean_ap"] == 0.5
+    harmonic = 25 / 12
+    three, one = (harmonic + 2 * (4 - harmonic) / 3) / 4, harmonic / 4
+    assert chance["mean_ap"] == pytest.approx((three + one) / 2)
     assert chance["f1_macro"] == pytest.approx((6 / 7 + 2 / 5) / 2)
 
 

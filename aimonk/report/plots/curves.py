@@ -41,7 +41,7 @@ def plot_precision_recall(
             axes.plot(
                 *point, "o", color=ORANGE, markersize=6, markeredgecolor="white", label="at the threshold"
             )
-        add_score(axes, f"AP {short(entry['ap'])} | {short(entry['prevalence'])}")
+        add_score(axes, f"AP {short(entry['ap'])} | {short(entry['chance']['ap'])}")
     add_legend(figure)
     return figure
 
