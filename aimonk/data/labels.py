@@ -1,5 +1,6 @@
 """Label tables and label files: each row names an image and labels every attribute 1, 0 or NA."""
 
+import difflib
 import logging
 import os
 import posixpath
@@ -82,7 +83,8 @@ def read_labels(path: Path, attributes: Sequence[str] | None = None) -> LabelTab
     images to train, val or test.
 
     Args:
-        attributes: Names that replace the header's, or Attr1, Attr2, ... of a file without a header.
+        attributes: Selects and orders the columns of a header, or names the columns of a file without one,
+            instead of Attr1, Attr2, ...
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -92,7 +94,14 @@ def read_labels(path: Path, attributes: Sequence[str] | None = None) -> LabelTab
     if not rows:
         raise ValueError(f"{path.absolute()}: no rows; expected lines such as 'image_0.jpg 1 NA 0 1'")
     split = _choose_separator(rows)
-    names, column, rows = _read_header(path, rows, split, attributes)
+    names, column, rows, has_header = _read_header(path, rows, split)
+    given = _check_names(attributes or [], "data.attributes")
+    if given and not has_header:
+        if len(given) != len(names):
+            expected = f"{len(names)}, the number of label columns of {path}"
+            raise ValueError(f"data.attributes has {plural(len(given), 'name')}; expected {expected}")
+        names = given
+    _check_selection(given, names, path)
     entries: dict[str, tuple[int, list[int], str | None]] = {}  # image name -> line, values, split
     errors: list[str] = []
     repeated: list[str] = []
@@ -114,16 +123,14 @@ def read_labels(path: Path, attributes: Sequence[str] | None = None) -> LabelTab
         log.warning("%s: %s listed twice with identical labels: %s", path, count, listed(repeated))
     table = np.array([values for _, values, _ in entries.values()], dtype=np.int8)
     splits = [part for _, _, part in entries.values()] if column is not None else None
-    return LabelTable(list(entries), names, (table == PRESENT).astype(np.float32), table != UNKNOWN, splits)
+    labels = LabelTable(list(entries), names, (table == PRESENT).astype(np.float32), table != UNKNOWN, splits)
+    return labels.select(given) if given else labels
 
 
 def _read_header(
-    path: Path,
-    rows: list[tuple[int, str]],
-    split: Callable[[str], list[str]],
-    attributes: Sequence[str] | None,
-) -> tuple[list[str], int | None, list[tuple[int, str]]]:
-    """Attribute names, index of the split column or None, and the rows below the header, if there is one."""
+    path: Path, rows: list[tuple[int, str]], split: Callable[[str], list[str]]
+) -> tuple[list[str], int | None, list[tuple[int, str]], bool]:
+    """Attribute names, index of the split column or None, the rows below, and whether there is a header."""
     line, text = rows[0]
     first = split(text)
     has_header = _is_header(first)
@@ -132,13 +139,13 @@ def _read_header(
     if width < 2:
         raise ValueError(f"{path} line {line}: the row is {text[:80]!r}; expected an image and its labels")
     if not has_header:
-        return _attribute_names(path, line, None, width - 1, attributes), None, rows
+        return [f"Attr{i}" for i in range(1, width)], None, rows, False
     if len(rows) < 2:
         raise ValueError(f"{path.absolute()}: no rows below the header")
     column = _find_split_column(first, split(rows[1][1]))
     if column is not None:
         del first[column]
-    return _attribute_names(path, line, first[1:], len(first) - 1, attributes), column, rows[1:]
+    return _check_names(first[1:], f"{path} line {line}"), column, rows[1:], True
 
 
 def _parse_row(
@@ -211,23 +218,22 @@ def _find_split_column(header: list[str], fields: list[str]) -> int | None:
     return next((i for i in columns if i < len(fields) and fields[i].lower() in SPLITS), None)
 
 
-def _attribute_names(
-    path: Path, line: int, header: list[str] | None, count: int, given: Sequence[str] | None
-) -> list[str]:
-    names = header if header is not None else [f"Attr{i + 1}" for i in range(count)]
-    source = f"{path} line {line}"
-    if given:
-        names, source = [str(name).strip() for name in given], "data.attributes"
-        if len(given) != count:
-            expected = f"{count}, the number of label columns of {path}"
-            raise ValueError(f"{source} has {plural(len(given), 'name')}; expected {expected}")
-    seen: set[str] = set()
-    for i, name in enumerate(names, start=1):
+def _check_names(names: Sequence[str], source: str) -> list[str]:
+    """The stripped names, which have to be printable and unique."""
+    names = [str(name).strip() for name in names]
+    for i, name in enumerate(names):
         if not name:
-            raise ValueError(f"{source}: the name of attribute {i} is empty")
+            raise ValueError(f"{source}: the name of attribute {i + 1} is empty")
         if printable(name) != name:
             raise ValueError(f"{source}: attribute {name[:80]!r} contains unprintable characters")
-        if name in seen:
+        if name in names[:i]:
             raise ValueError(f"{source}: attribute {name[:80]!r} is listed twice; expected unique names")
-        seen.add(name)
     return names
+
+
+def _check_selection(given: list[str], names: list[str], path: Path) -> None:
+    for name in given:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected {listed(names)}"
+            raise ValueError(f"data.attributes has {name[:80]!r}, no column of {path}; {hint}")

@@ -98,8 +98,21 @@ def test_image_names_with_special_characters(write, content: str, names: list[st
 def test_attribute_names_from_header_or_argument(write, header: str) -> None:
     path = write(header + "a.jpg,1,0\n")
     assert read_labels(path).attributes == (["hat", "red scarf"] if header else ["Attr1", "Attr2"])
-    assert read_labels(path, ["x", "y"]).attributes == ["x", "y"]
     assert len(read_labels(path)) == 1
+    if not header:
+        assert read_labels(path, ["x", "y"]).attributes == ["x", "y"]
+
+
+def test_given_attributes_select_columns_of_a_header(write) -> None:
+    path = write("image,black,blue,red\na.jpg,1,0,NA\nb.jpg,0,NA,1\n")
+    table = read_labels(path, ["red", "black"])
+    assert table.attributes == ["red", "black"]
+    assert table.labels.tolist() == [[0, 1], [1, 0]] and table.mask.tolist() == [[False, True], [True, True]]
+    assert errors_of(path, ["hat", "red"]) == [
+        "data.attributes has 'hat', no column of labels.txt; expected black, blue, red"
+    ]
+    assert errors_of(path, ["bleu"])[0].endswith("did you mean 'blue'?")
+    assert errors_of(path, ["red", "red"])[0].startswith("data.attributes: attribute 'red' is listed twice")
 
 
 @pytest.mark.parametrize(
