@@ -11,8 +11,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from aimonk.runtime import distributed
 from aimonk.runtime.memory import keep_freed_memory, resume_collection
+from aimonk.runtime.ranks import rank, world_size
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +37,9 @@ def run_job(cfg: DictConfig) -> None:
         log.error("%s", f"{error}".split("\n    full_key:")[0])
         if hydra_cfg.mode == RunMode.RUN:
             sys.exit(1)
-        if distributed.world_size() > 1:
+        if world_size() > 1:
             # the processes could not agree on which job comes next
-            if distributed.rank() == 0:
+            if rank() == 0:
                 log.error("job %s failed; under torchrun this ends the sweep", hydra_cfg.job.id)
             sys.exit(1)
         if not hydra_cfg.launcher._target_.endswith("BasicLauncher"):

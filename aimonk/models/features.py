@@ -13,6 +13,7 @@ from aimonk.data.store.row_set import TransientReason
 from aimonk.data.store.row_store import Compute, Row, RowStore, StoredRows
 from aimonk.models.classifier import Classifier
 from aimonk.runtime import distributed
+from aimonk.runtime.ranks import rank, world_size
 
 # part of every store key: increase it when equal weights and pixels give other features
 CODE_VERSION = "1"
@@ -123,10 +124,10 @@ def find_or_compute(
 ) -> StoredRows | None:
     """The stored set; each of several processes computes its share of the missing rows."""
     found = store.find(family, keys, shape, dtype)
-    if distributed.world_size() == 1 or distributed.broadcast(found is not None):
+    if world_size() == 1 or distributed.broadcast(found is not None):
         return found or store.rows(family, keys, shape, dtype, compute)
     shares = [(f"{family} share {r}", part) for r, part in enumerate(distributed.rank_shares(len(keys)))]
-    own, mine = shares[distributed.rank()]
+    own, mine = shares[rank()]
 
     def compute_mine(missing: np.ndarray) -> Iterator[Row]:
         for row, values in compute(mine[missing]):

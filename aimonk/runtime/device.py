@@ -2,7 +2,7 @@
 
 import torch
 
-from aimonk.runtime import distributed
+from aimonk.runtime.ranks import local_rank, world_size
 
 
 def pick_device(name: str) -> torch.device:
@@ -13,8 +13,8 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if name == "cuda" and distributed.world_size() > 1:
-        name = f"cuda:{distributed.local_rank()}"
+    if name == "cuda" and world_size() > 1:
+        name = f"cuda:{local_rank()}"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

@@ -1,7 +1,6 @@
 """The processes of torchrun, which train one model together; a single process otherwise."""
 
 import atexit
-import os
 from typing import Any
 
 import numpy as np
@@ -9,20 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-
-def rank() -> int:
-    """Number of this process; rank 0 writes the run folder."""
-    return int(os.environ.get("RANK", 0))
-
-
-def world_size() -> int:
-    """Number of processes."""
-    return int(os.environ.get("WORLD_SIZE", 1))
-
-
-def local_rank() -> int:
-    """Number of this process on its machine, and of its GPU."""
-    return int(os.environ.get("LOCAL_RANK", 0))
+from aimonk.runtime.ranks import world_size
 
 
 def init_process_group() -> None:

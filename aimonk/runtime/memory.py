@@ -1,6 +1,5 @@
 """Settings of the garbage collector and of the C allocator that make a process faster."""
 
-import ctypes
 import gc
 
 
@@ -21,6 +20,8 @@ def keep_freed_memory() -> None:
 
     The system clears every page that it hands out: about 8 % of a training step of ResNet18 on the CPU.
     """
+    import ctypes  # the start-up of `--help` does without
+
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # musl, macOS, Windows

@@ -12,8 +12,8 @@ from aimonk.data.augmentation import FixedViews
 from aimonk.data.dataset import ImageSet
 from aimonk.data.labels import LabelTable, value_warnings
 from aimonk.models.classifier import Classifier
-from aimonk.runtime import distributed
 from aimonk.runtime.device import pick_device
+from aimonk.runtime.ranks import world_size
 from aimonk.setup.build import build
 from aimonk.setup.checks import read_settings
 from aimonk.setup.inputs import open_inputs
@@ -45,12 +45,12 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
         augmentation = FixedViews(augmentation, cfg.features.views)
     torch.manual_seed(cfg.seed)  # the new head depends on the seed alone
     classifier = build_classifier(cfg, len(table.attributes))
-    if cfg.sync_batchnorm and distributed.world_size() > 1 and device.type == "cuda":
+    if cfg.sync_batchnorm and world_size() > 1 and device.type == "cuda":
         classifier = convert_sync_batchnorm(classifier)  # timm's also converts norms with an activation
     classifier = classifier.to(device, memory_format=torch.channels_last)
     cuts = policy.cuts(settings.epochs, len(classifier.stages))
     optimizer = build(cfg, "optimizer")(classifier, min(cuts))
-    steps = -(-len(train_rows) // (settings.batch_size * distributed.world_size() * settings.accumulate))
+    steps = -(-len(train_rows) // (settings.batch_size * world_size() * settings.accumulate))
     return Task(
         classifier=classifier,
         policy=policy,

@@ -16,6 +16,7 @@ from aimonk.data.loading import iterate
 from aimonk.data.sampling import Batch, plan_epoch, split_batches
 from aimonk.runtime import distributed
 from aimonk.runtime.progress import show_progress
+from aimonk.runtime.ranks import rank, world_size
 from aimonk.training.missing import MissingImages
 from aimonk.training.phase import Phase, open_phase
 from aimonk.training.selection import finish_epoch, stops_early
@@ -66,7 +67,7 @@ def plan_batches(task: Task, epoch: int) -> list[Batch]:
     settings = task.settings
     rows, views = plan_epoch(task.train_rows, task.weights, task.views, settings.seed, epoch)
     sizes = (settings.batch_size, settings.accumulate)
-    return split_batches(rows, views, task.mask, *sizes, distributed.rank(), distributed.world_size())
+    return split_batches(rows, views, task.mask, *sizes, rank(), world_size())
 
 
 def train_one_epoch(
@@ -114,7 +115,7 @@ def train_one_epoch(
                 break
     buffer.flush()
     state.seconds += time.perf_counter() - started
-    state.images += images * distributed.world_size()
+    state.images += images * world_size()
 
 
 def seed_iteration(settings: Settings, state: TrainState) -> None:
@@ -136,7 +137,7 @@ def backward(task: Task, phase: Phase, known: int, inputs: Tensor, labels: Tenso
     logits = phase.logits(task, inputs)
     loss = task.criterion.total(logits, labels, mask) / max(1, known)
     # DistributedDataParallel averages gradients where they have to be summed
-    task.scaler.scale(loss * distributed.world_size()).backward()
+    task.scaler.scale(loss * world_size()).backward()
     return loss.detach()
 
 
@@ -156,7 +157,7 @@ def step(task: Task, phase: Phase) -> None:
 
 def should_stop(buffer: "LossBuffer", stop: Callable[[], object]) -> bool:
     """Whether any process requests a stop; processes ask together, after they exchanged losses."""
-    if distributed.world_size() > 1 and buffer.losses:
+    if world_size() > 1 and buffer.losses:
         return False
     return distributed.any_rank(stop())
 

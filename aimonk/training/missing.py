@@ -6,7 +6,7 @@ from torch import Tensor
 
 from aimonk.data.sampling import PADDING, Batch
 from aimonk.files.text import plural
-from aimonk.runtime import distributed
+from aimonk.runtime.ranks import world_size
 from aimonk.training.task import Task
 
 MAX_MISSING = 0.01  # share of an epoch's images that may be missing
@@ -38,9 +38,7 @@ class MissingImages:
         missing = batch.rows[~exists.numpy() & (batch.rows != PADDING)]
         self.lost = int(self.task.mask[missing].sum()) + (0 if batch.first else self.lost)
         self.count += len(missing)
-        is_alone = (
-            distributed.world_size() == 1
-        )  # the other processes of an iteration do not know what is lost
+        is_alone = world_size() == 1  # the other processes of an iteration do not know what is lost
         known = batch.known - self.lost if is_alone else batch.known
         if self.count > MAX_MISSING * self.expected or (batch.known and not known):
             total = plural(self.expected, "training image")

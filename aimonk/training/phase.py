@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from aimonk.data.loading import Rows, create_loader, iterate
 from aimonk.data.sampling import Batch, BatchList
 from aimonk.runtime import distributed
+from aimonk.runtime.ranks import rank, world_size
 from aimonk.training.task import Task
 
 
@@ -61,7 +62,7 @@ def open_phase(task: Task, cut: int) -> Phase:
         prefix=None if inputs.are_features or cut == 0 else task.classifier.prefix(cut),
         suffix=suffix,
         local=local,
-        module=DistributedDataParallel(local) if distributed.world_size() > 1 else local,
+        module=DistributedDataParallel(local) if world_size() > 1 else local,
         batches=batches,
         loader=create_loader(rows, batches, workers, pin_memory=task.device.type == "cuda"),
     )
@@ -75,7 +76,7 @@ def predict(task: Task, phase: Phase, rows: np.ndarray) -> tuple[np.ndarray, Ten
         The rows whose images exist, [n], and their logits, [n, A] on the CPU.
     """
     task.classifier.eval()
-    mine = rows[distributed.rank_shares(len(rows))[distributed.rank()]]
+    mine = rows[distributed.rank_shares(len(rows))[rank()]]
     size = 4 * task.settings.batch_size
     blocks = [mine[i : i + size] for i in range(0, len(mine), size)]
     phase.batches.batches = [Batch(block, np.zeros_like(block), 0, True, True) for block in blocks]

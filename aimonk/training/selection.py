@@ -50,7 +50,7 @@ def finish_epoch(task: Task, phase: Phase, state: TrainState, steps: int) -> Non
         task.scheduler.step(score(task.settings, record) if len(task.val_rows) else -record["train_loss"])
     state.history.append(record)
     # equal scores, such as a mean AP of 1, are decided by the loss, and equal losses by the later epoch
-    if not len(task.val_rows) or state.best is None or rank(task, record) >= rank(task, state.best):
+    if not len(task.val_rows) or state.best is None or sort_key(task, record) >= sort_key(task, state.best):
         state.best = record
         with averaged(task):
             state.best_state = trained_state(task)
@@ -166,7 +166,7 @@ def describe_score(settings: Settings, record: dict) -> str:
     return f"{name} undefined" if record[key] is None else f"{name} {record[key]:.4f}"
 
 
-def rank(task: Task, record: dict) -> tuple[float, float]:
+def sort_key(task: Task, record: dict) -> tuple[float, float]:
     """The monitored value of an epoch, then its loss; greater is better."""
     return score(task.settings, record), -record["val_loss"]
 

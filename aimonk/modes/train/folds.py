@@ -16,6 +16,7 @@ from aimonk.modes.train.outputs import write_results
 from aimonk.modes.train.scoring import choose_thresholds, evaluate_parts
 from aimonk.report.csv_tables import format_splits
 from aimonk.runtime import distributed
+from aimonk.runtime.ranks import rank
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def read_outcome(run: RunContext, name: str, fold: Parts) -> dict | None:
     """The outcome of a fold that this run has finished already, on every process; None otherwise."""
     path, outcome = run.out_dir / name / OUTCOME_FILE, None
     # the other processes have a run folder of their own, which is empty
-    if distributed.rank() == 0 and run.cfg.resume is not None and path.is_file():
+    if rank() == 0 and run.cfg.resume is not None and path.is_file():
         outcome = load_tensors(path)
         is_own = run.cfg.resume_force or outcome.get("run") == run.digest
         if not is_own or not set(outcome["names"]) <= {run.images.table.names[row] for row in fold["val"]}:

@@ -17,6 +17,7 @@ from aimonk.report.csv_tables import format_losses, format_splits
 from aimonk.report.plots.loss import plot_loss
 from aimonk.runtime import distributed
 from aimonk.runtime.determinism import noting_exceptions
+from aimonk.runtime.ranks import rank
 from aimonk.setup.task import build_task
 from aimonk.training.loop import fit
 from aimonk.training.phase import open_phase, predict
@@ -74,7 +75,7 @@ def train_model(run: RunContext, parts: Parts) -> TrainedModel:
     state = restore(run, task)
 
     def save() -> None:
-        if distributed.rank() == 0:
+        if rank() == 0:
             save_state(run.out_dir / STATE_FILE, task, state, run.digest)
 
     with noting_exceptions() as exceptions:

@@ -1,0 +1,12 @@
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_help_does_not_load_torch() -> None:
+    # it takes most of the start-up, which `python run.py --help` does not need
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import run; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert result.stdout == "False\n", result.stderr
