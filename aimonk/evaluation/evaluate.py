@@ -105,6 +105,11 @@ def evaluate_chosen(
     return evaluation
 
 
+def choose_and_evaluate(data: LabelledLogits, rule: str | float, seed: int) -> Evaluation:
+    """Choose thresholds by a rule, and score them on the same images by nested folds."""
+    return evaluate_chosen(data, choose_operating_point(data, rule, None), rule, None, seed)
+
+
 def _fit(data: LabelledLogits, rows: np.ndarray, calibrate: str | None) -> Calibration:
     if calibrate is None:
         return Calibration.identity(len(data.table.attributes))

@@ -11,7 +11,8 @@ from aimonk.data.labels import LabelTable
 from aimonk.evaluation.calibration import Calibration
 from aimonk.evaluation.evaluate import OperatingPoint
 from aimonk.models.checkpoint import ModelInfo
-from aimonk.modes.evaluate import Subject, evaluate_as_asked, match_attributes
+from aimonk.modes.evaluate.command import evaluate_as_asked
+from aimonk.modes.evaluate.subject import Subject, match_attributes
 from aimonk.report.csv_tables import read_predictions
 
 

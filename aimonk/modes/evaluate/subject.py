@@ -1,4 +1,4 @@
-"""`mode=evaluate`: scores of a finished model, or of a table of its probabilities, on labelled images."""
+"""Predictions to be evaluated: of a model on a data set, or from a table."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -14,71 +14,16 @@ from aimonk.data.labels import LabelTable, read_labels
 from aimonk.data.loading import Pixels
 from aimonk.data.splits import read_assignment
 from aimonk.evaluation.calibration import Calibration
-from aimonk.evaluation.evaluate import (
-    Evaluation,
-    LabelledLogits,
-    OperatingPoint,
-    choose_operating_point,
-    evaluate,
-    evaluate_chosen,
-    verdict,
-)
-from aimonk.evaluation.thresholds import parse_rule
-from aimonk.files.atomic import write_json, write_text
-from aimonk.files.run_folder import (
-    CONFIG_FILE,
-    METRICS_FILE,
-    PREDICTIONS_FILE,
-    REPORT_FILE,
-    SPLITS_FILE,
-    newest_run,
-)
+from aimonk.evaluation.evaluate import OperatingPoint
+from aimonk.files.run_folder import SPLITS_FILE, newest_run
 from aimonk.files.text import listed, plural
 from aimonk.inference.predictor import predict_pixels
 from aimonk.models.checkpoint import ModelInfo, load_model
-from aimonk.report.csv_tables import format_predictions, read_predictions
-from aimonk.report.data_notes import data_notes
-from aimonk.report.html.run import RunReport, write_report
-from aimonk.report.tables import format_scores
+from aimonk.report.csv_tables import read_predictions
 from aimonk.runtime.device import pick_device
 from aimonk.setup.data import label_paths, open_data
 
 log = logging.getLogger(__name__)
-
-
-def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
-    """Score and write metrics.json, predictions.csv and report.html.
-
-    Raises:
-        FileNotFoundError: Data or a checkpoint does not exist.
-        ValueError: Errors in the files, or attributes other than the model's.
-    """
-    if cfg.predictions is not None and cfg.checkpoint is not None:
-        raise ValueError("predictions and checkpoint are mutually exclusive; expected one of them")
-    if cfg.threshold is not None:
-        parse_rule(cfg.threshold)
-    subject = from_predictions(cfg) if cfg.predictions is not None else from_checkpoint(cfg)
-    table, images, settings = subject.table, subject.images, OmegaConf.to_yaml(cfg, resolve=True)
-    evaluation = evaluate_as_asked(cfg, subject)
-    parts, evaluations = {"evaluated": np.arange(len(table))}, {"evaluated": evaluation}
-    metrics = {"evaluated": evaluation.scores}
-    write_text(out_dir / CONFIG_FILE, settings)
-    write_json(out_dir / METRICS_FILE, metrics)
-    write_text(out_dir / PREDICTIONS_FILE, format_predictions(table, parts, evaluations))
-    content = RunReport(
-        title=out_dir.name,
-        metrics=metrics,
-        evaluations=evaluations,
-        table=table,
-        parts=parts,
-        pixels=None if images is None else images.pixels,
-        config=settings,
-        notes=[] if images is None else data_notes(images, subject.groups, parts),
-    )
-    write_report(out_dir / REPORT_FILE, content)
-    log.info("\n%s\n", format_scores(evaluation.scores, plural(len(table), "image")))
-    log.info("verdict: %s", verdict(evaluation.scores))
-    log.info("written: %s", out_dir)
 
 
 @dataclass
@@ -98,22 +43,6 @@ class Subject:
     groups: np.ndarray | None
     operating_point: OperatingPoint
     images: ImageSet | None
-
-
-def evaluate_as_asked(cfg: DictConfig, subject: Subject) -> Evaluation:
-    """Score with the thresholds of the model, a fixed one, or those of a rule, scored by nested folds."""
-    table, logits, operating_point = subject.table, subject.logits, subject.operating_point
-    data = LabelledLogits(table, logits, subject.groups)
-    if cfg.threshold is None:
-        return evaluate(data, operating_point, cfg.seed)
-    rule = parse_rule(cfg.threshold)
-    if rule.kind == "fixed":
-        fixed = np.full(len(table.attributes), rule.value)
-        return evaluate(data, OperatingPoint(operating_point.calibration, fixed), cfg.seed)
-    calibrated = operating_point.calibration.scale * logits + operating_point.calibration.bias
-    data = LabelledLogits(table, calibrated, subject.groups)
-    chosen = choose_operating_point(data, cfg.threshold, None)
-    return evaluate_chosen(data, chosen, cfg.threshold, None, cfg.seed)
 
 
 def from_checkpoint(cfg: DictConfig) -> Subject:
