@@ -160,6 +160,7 @@ def _pairs(groups: np.ndarray, names: list[str]) -> set[frozenset[int]]:
     return {frozenset(int(n.split("_")[1][:-4]) for n in group) for group in duplicate_groups(groups, names)}
 
 
+@pytest.mark.slow
 def test_aimonk_photographs():
     pixels, names = _read_folder("aimonk")
     equal = {(297, 452), (373, 809), (380, 594), (483, 559), (145, 737), (189, 257), (598, 887)}
@@ -178,6 +179,7 @@ def test_aimonk_photographs():
     ]
 
 
+@pytest.mark.slow
 def test_apparel_photographs():
     pixels, names = _read_folder("apparel")
     near = _pairs(group_images(pixels), names) - _pairs(group_images(pixels, 0), names)

@@ -22,6 +22,7 @@ def test_expected_random_ap_is_the_mean_over_all_orders(known: int, positives: i
     )
 
 
+@pytest.mark.slow
 def test_random_scores_reach_the_expected_ap() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(200) < 4

@@ -154,6 +154,7 @@ def test_malicious_pickles_are_refused(tmp_path, content, message):
     assert message in refusal(pack(tmp_path / "x.pth", content))
 
 
+@pytest.mark.slow
 def test_deep_nesting(tmp_path):
     deep = b"\x80\x02)" + b"\x85" * 150_000 + b"."
     assert isinstance(read_archive(pack(tmp_path / "x.pth", deep)), tuple)

@@ -66,6 +66,7 @@ BACKBONES = [
 
 
 @pytest.mark.parametrize(("library", "name"), BACKBONES)
+@pytest.mark.slow
 def test_backbones_are_fused_and_agree(library: str, name: str):
     torch.manual_seed(0)
     classifier = randomise(Classifier(create_backbone(library, name, "random"), 4))

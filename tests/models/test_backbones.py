@@ -81,6 +81,7 @@ def original(library: str, name: str) -> nn.Module:
 @pytest.mark.parametrize(
     ("library", "name"), [*(("torchvision", n) for n in TORCHVISION), *(("timm", n) for n in (LITE0, *TIMM))]
 )
+@pytest.mark.slow
 def test_stages_and_cuts_equal_the_network(library, name, tmp_path):
     complete = spread_statistics(original(library, name))
     torch.save(complete.state_dict(), tmp_path / "weights.pth")
@@ -240,6 +241,7 @@ def load(path: Path, name: str = "resnet10t"):
 
 @pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
 @pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.slow
 def test_weights_load_from_a_file(tmp_path, state, wrapper, prefix):
     content = {prefix + key: value for key, value in state.items()}
     torch.save(content if wrapper is None else {"epoch": 3, wrapper: content}, tmp_path / "weights.pth")
@@ -257,6 +259,7 @@ def test_half_precision_weights_load(tmp_path, state):
     assert weight.dtype == torch.float32 and torch.equal(weight, state["conv1.0.weight"].half().float())
 
 
+@pytest.mark.slow
 def test_unsuitable_weights_raise(tmp_path, state):
     path = tmp_path / "weights.pth"
 

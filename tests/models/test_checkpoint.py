@@ -207,6 +207,7 @@ NAN, INF = math.nan, math.inf
         *(("chosen_by", v) for v in (3, None, "x" * 1001, "two\nlines", "\x1b]0;title\x07")),
     ],
 )
+@pytest.mark.slow
 def test_invalid_fields_raise(tmp_path, content, key, value):
     message = refusal(tmp_path / "x.pth", content | {"info": content["info"] | {key: value}})
     # a list of attributes with another length puts the rest in the wrong
@@ -295,6 +296,7 @@ def test_networks_that_compute_on_creation_load(valid, monkeypatch):
     assert load_model(valid)[1] == INFO
 
 
+@pytest.mark.slow
 def test_weights_of_another_network_raise(tmp_path, content):
     path, state = tmp_path / "x.pth", content["state"]
     other = "its weights do not fit its network"
@@ -339,6 +341,7 @@ def test_weights_of_another_shape_or_type_raise(tmp_path, content, change, messa
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.data())
+@pytest.mark.slow
 def test_mutated_files_load_or_raise(valid, data):
     complete = bytearray(valid.read_bytes())
     pickled = complete.index(b"format")

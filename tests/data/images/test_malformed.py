@@ -215,6 +215,7 @@ def test_mutated_files_are_read_or_refused(read) -> None:
     assert outcomes == {"read", "refused"}
 
 
+@pytest.mark.slow
 def test_memory_and_warnings_of_a_process(tmp_path: Path) -> None:
     """Large images are decoded one at a time without complete copies: 144 MB here."""
     side = 6000

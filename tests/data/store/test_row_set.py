@@ -61,6 +61,7 @@ def test_transient_errors_are_not_stored(fetch, computer, values) -> None:
         (INDEX_FILE, lambda file: file.write_text(json.dumps({"keys": KEYS, "errors": {}})), {2}),
     ],
 )
+@pytest.mark.slow
 def test_damage_is_detected_and_repaired(
     fetch,
     computer,
