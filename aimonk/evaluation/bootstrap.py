@@ -3,9 +3,11 @@
 Percentiles of the resampled scores, the usual choice, cover the truth too rarely where an attribute is rare
 or nearly solved: with 20 positives and an AUROC of .96 in 83 rather than 95 of 100 sets, and the mean AP of
 four attributes with 12 positives each and random predictions in 54. The corrections below raise the coverage
-to between 92 and 98 for the means of AP, AUROC and F1, and to between 92 and 99 for single attributes
-(`benchmarks/bootstrap_coverage.py`):
+to between 92 and 99 (`benchmarks/bootstrap_coverage.py`):
 
+- The truth is the expected score of a set like this one, with as many images and positives. AP depends on
+  their number (the AP of a random order is above the prevalence, by much with few positives), so that the AP
+  of an unlimited set is another quantity; the chance level beside it is that of this set as well.
 - The resamples determine the variance only. The limits are Wilson's for a share with that variance, which are
   skewed and stay within 0 and 1. The number of trials in Wilson's formula is the effective sample size
   score * (1 - score) / variance (Korn and Graubard 1998, "Confidence intervals for proportions with small
@@ -14,10 +16,9 @@ to between 92 and 98 for the means of AP, AUROC and F1, and to between 92 and 99
 - The precision depends on the number of positives or negatives, whichever is smaller, not on that of images:
   it is the number of degrees of freedom of Student's t, and limits the effective sample size, without which a
   perfect score would have an interval of width zero.
+- The mean over attributes takes the variance of the rare ones for what it is: `score_intervals.mean_limits`.
 - The calibration error is biased upwards in small samples by an amount that resamples do not reveal. Its
   lower limit is the error that remains if the errors of all bins point away from zero.
-- AP is biased upwards in small samples since each positive counts towards its own precision. The interval is
-  centred on a lower value, the jackknife's: AP with the precision at each positive estimated from the others.
 """
 
 from __future__ import annotations
@@ -41,7 +42,6 @@ from aimonk.evaluation.ranking import Ranking
 from aimonk.evaluation.score_intervals import (
     attribute_limits,
     independent_units,
-    interval_centres,
     overall_limits,
 )
 
@@ -85,12 +85,12 @@ def bootstrap(
     ranked, once = rankings(predictions), np.ones((rows, 1))
     metrics = measure(predictions, ranked, once)
     overall = summarise(predictions, metrics, once)
-    centres, units = interval_centres(metrics, ranked), independent_units(predictions, groups)
+    units = independent_units(predictions, groups)
     drawn, drawn_overall = replicate(predictions, ranked, groups, resamples, seed)
 
-    limits = attribute_limits(metrics, centres, drawn, units)
+    limits = attribute_limits(metrics, drawn, units)
     attributes = [{name: to_json(limits[name][a]) for name in SCORES} for a in range(len(ranked))]
-    limits = overall_limits(metrics, overall, centres, drawn, drawn_overall, units)
+    limits = overall_limits(metrics, overall, drawn, drawn_overall, units)
     return {**{name: to_json(limits[name]) for name in OVERALL}, "attributes": attributes}
 
 

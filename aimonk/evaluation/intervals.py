@@ -10,26 +10,23 @@ Z = 1.959964  # 97.5 % quantile of the normal distribution
 ROUNDING = 1e-12  # shares closer to 0 or 1 are 0 or 1
 
 
-def resampled_limits(score: Floats, centre: Floats, deviations: Floats, units: Floats, most: int) -> Floats:
-    """Wilson limits with the variance of resamples, [A, 2]; they enclose the score, nan where undefined.
+def share_limits(score: Floats, spread: Floats, freedom: Floats, most: Floats) -> Floats:
+    """Wilson limits of scores with given variances, [A, 2]; they enclose the score.
 
     Args:
         score: [A], nan where undefined.
-        centre: Bias-corrected score, [A].
-        deviations: Score of each resample minus the score, [R, A]; nan where undefined.
-        units: Number of independent groups behind the score, [A]; fewer than two leave the limits undefined.
-        most: Upper limit of the effective sample size per unit.
+        spread: Variance of the score, [A]; nan or 0 where it could not be estimated.
+        freedom: Degrees of freedom of the variance, [A]; below 1 the limits are undefined.
+        most: Upper limit of the effective sample size, [A].
     """
-    score, centre, units = (np.atleast_1d(x) for x in (score, centre, units))
-    defined = np.isfinite(score) & np.isfinite(centre) & (units >= 2)
-    units = np.where(defined, units, 2)
-    share = np.where(defined, centre, 0.5)
-    spread = np.nan_to_num(variance(deviations)) * units / (units - 1)
+    score, spread, freedom, most = (np.atleast_1d(x) for x in (score, spread, freedom, most))
+    defined = np.isfinite(score) & (freedom >= 1)
+    share, spread = np.where(defined, score, 0.5), np.nan_to_num(spread)
     # a share of 0 or 1 does not determine its effective sample size, which is then the upper limit
     usable = (spread > 0) & (share > ROUNDING) & (share < 1 - ROUNDING)
-    trials = np.clip(divide(share * (1 - share), spread, usable), 1, most * units)
-    trials = np.where(usable, trials, most * units)
-    low, high = (np.clip(limit, 0, 1) for limit in wilson_limits(share, trials, student(units - 1)))
+    trials = np.where(usable, np.clip(divide(share * (1 - share), spread, usable), 1, most), most)
+    limits = wilson_limits(share, np.where(defined, trials, 1), student(freedom))
+    low, high = (np.clip(limit, 0, 1) for limit in limits)
     limits = np.stack([np.fmin(low, score), np.fmax(high, score)], axis=1)
     return np.where(defined[:, None], limits, np.nan)
 
@@ -55,12 +52,17 @@ def half_sum(first: Floats, second: Floats, first_limits: Floats, second_limits:
 
 
 def student(freedom: Floats) -> Floats:
-    """97.5 % quantile of Student's t (Abramowitz and Stegun 26.7.5, exact for 1 and 2 degrees of freedom)."""
+    """97.5 % quantile of Student's t, within 3 % for fractions between 1 and 3, and below .2 % elsewhere.
+
+    Abramowitz and Stegun 26.7.5 from 3 degrees of freedom on, interpolated below.
+    """
     n = np.maximum(freedom, 3.0)
     t = Z + (Z**3 + Z) / (4 * n) + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * n**2)
     t = t + (3 * Z**7 + 19 * Z**5 + 17 * Z**3 - 15 * Z) / (384 * n**3)
     t = t + (79 * Z**9 + 776 * Z**7 + 1482 * Z**5 - 1920 * Z**3 - 945 * Z) / (92160 * n**4)
-    return np.where(freedom <= 1, 12.7062, np.where(freedom <= 2, 4.3027, t))
+    inverse = 1 / np.clip(freedom, 1.0, 3.0)
+    few = np.exp(np.interp(inverse, [1 / 3, 1 / 2, 1], np.log([3.1824, 4.3027, 12.7062])))
+    return np.where(freedom < 3, few, t)
 
 
 def variance(values: Floats) -> Floats:

@@ -100,22 +100,6 @@ def ap_and_auroc(ranking: Ranking, weights: Floats) -> tuple[Floats, Floats]:
     return divide(precision_sum, positives, defined), divide(concordant, positives * negatives, defined)
 
 
-def jackknife_ap(ranking: Ranking) -> float:
-    """AP with the precision at each positive estimated from the other positives only.
-
-    nan with fewer than two positives or no negative.
-    """
-    positives = len(ranking.positives)
-    if positives < 2 or not len(ranking.negatives):
-        return np.nan
-    size = np.diff(ranking.ends, prepend=-1)
-    others = ranking.ends * positives / (positives - 1)
-    predicted = others + ranking.upto
-    # without other positives and negatives above it, a positive has perfect precision
-    precision = np.divide(others, predicted, out=np.ones(len(size)), where=predicted > 0)
-    return float((size * precision).sum() / positives)
-
-
 def expected_random_ap(known: Ints, positives: Ints) -> Floats:
     """Expected AP of a random order without ties, [A]; nan without a positive or without a negative.
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from aimonk.evaluation.arrays import Bools, Floats, Ints, mean_defined
-from aimonk.evaluation.intervals import half_sum, resampled_limits, upper_quantile
+from aimonk.evaluation.arrays import Bools, Floats, Ints, divide, mean_defined
+from aimonk.evaluation.intervals import half_sum, share_limits, upper_quantile, variance
 from aimonk.evaluation.kernels import MEANS, SCORES, Predictions
-from aimonk.evaluation.ranking import Ranking, jackknife_ap
 
 # upper limits of the effective sample size per independent group: one for a share, two for F1 (delta method),
 # about six for the AUROC of well separated normal scores, twelve for their AP where negatives are rare, and
@@ -25,28 +24,13 @@ MOST_TRIALS = {
     "f1_micro": 2,
     "subset_accuracy": 1,
 }
-# the bias of AP decreases with the number of positives P as P**-.8 rather than 1 / P (simulated: .073 at 8
-# positives, .020 at 40); of such a bias the jackknife estimates .8
-JACKKNIFE_SHARE = 0.8
-
-
-def interval_centres(metrics: dict[str, Floats], ranked: list[Ranking]) -> dict[str, Floats]:
-    """Bias-corrected scores, [A] each by the names in `SCORES`; only AP has a correction."""
-    centres = {name: metrics[name][0] for name in SCORES}
-    jackknifed = np.array([jackknife_ap(ranking) for ranking in ranked])
-    bias = np.where(np.isfinite(jackknifed), centres["ap"] - jackknifed, 0) / JACKKNIFE_SHARE
-    centres["ap"] = np.clip(centres["ap"] - bias, 0, 1)
-    return centres
 
 
 def attribute_limits(
-    metrics: dict[str, Floats], centres: dict[str, Floats], drawn: dict[str, Floats], units: dict[str, Ints]
+    metrics: dict[str, Floats], drawn: dict[str, Floats], units: dict[str, Ints]
 ) -> dict[str, Floats]:
-    """Limits [A, 2] by the names in `SCORES`, from metrics [1, A], centres [A] and drawn [resamples, A]."""
-    limits = {}
-    for name in SCORES:
-        score, deviations = metrics[name][0], drawn[name] - metrics[name][0]
-        limits[name] = resampled_limits(score, centres[name], deviations, units[name], MOST_TRIALS[name])
+    """Limits [A, 2] by the names in `SCORES`, from metrics [1, A] and drawn [resamples, A]."""
+    limits = {name: resampled_limits(metrics[name], drawn[name], units[name], name) for name in SCORES}
     limits["ece"][:, 0] = np.maximum(metrics["ece"][0] - upper_quantile(drawn["ece_shift"]), 0)
     shares = (metrics["recall"][0], metrics["specificity"][0])
     limits["balanced_accuracy"] = half_sum(*shares, limits["recall"], limits["specificity"])
@@ -56,7 +40,6 @@ def attribute_limits(
 def overall_limits(
     metrics: dict[str, Floats],
     overall: dict[str, Floats],
-    centres: dict[str, Floats],
     drawn: dict[str, Floats],
     drawn_overall: dict[str, Floats],
     units: dict[str, Ints],
@@ -64,17 +47,57 @@ def overall_limits(
     """Limits [2] by the names in `OVERALL`, from overall scores [1] and drawn_overall [resamples]."""
     limits = {}
     for name, part in MEANS.items():
-        score, defined = metrics[part][0], np.isfinite(metrics[part][0])
-        # an attribute that is undefined in a resample deviates as the others do on average
-        deviations = mean_defined(drawn[part][:, defined] - score[defined])[:, None]
-        centre, count = mean_defined(centres[part][defined]), units[part][defined].sum()
-        limits[name] = resampled_limits(overall[name], centre, deviations, count, MOST_TRIALS[part])[0]
+        limits[name] = mean_limits(metrics[part][0], drawn[part], units[part], MOST_TRIALS[part])
     noise = upper_quantile(mean_defined(drawn["ece_shift"])[:, None])
     limits["mean_ece"][:1] = np.maximum(overall["mean_ece"] - noise, 0)
     for name in ("f1_micro", "subset_accuracy"):
-        score, deviations = overall[name], (drawn_overall[name] - overall[name])[:, None]
-        limits[name] = resampled_limits(score, score, deviations, units[name], MOST_TRIALS[name])[0]
+        limits[name] = resampled_limits(overall[name], drawn_overall[name][:, None], units[name], name)[0]
     return limits
+
+
+def resampled_limits(score: Floats, drawn: Floats, units: Ints, name: str) -> Floats:
+    """Limits [A, 2] of scores that are shares of `units` independent groups.
+
+    Args:
+        score: [A] or [1, A]
+        drawn: Score of each resample, [resamples, A].
+        units: [A]
+    """
+    score, units = np.ravel(score), np.atleast_1d(units)
+    # resamples of n units vary by (n - 1) / n of the variance over sets
+    spread = variance(drawn - score) * divide(units, units - 1, units > 1)
+    return share_limits(score, spread, units - 1, MOST_TRIALS[name] * units)
+
+
+def mean_limits(scores: Floats, drawn: Floats, units: Ints, most: int) -> Floats:
+    """Limits [2] of the mean of the defined scores.
+
+    Resamples do not tell the variance of an attribute with a single positive or negative group: it is set to
+    score * (1 - score), the largest one of a share with that mean. The few attributes whose score varies most
+    often determine the variance of the mean, so that its degrees of freedom are those of a sum of variances
+    (Satterthwaite 1946, "An approximate distribution of estimates of variance components").
+
+    Args:
+        scores: Score of each attribute, nan where undefined, [A].
+        drawn: Score of each resample, [resamples, A].
+        units: Number of groups behind each score, [A].
+        most: Upper limit of the effective sample size per unit.
+    """
+    defined = np.isfinite(scores) & (units > 0)
+    scores, drawn, units = scores[defined], drawn[:, defined], units[defined]
+    if units.sum() < 2:
+        return np.full(2, np.nan)
+    deviations, several = drawn - scores, units > 1
+    resampled = np.nan_to_num(variance(deviations))
+    # resamples of n units vary by (n - 1) / n of the variance over sets
+    parts = np.where(several, resampled * units / np.maximum(units - 1, 1), scores * (1 - scores))
+    # attributes vary together in images that show several; an undefined one deviates as the others on average
+    together = variance(mean_defined(deviations[:, several])[:, None])[0] if several.any() else 0.0
+    together *= divide(parts[several].sum(), resampled[several].sum(), resampled[several].any())
+    spread = (together * several.sum() ** 2 + parts[~several].sum()) / len(scores) ** 2
+    freedom = divide(parts.sum() ** 2, (parts**2 / np.maximum(units - 1, 1)).sum(), parts.any())
+    freedom = np.where(parts.any(), freedom, units.sum() - 1)
+    return share_limits(scores.mean(), spread, freedom, most * units.sum())[0]
 
 
 def independent_units(predictions: Predictions, groups: Ints) -> dict[str, Ints]:
@@ -94,7 +117,7 @@ def independent_units(predictions: Predictions, groups: Ints) -> dict[str, Ints]
         "ap": fewer,
         "auroc": fewer,
         "balanced_accuracy": fewer,
-        "f1": positive_or_predicted,
+        "f1": np.maximum(positives, 1),  # with few, F1 varies by them, however many are predicted
         "precision": count(decisions),
         "recall": positives,
         "specificity": negatives,

@@ -76,3 +76,20 @@ def test_intervals_cover_the_truth(images, prevalence, na, shift):
         hits["auroc"] += sum(x["auroc"][0] <= auroc <= x["auroc"][1] for x in intervals["attributes"]) / 2
     for count in hits.values():
         assert 0.89 <= count / sets <= 1.0
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.2])
+def test_mean_ap_of_rare_attributes_is_inside_an_interval_that_covers_its_expectation(shift):
+    """25 attributes, eight with 1 to 5 positives of 300; a short run of benchmarks/bootstrap_coverage.py."""
+    rng = np.random.default_rng(3)
+    counts = np.round(np.geomspace(1, 100, 25)).astype(int)
+    known, thresholds = np.ones((300, 25), dtype=bool), np.full(25, 0.5)
+    means, limits = [], []
+    for number in range(60):
+        labels = rng.permuted(np.arange(300)[:, None] < counts, axis=0)
+        probs = 1 / (1 + np.exp(-rng.normal(size=labels.shape) - shift * labels))
+        means.append(score(labels, known, probs, thresholds, [str(a) for a in range(25)])["mean_ap"])
+        limits.append(bootstrap(labels, known, probs, thresholds, resamples=100, seed=number)["mean_ap"])
+    truth, (low, high) = np.mean(means), np.array(limits).T
+    assert ((low <= truth) & (truth <= high)).mean() >= 0.88
+    assert (low + 1e-6 < means).all() and (means < high - 1e-6).all()

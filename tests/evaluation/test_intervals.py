@@ -1,7 +1,8 @@
 import numpy as np
 from scipy.stats import t
 
-from aimonk.evaluation.intervals import resampled_limits, student, wilson_limits
+from aimonk.evaluation.intervals import share_limits, student, wilson_limits
+from aimonk.evaluation.score_intervals import mean_limits
 
 
 def test_wilson_limits() -> None:
@@ -14,12 +15,24 @@ def test_wilson_limits() -> None:
 def test_student_quantiles() -> None:
     freedom = np.array([1, 2, 3, 5, 10, 100, 1e6])
     np.testing.assert_allclose(student(freedom), t.ppf(0.975, freedom), rtol=2e-3)
+    freedom = np.linspace(1, 3, 20)
+    np.testing.assert_allclose(student(freedom), t.ppf(0.975, freedom), rtol=0.03)
 
 
 def test_share_of_zero_up_to_rounding_has_the_same_limits() -> None:
-    deviations = np.random.default_rng(0).random((100, 2)) / 10
-    units = np.full(2, 50)
+    spread, fifty = np.full(2, 0.01), np.full(2, 50)
     for exact, rounded in ((0.0, 1e-17), (1.0, 1 - 1e-16)):
-        score = np.array([exact, rounded])
-        limits = resampled_limits(score, score, deviations[:, [0, 0]], units, 1)
+        limits = share_limits(np.array([exact, rounded]), spread, fifty - 1, fifty)
         np.testing.assert_allclose(limits[0], limits[1], atol=1e-12)
+
+
+def test_variance_of_a_mean_includes_single_positives_and_counts_freedom() -> None:
+    rng = np.random.default_rng(0)
+    drawn = 0.6 + 0.1 * rng.normal(size=(500, 2))
+    low, high = mean_limits(np.array([0.6, 0.3]), drawn, np.array([10, 1]), 12)
+    first, second = drawn[:, 0].var(ddof=1) * 10 / 9, 0.3 * 0.7
+    freedom = (first + second) ** 2 / (first**2 / 9 + second**2)
+    spread = (first + second) / 4
+    expected = wilson_limits(np.array(0.45), 0.45 * 0.55 / spread, t.ppf(0.975, freedom))
+    np.testing.assert_allclose([low, high], expected, rtol=0.05, atol=2e-3)
+    assert np.isnan(mean_limits(np.array([0.3, np.nan]), drawn, np.array([1, 0]), 12)).all()
