@@ -3,7 +3,7 @@
 Percentiles of the resampled scores, the usual choice, cover the truth too rarely where an attribute is rare
 or nearly solved: with 20 positives and an AUROC of .96 in 83 rather than 95 of 100 sets, and the mean AP of
 four attributes with 12 positives each and random predictions in 54. The corrections below raise the coverage
-to between 92 and 99 (`benchmarks/bootstrap_coverage.py`):
+to between 93 and 99 for means over attributes (`benchmarks/bootstrap_coverage.py`):
 
 - The truth is the expected score of a set like this one, with as many images and positives. AP depends on
   their number (the AP of a random order is above the prevalence, by much with few positives), so that the AP
