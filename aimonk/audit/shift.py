@@ -49,7 +49,8 @@ def find_shift(
     For data in which `probe` finds no evidence. The fit of an order is the covariance between labels and
     ridge scores without the image's own group, standardised and averaged over the attributes. The p-value
     compares the best fit of all orders with the best fits for permuted label rows. Rows shifted past the end
-    are left out.
+    are left out, and so are all but one image and one label row of each photograph: copies in successive rows
+    would fit any shift.
 
     Args:
         features: One row per image, in the order of the images, [N, D].
@@ -61,21 +62,23 @@ def find_shift(
     """
     labels, mask, groups = check_entries(features, labels, mask, groups)
     rng = np.random.default_rng(seed)
-    images = np.sort(rng.permutation(len(labels))[:max_images])
+    first = np.unique(groups, return_index=True)[1]  # an image of each photograph
+    images = np.sort(first[rng.permutation(len(first))[:max_images]])
     components = principal_components(features[images])
     scores, variances = components.scores[:, :COMPONENTS], components.variances[:COMPONENTS]
     weights = (1 / (variances + PENALTY * components.scale)).astype(np.float32)
-    # column 0 is the given order; rows are permuted, so that attributes and NA stay together
-    orders = rng.permuted(np.tile(np.arange(len(labels)), (permutations, 1)), axis=1).T
-    orders = np.concatenate([np.arange(len(labels))[:, None], orders], axis=1)  # [N, 1 + permutations]
+    # rows are permuted, so that attributes and NA stay together
+    permuted = rng.permuted(np.tile(np.arange(len(first)), (permutations, 1)), axis=1).T
     limit = min(max_shift, len(labels) - 2)
     candidates = [(shift, False) for shift in range(-limit, limit + 1)] + [(0, True)]
     fits, tie = [], TIE
     for shift, backwards in candidates:
         partner = len(labels) - 1 - images if backwards else images + shift
         valid = (partner >= 0) & (partner < len(labels))
-        rows = orders[partner[valid]]  # [K, 1 + permutations]
-        order_fit, rounding = _fit(scores[valid], weights, labels, mask, rows, groups[images][valid])
+        valid[valid] = _first_of_each(groups[partner[valid]])
+        partner = partner[valid]
+        rows = np.column_stack([partner, first[permuted[groups[partner]]]])  # [K, 1 + permutations]
+        order_fit, rounding = _fit(scores[valid], weights, labels, mask, rows)
         fits.append(order_fit)
         tie = max(tie, rounding)
     fit = np.array(fits)  # [orders, 1 + permutations]
@@ -95,19 +98,25 @@ def _fit(
     labels: np.ndarray,
     mask: np.ndarray,
     rows: np.ndarray,
-    groups: np.ndarray,
 ) -> tuple[np.ndarray, float]:
     """Standardised statistic, mean over attributes, [1 + P], and its rounding error.
 
     An attribute with a constant statistic is left out. Scores are [K, R], rows [K, 1 + P].
     """
-    fit, counted, largest = np.zeros(rows.shape[1]), 0, 0.0
+    fit, counted, largest, apart = np.zeros(rows.shape[1]), 0, 0.0, np.arange(len(rows))
     for a in range(labels.shape[1]):
         known = mask[rows, a]
         y = labels[rows, a].astype(np.float32)
         mean = y.sum(0) / np.maximum(known.sum(0), 1)
         centred = np.where(known, y - mean, 0).astype(np.float32)
-        total, own = weights @ (scores.T @ centred) ** 2, own_part(scores, weights, centred, groups)
+        total, own = weights @ (scores.T @ centred) ** 2, own_part(scores, weights, centred, apart)
         statistic, rounding = standardise(total, own, len(centred))
         fit, counted, largest = fit + statistic, counted + bool(statistic.any()), max(largest, rounding)
     return fit / max(counted, 1), largest
+
+
+def _first_of_each(groups: np.ndarray) -> np.ndarray:
+    """True for the first entry of each group, [K]."""
+    first = np.zeros(len(groups), dtype=bool)
+    first[np.unique(groups, return_index=True)[1]] = True
+    return first

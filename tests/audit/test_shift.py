@@ -74,3 +74,28 @@ def test_constant_statistic_is_no_finding(learnable):
     for seed in range(5):
         found = find_shift(np.eye(150), labels, labels >= 0, groups, 0, 39, seed=seed)
         assert (found.found, found.p_value) == (False, 1)
+
+
+def in_consecutive_copies(features, labels, seed):
+    """Three slightly different copies of each photograph in consecutive rows, and their groups."""
+    groups = np.repeat(np.arange(len(features)), 3)
+    noise = 0.01 * np.random.default_rng(seed).normal(size=(len(groups), features.shape[1]))
+    return features[groups] + noise.astype(np.float32), labels[groups], groups
+
+
+def test_copies_in_consecutive_rows_are_no_shift(learnable):
+    features, _, mask, _ = learnable
+    rng = np.random.default_rng(1)
+    hits = []
+    for seed in range(40):
+        copied, labels, groups = in_consecutive_copies(features, rng.random(mask.shape) < 0.4, seed)
+        hits.append(find_shift(copied, labels, mask[groups], groups, 4, 39, seed=seed).found)
+    assert np.mean(hits) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 40)
+
+
+def test_a_shift_is_found_among_copies(learnable):
+    features, labels, _, _ = learnable
+    copied, labels, groups = in_consecutive_copies(features, labels, 0)
+    found = find_shift(copied, np.roll(labels, 3, 0), np.ones(labels.shape, bool), groups, 6, 99)
+    # copies share their labels, so that a shift by one more or less fits nearly as well
+    assert found.found and abs(found.shift - 3) <= 1
