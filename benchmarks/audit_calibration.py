@@ -33,6 +33,7 @@ from aimonk.audit.ridge import principal_components
 from aimonk.audit.shift import find_shift
 from aimonk.audit.suspects import probability_wrong, suspects
 from aimonk.data.duplicates import group_images
+from aimonk.data.images.hashes import hash_images
 from aimonk.data.labels import read_labels
 from aimonk.evaluation.ranking import rank
 
@@ -148,7 +149,7 @@ def sample_features(name: str, labels_file: str, cache: Path | None) -> tuple:
     stored = cache / f"{name}.npz" if cache else None
     if stored is None or not stored.exists():
         features, pixels = compute_features([DATA / name / "images" / image for image in table.names])
-        groups = group_images(pixels)
+        groups = group_images(hash_images(pixels)).groups
         if stored is None:
             return features, groups, table
         cache.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from aimonk.data.duplicates import group_images
+from aimonk.data.images.hashes import hash_images
 from aimonk.data.splits import stratified_folds, stratified_split
 
 FRACTIONS = np.array([0.8, 0.1, 0.1])
@@ -107,7 +108,7 @@ def draw_images(path: str, rows: int, side: int = 32) -> None:
 
 
 def group(path: str, rows: int) -> str:
-    groups = group_images(np.load(path, mmap_mode="r"))
+    groups = group_images(hash_images(np.load(path, mmap_mode="r"))).groups
     return f"{rows - len(np.unique(groups)):,} of {rows // 100:,} copies found"
 
 

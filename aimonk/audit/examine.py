@@ -1,5 +1,6 @@
 """Examination of a data set before training: balance, duplicates, learnability, suspicious labels."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -8,8 +9,9 @@ from aimonk.audit.association import associate, associate_unknown
 from aimonk.audit.probe import Probe, probe
 from aimonk.audit.shift import Shift, find_shift
 from aimonk.audit.suspects import Entry, suspects, unknowns
-from aimonk.data.duplicates import group_images
+from aimonk.data.duplicates import describe_refused, group_images
 from aimonk.data.groups import contradictions, duplicate_groups
+from aimonk.data.images.hashes import Hashes
 from aimonk.data.labels import LabelTable
 
 
@@ -22,8 +24,8 @@ class Audit:
         attributes: Counts over all rows of the label file, and results of the probe, by name.
         duplicates: Names of images with equal pixels, by photograph.
         near_duplicates: Names of recompressed, resized or mirrored copies, by photograph.
-        contradictions: Duplicates with different labels: images and attributes.
-        near_contradictions: Near duplicates with different labels.
+        series: A sentence on images that are similar to too many others to be copies, or None.
+        contradictions: Duplicates with different labels: images, attributes, and whether `identical`.
         suspects: Known entries that are probably wrong, the most probable first.
         to_label: Unknown entries, by descending probability of 1.
         together: From `associate`.
@@ -35,8 +37,8 @@ class Audit:
     attributes: dict[str, dict]
     duplicates: list[list[str]]
     near_duplicates: list[list[str]]
+    series: str | None
     contradictions: list[dict]
-    near_contradictions: list[dict]
     suspects: list[dict]
     to_label: list[dict]
     together: list[dict]
@@ -45,31 +47,40 @@ class Audit:
 
 
 def examine(
-    file: LabelTable, table: LabelTable, pixels: np.ndarray, features: np.ndarray, seed: int
+    file: LabelTable,
+    table: LabelTable,
+    hashes: Hashes,
+    features: np.ndarray,
+    distance: float | None,
+    seed: int,
+    watch: Callable | None = None,
 ) -> Audit:
-    """Examine labels, pixels and features.
+    """Examine labels, images and features.
 
     Args:
         file: All rows of the label file.
         table: Its rows with a readable image, N.
-        pixels: uint8 [N, H, W, 3].
+        hashes: Of the images, N.
         features: Of a frozen network, [N, D].
+        distance: Of near duplicates, as for `group_images`.
+        watch: Wraps an iterator to show progress; called with (iterator, total, title).
     """
     labels, mask, names = table.labels, table.mask, table.attributes
-    groups = group_images(pixels)
-    equal = group_images(pixels, 0)
+    groups, refused = group_images(hashes, distance, watch)
+    equal = group_images(hashes, None).groups
     exact = duplicate_groups(equal, table.names)
     near = [group for group in duplicate_groups(groups, table.names) if group not in exact]
     found = probe(features, labels, mask, groups, seed=seed)
     first = np.unique(groups, return_index=True)[1]  # one row per photograph
 
-    def differing(groups: np.ndarray) -> list[dict]:
-        return [
-            {"images": [table.names[i] for i in rows], "attributes": [names[a] for a in columns]}
-            for rows, columns in contradictions(groups, labels, mask)
-        ]
-
-    strict = differing(equal)
+    contradicting = [
+        {
+            "images": [table.names[i] for i in rows],
+            "attributes": [names[a] for a in columns],
+            "identical": bool((equal[rows] == equal[rows[0]]).all()),
+        }
+        for rows, columns in contradictions(groups, labels, mask)
+    ]
     shift = None
     if not any(found.evidence):
         shift = describe_shift(find_shift(features, labels, mask, groups, seed=seed))
@@ -78,8 +89,8 @@ def examine(
         attributes=describe_attributes(file, found),
         duplicates=exact,
         near_duplicates=near,
-        contradictions=strict,
-        near_contradictions=[pair for pair in differing(groups) if pair not in strict],
+        series=describe_refused(refused) if refused.any() else None,
+        contradictions=contradicting,
         suspects=[describe(table, e) for e in suspects(found.probabilities, labels, mask, found.evidence)],
         to_label=[describe(table, e) for e in unknowns(found.probabilities, mask, found.evidence)],
         together=associate(labels[first], mask[first], names),

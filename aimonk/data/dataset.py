@@ -1,6 +1,7 @@
 """The labelled images of a data set: a label file joined with an images folder."""
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from aimonk.data.images.decoding import RESIZES
-from aimonk.data.images.folder import decode_all, find_images, fingerprints, list_images, open_pixels
+from aimonk.data.images.folder import (
+    decode_all,
+    find_images,
+    fingerprints,
+    list_images,
+    open_hashes,
+    open_pixels,
+)
+from aimonk.data.images.hashes import Hashes, split_rows
 from aimonk.data.labels import LabelTable, read_labels, value_warnings
 from aimonk.data.store.row_store import RowStore, StoredRows
 from aimonk.files.text import listed, plural
@@ -25,6 +34,7 @@ class ImageSet:
         paths: Files, N.
         stored: Pixels of all rows of the label file that have an image; None where they are not stored.
         keys: Fingerprints of the files, N.
+        hashes: Hashes of the images, N.
         missing: Names of rows without an image.
         unreadable: Name -> reason, for images that cannot be decoded.
         unlisted: Names of images without a row.
@@ -35,6 +45,7 @@ class ImageSet:
     paths: list[Path]
     stored: StoredRows | None = field(repr=False)
     keys: list[str] = field(repr=False)
+    hashes: Hashes = field(repr=False)
     missing: list[str]
     unreadable: dict[str, str]
     unlisted: list[str]
@@ -115,7 +126,8 @@ def open_images(
     paths = [images / name for name in table.names]
     # taken before decoding: the pixels of a file that changes meanwhile are never found under its new key
     keys = fingerprints(paths)
-    stored, errors = _read_images(store, paths, keys, image_size, resize, watch)
+    stored, hashes = _read_images(store, paths, keys, image_size, resize, watch)
+    errors = hashes.errors
     reasons = {table.names[row]: errors[row] for row in sorted(errors)}
     if reasons:
         shown = listed([f"{name} ({reason})" for name, reason in reasons.items()])
@@ -130,7 +142,8 @@ def open_images(
     for warning in value_warnings(table):
         log.warning("%s", warning)
     paths, keys = [paths[i] for i in rows], [keys[i] for i in rows]
-    return ImageSet(table, paths, stored, keys, absent, reasons, unlisted, file_table, rows)
+    hashes = split_rows(hashes.array[rows])
+    return ImageSet(table, paths, stored, keys, hashes, absent, reasons, unlisted, file_table, rows)
 
 
 def _drop_missing(
@@ -150,17 +163,32 @@ def _drop_missing(
 
 def _read_images(
     store: RowStore | None, paths: list[Path], keys: list[str], size: int, resize: str, watch: Callable
-) -> tuple[StoredRows | None, dict[int, str]]:
-    """Decoded images, None where they are not stored, and row number -> error of unreadable ones."""
+) -> tuple[StoredRows | None, StoredRows]:
+    """Decoded images, None where they are not stored, and rows of hashes with the errors."""
     stored = open_pixels(store, paths, keys, size, resize, watch) if store is not None else None
+    hashes = open_hashes(store, paths, keys, size, resize, stored, watch)
     if stored is not None:
         count, reused = plural(len(paths), "image"), len(paths) - stored.computed
         log.info("%s: %d decoded, %d reused", count, stored.computed, reused)
-        return stored, stored.errors
-    if store is not None:
-        log.info("decoded images exceed data.store_limit_gb or the free disk space; they are not stored")
-    results = watch(decode_all(paths, size, resize, np.arange(len(paths))), len(paths), "images")
-    return None, {row: reason for row, reason in results if isinstance(reason, str)}
+    elif store is not None:
+        needed, limit = len(paths) * size**2 * 3 / 1e9, store.limit_bytes / 1e9
+        why = f"exceed data.store_limit_gb={limit:g}" if needed > limit else "exceed the free disk space"
+        log.warning(
+            "decoded images need %.3g GB and %s: each pass over the files decodes them again, about %.3g s",
+            needed,
+            why,
+            _decoding_seconds(paths, size, resize),
+        )
+    return stored, hashes
+
+
+def _decoding_seconds(paths: list[Path], size: int, resize: str) -> float:
+    """Seconds that decoding all files takes, from a sample of 32."""
+    rows = np.linspace(0, len(paths) - 1, min(32, len(paths))).astype(int)
+    started = time.perf_counter()
+    for _ in decode_all(paths, size, resize, rows):
+        pass
+    return (time.perf_counter() - started) * len(paths) / len(rows)
 
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:

@@ -1,24 +1,22 @@
-"""Search for duplicate photographs, so that copies of one image stay in one split.
+"""Search for duplicate photographs, so that copies of one image stay in one split."""
 
-The perceptual hash is a thumbnail of 16x16 colours. It is compared in grey levels and not reduced to bits:
-recompressing a file flips the sign of coefficients near zero (flat or symmetric images, such as products on
-white), which would hide a copy, whereas the difference in grey levels stays as small as the change.
-"""
-
-import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from aimonk.data.groups import duplicate_groups, number_groups
+from aimonk.data.images.hashes import SIDE, Hashes
 from aimonk.files.text import listed, plural
 
 log = logging.getLogger(__name__)
 
-SIDE = 16  # of the thumbnails
 DIRECTIONS = 12  # principal components that preselect pairs
-BLOCK = 64  # images in memory as floats at a time
+ROWS, COLUMNS = 1024, 4096  # thumbnails compared at a time
+DENSE = 0.01  # share of preselected pairs above which whole thumbnails are compared by matrix products
+# more near copies of one photograph than this are a series from a fixed camera, not copies
+LARGEST_GROUP, LARGEST_SHARE = 10, 0.05
 # a copy differs slightly everywhere, a different print on the same shirt strongly in one place: the largest
 # difference of a cell is at most this multiple of the distance
 PEAK = 5.0
@@ -27,124 +25,157 @@ PEAK = 5.0
 CONTRAST_SHARE, ROUNDING = 0.3, 1.0
 
 
-def group_images(pixels: np.ndarray, distance: float | None = 5.0) -> np.ndarray:
+class Copies(NamedTuple):
+    """Images grouped by photograph."""
+
+    groups: np.ndarray  # group numbers from 0 in the order of first appearance, int64 [N]
+    refused: np.ndarray  # images that are similar to too many others to be copies, bool [N]
+
+
+def group_images(hashes: Hashes, distance: float | None = 5.0, watch: Callable | None = None) -> Copies:
     """Assign equal group numbers to images that show the same photograph.
 
     Finds exact, recompressed, resized and mirrored copies, and copies with a faint watermark, but no rotated,
-    cropped or recoloured ones. The relation is transitive: copies of a copy are in one group.
+    cropped or recoloured ones. The relation is transitive: copies of a copy are in one group. Where more than
+    10 images and 5 % of all would be near copies of one another, such as aligned photographs of an
+    inspection, those with equal pixels are grouped only.
 
     Args:
-        pixels: uint8, [N, H, W, 3], resized alike; may be memory-mapped and is read once, in blocks. Omit
-            unreadable images: all blank images are copies of one another.
+        hashes: Of images resized alike. Omit unreadable images: all blank images are copies of one another.
         distance: Largest root mean square difference of the thumbnails of two copies, in grey levels of 0 to
             255. 0 or None finds images with equal pixels only.
+        watch: Wraps an iterator to show progress; called with (iterator, total, title).
 
-    Returns:
-        Group numbers from 0 in the order of first appearance, [N] int64.
+    Raises:
+        ValueError: Invalid distance.
     """
-    if pixels.ndim != 4 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
-        raise ValueError(f"pixels is {pixels.dtype} {list(pixels.shape)}; expected uint8 [N, H, W, 3]")
     if distance is not None and not 0 <= distance < 256:
         raise ValueError(f"distance is {distance}; expected null or grey levels in [0, 256)")
-    if len(pixels) == 0:
-        return np.zeros(0, np.int64)
-    if not distance:
-        return _equal(pixels)[1]
-    thumbs = _thumbnails(pixels)
+    thumbnails, digests = hashes
+    refused = np.zeros(len(digests), bool)
+    equal = first_equal(digests)
+    if not distance or not len(digests):
+        return Copies(number_groups(equal), refused)
     # equal thumbnails are grouped first: a thousand blank images would make a million pairs
-    first, which = _equal(thumbs)
-    if len(first) < len(thumbs):
-        thumbs = thumbs[first]
-    return number_groups(_join_near(thumbs, distance)[which])
+    first, which, count = np.unique(
+        first_equal(thumbnails.reshape(len(digests), -1).view(f"V{3 * SIDE**2}").reshape(-1)),
+        return_inverse=True,
+        return_counts=True,
+    )
+    most = max(LARGEST_GROUP, LARGEST_SHARE * len(digests))
+    root = _join_near(thumbnails[first], count, distance, most, watch or (lambda items, *_: items))
+    near = first[root[which.reshape(-1)]]
+    too_many = np.bincount(near, minlength=len(near))[near] > most
+    alike = np.bincount(equal, minlength=len(near))[equal] == np.bincount(near, minlength=len(near))[near]
+    refused = too_many & ~alike
+    return Copies(number_groups(np.where(refused, equal, near)), refused)
 
 
-def find_groups(pixels: np.ndarray, names: Sequence[str], distance: float | None) -> np.ndarray | None:
+def find_groups(
+    hashes: Hashes, names: Sequence[str], distance: float | None, watch: Callable | None = None
+) -> np.ndarray | None:
     """Group the images and log the duplicates.
 
     Args:
-        pixels: As for `group_images`, or a list of files, which are not compared.
         distance: As for `group_images`; None disables the search.
 
     Returns:
         Group numbers, [N]; None where there was no search.
     """
-    if distance is None or isinstance(pixels, list):
+    if distance is None:
         return None
-    groups = group_images(pixels, distance)
+    groups, refused = group_images(hashes, distance, watch)
     copies = [" = ".join(group) for group in duplicate_groups(groups, names)]
     if copies:
         count = plural(len(copies), "duplicate photograph")
         log.info("%s; copies stay in one split: %s", count, listed(copies))
+    if refused.any():
+        log.warning("%s", describe_refused(refused))
     return groups
 
 
-def _equal(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Index of the first of each set of equal images, ascending [M], and the set of each image, [N]."""
-    digests = [hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest() for image in images]
-    _, first, which = np.unique(np.array(digests, dtype="V16"), return_index=True, return_inverse=True)
-    return np.sort(first), number_groups(first[which.reshape(-1)])
+def describe_refused(refused: np.ndarray) -> str:
+    """One sentence on images that are similar to too many others."""
+    return (
+        f"{refused.sum()} of {plural(len(refused), 'image')} are near copies of more than "
+        f"{LARGEST_SHARE:.0%} of the images, as aligned photographs are: only equal pixels count as copies "
+        "there; data.duplicate_distance=null searches for none, a smaller distance for closer ones"
+    )
 
 
-def _thumbnails(pixels: np.ndarray) -> np.ndarray:
-    """Averages over a grid of SIDE x SIDE cells, uint8 [N, SIDE, SIDE, 3]."""
-    n, height, width, _ = pixels.shape
-    rows, columns = _cell_weights(height), _cell_weights(width)
-    thumbs = np.empty((n, SIDE, SIDE, 3), np.uint8)
-    for start in range(0, n, BLOCK):
-        block = pixels[start : start + BLOCK].astype(np.float32).reshape(-1, height, width * 3)
-        block = (rows @ block).reshape(-1, SIDE, width, 3)  # [B, SIDE, W, 3]
-        thumbs[start : start + BLOCK] = np.rint(columns @ block)  # [B, SIDE, SIDE, 3]
-    return thumbs
+def first_equal(keys: np.ndarray) -> np.ndarray:
+    """Index of the first entry equal to each, [N]."""
+    _, first, which = np.unique(keys, return_index=True, return_inverse=True)
+    return first[which.reshape(-1)]
 
 
-def _cell_weights(size: int) -> np.ndarray:
-    """Weights of `size` pixels in the averages of SIDE cells, [SIDE, size]."""
-    edges = np.linspace(0, size, SIDE + 1)
-    pixel = np.arange(size)
-    overlap = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
-    return (np.clip(overlap, 0, 1) * (SIDE / size)).astype(np.float32)
+def _join_near(
+    thumbs: np.ndarray, count: np.ndarray, distance: float, most: float, watch: Callable
+) -> np.ndarray:
+    """Index of the first thumbnail of each thumbnail's group, [N].
 
-
-def _join_near(thumbs: np.ndarray, distance: float) -> np.ndarray:
-    """Index of the first thumbnail of each thumbnail's group, [N]."""
-    root = np.arange(len(thumbs))
+    Args:
+        thumbs: Different thumbnails, [N, SIDE, SIDE, 3].
+        count: Number of images with each thumbnail, [N].
+        most: Groups of more images are not joined with one another.
+    """
+    root, size = np.arange(len(thumbs)), count.copy()
     contrast = np.concatenate([b.std(axis=(1, 2, 3), dtype=np.float32) for b in _blocks(thumbs)])
     limit = np.clip(CONTRAST_SHARE * contrast, ROUNDING, distance)  # [N]
-    points = _mirror_invariant(thumbs)
-    reach = distance + 1e-3  # the coordinates are rounded
-    for i, j in _near_pairs(points[:, :3], reach):
-        apart = root[i] != root[j]
-        i, j = i[apart], j[apart]
-        near = ((points[i] - points[j]) ** 2).sum(axis=1) <= reach**2
-        i, j = i[near], j[near]
-        same = _is_same(thumbs, i, j, np.minimum(limit[i], limit[j]))
-        for a, b in zip(i[same], j[same], strict=True):
-            low, high = sorted((root[a], root[b]))
-            if low != high:
-                root[root == high] = low
+    for pairs in _near_pairs(thumbs, distance + 1e-3, watch):
+        for part in _blocks(pairs):
+            i, j = part.T
+            apart = (root[i] != root[j]) & (np.minimum(size[root[i]], size[root[j]]) <= most)
+            i, j = i[apart], j[apart]
+            same = _is_same(thumbs, i, j, np.minimum(limit[i], limit[j]))
+            for a, b in zip(i[same], j[same], strict=True):
+                low, high = sorted((root[a], root[b]))
+                if low != high:
+                    root[root == high] = low
+                    size[low] += size[high]
     return root
 
 
-def _near_pairs(points: np.ndarray, distance: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield all pairs of points at most `distance` apart in every coordinate, in batches.
+def _near_pairs(thumbs: np.ndarray, reach: float, watch: Callable) -> Iterator[np.ndarray]:
+    """Yield pairs of thumbnails, [P, 2], among them all whose root mean square difference is at most `reach`.
 
-    The points are sorted by their first coordinate, and each is compared with its k-th successor for k = 1,
-    2, ... until no successor is near enough. This takes memory for N pairs and at most N^2 / 2 comparisons.
-
-    Args:
-        points: [N, D], widest coordinate first.
+    The thumbnails are sorted by one coordinate, and compared block by block with those near enough in it.
     """
+    points = _mirror_invariant(thumbs)
     order = np.argsort(points[:, 0], kind="stable")
-    first, *others = np.ascontiguousarray(points[order].T)
-    for k in range(1, len(points)):
-        near = first[k:] - first[:-k] <= distance
-        if not near.any():
-            return
-        for column in others:
-            near &= np.abs(column[k:] - column[:-k]) <= distance
-        i = np.flatnonzero(near)
-        if i.size:
-            yield order[i], order[i + k]
+    first = points[order, 0]
+    starts = range(0, len(order), ROWS)
+    for start in watch(starts, len(starts), "duplicates"):
+        rows = order[start : start + ROWS]
+        end = np.searchsorted(first, first[min(start + ROWS, len(order)) - 1] + reach, side="right")
+        for left in range(start, end, COLUMNS):
+            columns = order[left : min(left + COLUMNS, end)]
+            later = (np.arange(left, left + len(columns))) > np.arange(start, start + len(rows))[:, None]
+            near = later & (_squares(points[rows], points[columns]) <= reach**2)
+            if near.mean() > DENSE:
+                near &= _mirrored_squares(thumbs[rows], thumbs[columns]) <= reach**2
+            i, j = np.nonzero(near)
+            if i.size:
+                yield np.stack([rows[i], columns[j]], axis=1)
+
+
+def _squares(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Squared distances of points x [B, D] and y [C, D], [B, C], minus a bound of their rounding error."""
+    centre = y.mean(axis=0)
+    x, y = x - centre, y - centre
+    x_norms, y_norms = (x**2).sum(axis=1)[:, None], (y**2).sum(axis=1)
+    # the relative error of a sum of D products in float32 is below 5e-5
+    return (1 - 5e-5) * (x_norms + y_norms) - 2 * x @ y.T
+
+
+def _mirrored_squares(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """As `_squares`, of thumbnails [B, ...] and [C, ...], mirrored or not, per cell."""
+    flat = one.reshape(len(one), -1).astype(np.float32) / np.float32(SIDE * 3**0.5)
+    both = (
+        other.reshape(len(two), -1).astype(np.float32) / np.float32(SIDE * 3**0.5)
+        for other in (two, two[:, :, ::-1])
+    )
+    return np.minimum(*(_squares(flat, other) for other in both))
 
 
 def _mirror_invariant(thumbs: np.ndarray) -> np.ndarray:

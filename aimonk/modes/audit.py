@@ -17,6 +17,7 @@ from aimonk.files.run_folder import AUDIT_FILE, AUDIT_PAGE, CONFIG_FILE
 from aimonk.report.audit_summary import summarise
 from aimonk.report.html.audit import format_page
 from aimonk.runtime.device import pick_device
+from aimonk.runtime.progress import watch
 from aimonk.setup.data import open_data
 from aimonk.setup.inputs import open_inputs
 from aimonk.setup.task import build_classifier
@@ -29,17 +30,16 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
 
     Raises:
         FileNotFoundError: The label file or the folder does not exist.
-        ValueError: Mistakes in the labels, or the decoded images or features are not stored.
+        ValueError: Mistakes in the labels, or the features cannot be stored.
     """
     images = open_data(cfg)
-    if images.stored is None:
-        raise ValueError("the audit needs decoded images: set data.store=true, and free space in cache_dir")
-    files, pixels = describe_files(images), images.pixels[:]
-    found = examine(images.file_table, images.table, pixels, frozen_features(cfg, images), cfg.seed)
+    files, features = describe_files(images), frozen_features(cfg, images)
+    distance = cfg.data.duplicate_distance
+    found = examine(images.file_table, images.table, images.hashes, features, distance, cfg.seed, watch)
     content = {f.name: getattr(found, f.name) for f in fields(found) if f.name != "table"}
     write_text(out_dir / CONFIG_FILE, OmegaConf.to_yaml(cfg, resolve=True))
     write_json(out_dir / AUDIT_FILE, files | {"unreadable": sorted(images.unreadable)} | content)
-    write_text(out_dir / AUDIT_PAGE, format_page(found, files, pixels, cfg.top))
+    write_text(out_dir / AUDIT_PAGE, format_page(found, files, images.pixels, cfg.top))
     for line in summarise(found, files):
         log.info("%s", line)
     log.info("written: %s", out_dir)

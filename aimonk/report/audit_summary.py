@@ -33,10 +33,7 @@ def summarise(found: Audit, files: dict) -> list[str]:
             *(f"associated: {pair}" for pair in associated(found)[:3]),
             *(f"NA depends on another label: {pair}" for pair in unknown_depends(found)[:3]),
         ],
-        [
-            f"{' = '.join(pair['images'])}: contradicting labels for {', '.join(pair['attributes'])}"
-            for pair in found.contradictions[:10]
-        ],
+        [*describe_contradictions(found), *([found.series] if found.series else [])],
         [entry["sentence"] for entry in (*entries.values(), *([found.shift] if found.shift else []))],
         [
             f"{e['image']} {e['attribute']}: labelled {e['label']}, probability {e['probability']:.2f}"
@@ -61,6 +58,16 @@ def describe_duplicates(found: Audit) -> str:
     exact = plural(len(found.duplicates), "group")
     near = plural(len(found.near_duplicates), "group")
     return f"{exact} with identical pixels, {near} of near duplicates"
+
+
+def describe_contradictions(found: Audit) -> list[str]:
+    """The groups of duplicates whose labels contradict one another, cut after ten."""
+    lines = [
+        f"{' = '.join(pair['images'])}{'' if pair['identical'] else ' (near)'}: "
+        f"contradicting labels for {', '.join(pair['attributes'])}"
+        for pair in found.contradictions
+    ]
+    return lines[:10] + ([f"and {len(lines) - 10} more in audit.json"] if len(lines) > 10 else [])
 
 
 def associated(found: Audit) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from aimonk.data.dataset import ImageSet, StoredSubset, open_images
-from aimonk.data.duplicates import group_images
+from aimonk.data.duplicates import find_groups
 from aimonk.data.images import folder as images_module
 from aimonk.data.store.row_store import RowStore
 
@@ -49,7 +49,7 @@ def read(request: pytest.FixtureRequest, folder: Path) -> Callable[..., ImageSet
             return items
 
         found = open_images(folder / "images", folder / "labels.txt", **arguments | {"watch": watch})
-        assert watched in ([], ["images"])
+        assert watched in ([], ["images"], ["images", "hashes"])
         return found
 
     return read
@@ -208,7 +208,28 @@ def test_store_without_room(read, folder: Path, caplog: pytest.LogCaptureFixture
     assert found.stored is None and found.pixels == [
         folder / "images" / name for name in ("a.png", "b.png", "d.png")
     ]
-    assert list(found.unreadable) == ["c.png"] and "decoded images exceed data.store_limit_gb" in caplog.text
+    assert list(found.unreadable) == ["c.png"] and "exceed data.store_limit_gb=1e-07" in caplog.text
+    assert "each pass over the files decodes them again" in caplog.text
+
+
+def test_duplicates_are_found_without_stored_pixels(read, folder: Path) -> None:
+    (folder / "images" / "d.png").write_bytes((folder / "images" / "a.png").read_bytes())
+    # none, without room for anything, and with room for the hashes
+    for store in (None, RowStore(folder / "small", 100), RowStore(folder / "hashes", 5000)):
+        found = read(store=store, image_size=32)
+        assert found.stored is None
+        groups = find_groups(found.hashes, found.table.names, 5.0)
+        assert (groups[[found.table.names.index(name) for name in ("a.png", "d.png")]] == 0).all()
+
+
+def test_hashes_are_computed_once(read, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "images" / "c.png").write_bytes(b"")
+    first = read(store=RowStore(folder / "hashes", 5000), image_size=32)
+    monkeypatch.setattr("aimonk.data.images.folder.hash_image", None)
+    again = read(store=RowStore(folder / "hashes", 5000), image_size=32)
+    assert (first.hashes.thumbnails == again.hashes.thumbnails).all()
+    assert (first.hashes.digests == again.hashes.digests).all()
+    assert list(again.unreadable) == ["c.png"]
 
 
 def test_subset_of_stored_rows() -> None:
@@ -218,7 +239,6 @@ def test_subset_of_stored_rows() -> None:
     assert (subset[1] == array[0]).all()
     assert (subset[1:] == array[[0, 2]]).all() and (subset[np.array([2, 2])] == array[[2, 2]]).all()
     assert (pickle.loads(pickle.dumps(subset))[:] == subset[:]).all()
-    assert group_images(subset, 0).tolist() == [0, 1, 2]
 
 
 def test_pickled_pixels_contain_no_rows(folder: Path) -> None:

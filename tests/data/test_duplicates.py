@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 
-from aimonk.data.duplicates import group_images
+from aimonk.data.duplicates import describe_refused, group_images
 from aimonk.data.groups import contradictions, duplicate_groups
+from aimonk.data.images.hashes import hash_image, hash_images
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 COPIES = {
@@ -54,6 +55,10 @@ def _pixels(images: list[Image.Image], size: int = 112) -> np.ndarray:
     return np.stack([np.asarray(image.convert("RGB").resize((size, size))) for image in images])
 
 
+def _group(pixels: np.ndarray, distance: float | None = 5.0) -> np.ndarray:
+    return group_images(hash_images(pixels), distance).groups
+
+
 @pytest.mark.parametrize("copy", COPIES)
 def test_copies_are_joined(copy):
     originals = [_photograph(seed) for seed in range(8)] + [
@@ -61,7 +66,7 @@ def test_copies_are_joined(copy):
         _shirt("white", (60, 90)),
     ]
     copies = [COPIES[copy](image) for image in originals]
-    groups = group_images(_pixels(originals + copies))
+    groups = _group(_pixels(originals + copies))
     assert groups.tolist() == [*range(10), *range(10)]
 
 
@@ -71,25 +76,25 @@ def test_copies_are_joined(copy):
 def test_unrelated_photographs_are_not_joined(seed, size):
     images = [_photograph(1000 * seed + i) for i in range(12)]
     pixels = np.stack([np.asarray(image.resize(size)) for image in images])
-    assert len(np.unique(group_images(pixels))) == 12
+    assert len(np.unique(_group(pixels))) == 12
 
 
 def test_similar_products_are_not_joined():
     prints = [("orange", (68, 60)), ("red", (68, 60)), ("orange", (68, 100)), ("gold", (68, 60))]
-    assert group_images(_pixels([_shirt(*p) for p in prints])).tolist() == [0, 1, 2, 3]
+    assert _group(_pixels([_shirt(*p) for p in prints])).tolist() == [0, 1, 2, 3]
 
 
 def test_different_dark_images_are_not_joined():
     dark = [image.point(lambda v: v // 32) for image in map(_photograph, range(6))]
-    assert len(np.unique(group_images(_pixels(dark)))) == 6
-    assert group_images(_pixels([dark[0], dark[0].reduce(2)])).tolist() == [0, 0]
+    assert len(np.unique(_group(_pixels(dark)))) == 6
+    assert _group(_pixels([dark[0], dark[0].reduce(2)])).tolist() == [0, 0]
 
 
 def test_plain_images_within_rounding_are_joined():
     pixels = np.full((3, 32, 32, 3), 200, np.uint8)
     pixels[1] += 1
     pixels[2] = 60
-    assert group_images(pixels).tolist() == [0, 0, 1]
+    assert _group(pixels).tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize("distance", [0, None])
@@ -99,33 +104,75 @@ def test_distance_0_joins_equal_pixels_only(distance):
     nearly[0, 0, 0] ^= 1
     images = [image, _photograph(1), image, ImageOps.mirror(image), Image.fromarray(nearly)]
     pixels = np.stack([np.asarray(i) for i in images])
-    assert group_images(pixels, distance).tolist() == [0, 1, 0, 2, 3]
+    assert _group(pixels, distance).tolist() == [0, 1, 0, 2, 3]
 
 
 def test_distance_widens_the_search():
     image = _photograph(0)
     brighter = image.point(lambda v: v + 12)
-    assert group_images(_pixels([image, brighter])).tolist() == [0, 1]
-    assert group_images(_pixels([image, brighter]), 15).tolist() == [0, 0]
+    assert _group(_pixels([image, brighter])).tolist() == [0, 1]
+    assert _group(_pixels([image, brighter]), 15).tolist() == [0, 0]
 
 
-def test_memory_map_of_several_blocks(tmp_path):
+def test_copies_in_other_blocks_are_found(monkeypatch):
+    monkeypatch.setattr("aimonk.data.duplicates.ROWS", 7)
+    monkeypatch.setattr("aimonk.data.duplicates.COLUMNS", 5)
     pixels = np.random.default_rng(0).integers(0, 256, (300, 16, 16, 3), np.uint8)
     pixels[299] = pixels[0, :, ::-1]
-    np.save(tmp_path / "pixels.npy", pixels)
-    assert group_images(np.load(tmp_path / "pixels.npy", mmap_mode="r")).tolist() == [*range(299), 0]
+    assert _group(pixels).tolist() == [*range(299), 0]
+
+
+def _aligned(count: int) -> np.ndarray:
+    """Photographs from a fixed camera, which differ by noise and by the brightness of the light."""
+    rng = np.random.default_rng(0)
+    scene = np.asarray(_photograph(0).resize((64, 64)), float) * 0.8
+    light = rng.normal(0, 1, (count, 1, 1, 1))
+    return (scene + light + rng.normal(0, 2, (count, *scene.shape))).clip(0, 255).astype(np.uint8)
+
+
+def test_aligned_photographs_are_no_copies():
+    others = _pixels([_photograph(seed) for seed in range(1, 9)] * 2, 64)
+    aligned = _aligned(40)
+    pixels = np.concatenate([aligned, aligned[:2], others])
+    groups, refused = group_images(hash_images(pixels))
+    # equal pixels and copies elsewhere still count
+    assert groups.tolist() == [*range(40), 0, 1, *range(40, 48), *range(40, 48)]
+    assert refused.tolist() == [True] * 42 + [False] * 16
+    assert "42 of 58 images" in describe_refused(refused)
+
+
+def test_many_equal_images_are_copies():
+    pixels = np.concatenate([np.full((30, 64, 64, 3), 255, np.uint8), _pixels([_photograph(1)], 64)])
+    groups, refused = group_images(hash_images(pixels))
+    assert groups.tolist() == [0] * 30 + [1] and not refused.any()
+
+
+@pytest.mark.parametrize("noise", [2.0, 40.0])
+def test_dense_comparisons_equal_the_direct_ones(noise, monkeypatch):
+    rng = np.random.default_rng(1)
+    scene = rng.integers(60, 200, (16, 16, 3)).astype(float)
+    pixels = (scene + rng.normal(0, noise, (80, 16, 16, 3))).clip(0, 255).astype(np.uint8)
+    pixels[40:60] = pixels[:20, :, ::-1]
+    dense = _group(pixels, 8)
+    monkeypatch.setattr("aimonk.data.duplicates.DENSE", 1.0)
+    assert (dense == _group(pixels, 8)).all()
+
+
+def test_thumbnail_is_the_mean_of_each_cell():
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 32, 3), np.uint8)
+    expected = np.rint(pixels.reshape(16, 3, 16, 2, 3).mean(axis=(1, 3)))
+    assert np.abs(hash_images([pixels]).thumbnails[0] - expected).max() <= 1
+    assert (hash_image(pixels)[:-16].reshape(16, 16, 3) == hash_images([pixels]).thumbnails[0]).all()
 
 
 def test_zero_and_one_image():
-    assert group_images(np.zeros((0, 8, 8, 3), np.uint8)).shape == (0,)
-    assert group_images(np.zeros((1, 8, 8, 3), np.uint8)).tolist() == [0]
+    assert _group(np.zeros((0, 8, 8, 3), np.uint8)).shape == (0,)
+    assert _group(np.zeros((1, 8, 8, 3), np.uint8)).tolist() == [0]
 
 
 def test_invalid_arguments():
-    with pytest.raises(ValueError, match=r"pixels is uint8 \[2, 3, 8, 8\]; expected uint8 \[N, H, W, 3\]"):
-        group_images(np.zeros((2, 3, 8, 8), np.uint8))
     with pytest.raises(ValueError, match=r"distance is -1; expected null or grey levels in \[0, 256\)"):
-        group_images(np.zeros((2, 8, 8, 3), np.uint8), -1)
+        _group(np.zeros((2, 8, 8, 3), np.uint8), -1)
 
 
 def test_names_of_duplicate_groups():
@@ -166,9 +213,9 @@ def test_aimonk_photographs():
     equal = {(297, 452), (373, 809), (380, 594), (483, 559), (145, 737), (189, 257), (598, 887)}
     # checked by eye: the first pair is recompressed, the others have a faint watermark
     near = {(667, 974), (22, 37), (494, 855)}
-    exact = group_images(pixels, 0)
+    exact = _group(pixels, 0)
     assert _pairs(exact, names) == set(map(frozenset, equal))
-    assert _pairs(group_images(pixels), names) == set(map(frozenset, equal | near))
+    assert _pairs(_group(pixels), names) == set(map(frozenset, equal | near))
 
     with open(DATA / "aimonk" / "labels.txt") as file:
         rows = {row[0]: row[1:] for row in csv.reader(file, delimiter=" ")}
@@ -182,6 +229,6 @@ def test_aimonk_photographs():
 @pytest.mark.slow
 def test_apparel_photographs():
     pixels, names = _read_folder("apparel")
-    near = _pairs(group_images(pixels), names) - _pairs(group_images(pixels, 0), names)
+    near = _pairs(_group(pixels), names) - _pairs(_group(pixels, 0), names)
     # checked by eye: no different products
     assert near == {frozenset({169, 1137}), frozenset({324, 713}), frozenset({763, 1390})}

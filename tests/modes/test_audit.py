@@ -7,6 +7,7 @@ from PIL import Image
 
 from aimonk.audit.examine import examine, summarise_evidence
 from aimonk.data.images.folder import find_images
+from aimonk.data.images.hashes import hash_images
 from aimonk.data.images.headers import odd_files, read_headers
 from aimonk.data.labels import LabelTable, read_labels
 from aimonk.report.audit_summary import QUESTIONS, summarise
@@ -46,7 +47,9 @@ def test_audit_json_lists_all_findings(dirty: tuple[Path, str]) -> None:
     assert found["unreadable"] == ["broken.png"]
     assert found["unlisted"] == ["unlisted.bmp"]
     assert found["duplicates"] == [["3.png", "copy.png"]]
-    assert found["contradictions"] == [{"images": ["3.png", "copy.png"], "attributes": ["bright"]}]
+    assert found["contradictions"] == [
+        {"images": ["3.png", "copy.png"], "attributes": ["bright"], "identical": True}
+    ]
     assert found["odd"]["grey.jpg"] == "PNG named .jpg, greyscale"
     bright, other = found["attributes"]["bright"], found["attributes"][HOSTILE]
     assert (bright["present"], bright["absent"], bright["na"]) == (32, 31, 1)
@@ -79,7 +82,7 @@ def test_random_labels_give_no_evidence_and_no_suspects() -> None:
     labels = (rng.random((80, 2)) < 0.5).astype(np.float32)
     table = LabelTable([f"{i}.png" for i in range(80)], ["a", "b"], labels, labels > -1)
     pixels = rng.integers(0, 256, (80, 32, 32, 3), dtype=np.uint8)
-    found = examine(table, table, pixels, rng.normal(size=(80, 20)).astype(np.float32), seed=0)
+    found = examine(table, table, hash_images(pixels), rng.normal(size=(80, 20)).astype(np.float32), 5.0, 0)
     assert not any(entry["evidence"] for entry in found.attributes.values())
     assert found.suspects == [] and found.duplicates == [] and found.shift is not None
     files = {"rows": 80, "images": 80, "missing": [], "unreadable": {}, "unlisted": [], "odd": {}}

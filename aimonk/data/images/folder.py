@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from aimonk.data.images.decoding import UnavailableError, decode
+from aimonk.data.images.hashes import BYTES, hash_image
+from aimonk.data.images.hashes import CODE_VERSION as HASH_VERSION
 from aimonk.data.labels import IMAGE_SUFFIXES
 from aimonk.data.store.row_set import TransientReason
 from aimonk.data.store.row_store import Row, RowStore, StoredRows
@@ -117,3 +119,42 @@ def open_pixels(
         dtype="uint8",
         compute=lambda rows: watch(decode_all(paths, size, resize, rows), len(rows), "images"),
     )
+
+
+def open_hashes(
+    store: RowStore | None,
+    paths: Sequence[Path],
+    keys: Sequence[str],
+    size: int,
+    resize: str,
+    pixels: StoredRows | None,
+    watch: Callable,
+) -> StoredRows:
+    """Rows of `hash_image` of the decoded images, uint8 [N, BYTES]; from the store where they fit into it.
+
+    Args:
+        keys: The fingerprints of the files, taken before this call.
+        pixels: The decoded images; None decodes the files.
+        watch: Wraps an iterator to show progress; called with (iterator, total, title).
+    """
+
+    def compute(rows: np.ndarray) -> Iterator[Row]:
+        decoded = decode_all(paths, size, resize, rows) if pixels is None else read(rows)
+        hashed = ((row, hash_image(x) if isinstance(x, np.ndarray) else x) for row, x in decoded)
+        return watch(hashed, len(rows), "images" if pixels is None else "hashes")
+
+    def read(rows: np.ndarray) -> Iterator[Row]:
+        return ((row, pixels.errors.get(row, pixels.array[row])) for row in rows.tolist())
+
+    if store is not None:
+        family = f"hashes {CODE_VERSION} {HASH_VERSION} {size} {resize}"
+        found = store.rows(family, keys, (BYTES,), "uint8", compute)
+        if found is not None:
+            return found
+    array, errors = np.zeros((len(paths), BYTES), np.uint8), {}
+    for row, values in compute(np.arange(len(paths))):
+        if isinstance(values, str):
+            errors[row] = values
+        else:
+            array[row] = values
+    return StoredRows(array, errors, len(paths), None)

@@ -21,6 +21,7 @@ from aimonk.inference.predictor import predict_pixels
 from aimonk.models.checkpoint import ModelInfo, load_model
 from aimonk.report.csv_tables import read_predictions
 from aimonk.runtime.device import pick_device
+from aimonk.runtime.progress import watch
 from aimonk.setup.data import label_paths, open_data
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
     operating_point = OperatingPoint(
         Calibration(np.array(info.scale), np.array(info.bias)), np.array(info.thresholds)
     )
-    groups = find_groups(images.pixels, table.names, cfg.data.duplicate_distance)
+    groups = find_groups(images.hashes, table.names, cfg.data.duplicate_distance, watch)
     return Subject(table, logits, groups, operating_point, images)
 
 

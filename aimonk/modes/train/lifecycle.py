@@ -27,6 +27,7 @@ from aimonk.runtime import distributed
 from aimonk.runtime.determinism import make_deterministic
 from aimonk.runtime.device import pick_device
 from aimonk.runtime.interrupt import Interrupt
+from aimonk.runtime.progress import watch
 from aimonk.setup.checks import check_components
 from aimonk.setup.data import cache_folder, open_data
 
@@ -79,7 +80,7 @@ def open_run(cfg: DictConfig, out_dir: Path, started_in: Path, interrupt: Interr
     if cfg.resume is not None:
         refuse_changes(compare_labels(started_in / LABELS_FILE, images.table), cfg.resume_force)
     save_labels(out_dir / LABELS_FILE, images.table)
-    groups = find_groups(images.pixels, images.table.names, cfg.data.duplicate_distance)
+    groups = find_groups(images.hashes, images.table.names, cfg.data.duplicate_distance, watch)
     return RunContext(cfg, images, groups, out_dir, interrupt.requested, run_digest(cfg, images.table))
 
 

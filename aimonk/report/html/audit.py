@@ -1,6 +1,7 @@
 """The page of an audit: answers first, then pictures of doubtful entries."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -14,25 +15,27 @@ from aimonk.report.audit_summary import (
     unknown_depends,
 )
 from aimonk.report.html.page import embed, render
-from aimonk.report.thumbnails import shrink
+from aimonk.report.thumbnails import load_thumbnails
 
 MOST_GROUPS = 60  # groups of duplicates at most
 MOST_COPIES = 6  # images of a group at most
 MOST_NAMES = 200  # names in a list at most
 
 
-def format_page(found: Audit, files: dict, pixels: np.ndarray, top: int) -> str:
+def format_page(found: Audit, files: dict, pixels: Sequence[np.ndarray] | Sequence[Path], top: int) -> str:
     """The page.
 
     Args:
         files: As `describe_files` in modes/audit.
-        pixels: Usable images, uint8 [N, H, W, 3].
+        pixels: Usable images, N, as for `load_thumbnails`.
         top: Number of doubtful and unknown entries shown per attribute.
     """
     row_of = {name: i for i, name in enumerate(found.table.names)}
 
     def picture(name: str, caption: str) -> dict:
-        return {"name": name, "caption": caption, "source": embed(shrink(pixels[row_of[name]]))}
+        row = row_of[name]
+        image = load_thumbnails(pixels, [row]).get(row)
+        return {"name": name, "caption": caption, "source": None if image is None else embed(image)}
 
     doubtful = "labelled {label}, probability {probability:.2f}"
     return render(
@@ -81,8 +84,7 @@ def describe_files(files: dict) -> dict:
 
 def describe_groups(found: Audit, picture: Callable[[str, str], dict]) -> dict:
     """Groups of duplicates, those with contradicting labels first."""
-    differing = [*found.contradictions, *found.near_contradictions]
-    contradicting = {tuple(sorted(pair["images"])): pair["attributes"] for pair in differing}
+    contradicting = {tuple(sorted(pair["images"])): pair["attributes"] for pair in found.contradictions}
     groups = [(tuple(sorted(group)), "identical pixels") for group in found.duplicates]
     groups += [(tuple(sorted(group)), "near duplicates") for group in found.near_duplicates]
     groups.sort(key=lambda group: group[0] not in contradicting)
@@ -97,6 +99,7 @@ def describe_groups(found: Audit, picture: Callable[[str, str], dict]) -> dict:
         "more": max(0, len(groups) - MOST_GROUPS),
         "sizes": describe_duplicates(found),
         "contradicting": len(contradicting),
+        "series": found.series,
     }
 
 

@@ -26,8 +26,8 @@ def found(names: list[str]) -> Audit:
         attributes={name: counts | {"evidence": name == names[0], "sentence": name} for name in names},
         duplicates=[names[:2]],
         near_duplicates=[names[2:]],
-        contradictions=[],
-        near_contradictions=[{"images": names[2:], "attributes": names}],
+        series=None,
+        contradictions=[{"images": names[2:], "attributes": names, "identical": False}],
         suspects=entries,
         to_label=[entry | {"label": None} for entry in entries],
         together=[pair | {"phi": 0.5, "p_adjusted": 0.01}, pair | {"phi": None, "p_adjusted": None}],
@@ -63,7 +63,7 @@ def test_groups_with_contradicting_labels_come_first(found: Audit, files: dict, 
 
 
 def test_page_without_findings(found: Audit, parse_page) -> None:
-    found.duplicates, found.near_duplicates, found.near_contradictions = [], [], []
+    found.duplicates, found.near_duplicates, found.contradictions = [], [], []
     found.suspects, found.to_label, found.together, found.shift = [], [], [], None
     files = {"rows": 4, "images": 4, "missing": [], "unreadable": {}, "unlisted": [], "odd": {}}
     files |= {"formats": {"PNG": 4}, "shortest_side": 32, "median_side": 40, "longest_side": 48}
