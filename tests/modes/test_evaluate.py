@@ -61,7 +61,7 @@ def test_thresholds_of_the_model_are_the_default() -> None:
     probs = 1 / (1 + np.exp(-(logits * own.calibration.scale + own.calibration.bias)))
     for asked, thresholds in ((None, [0.2, 0.8]), (0.3, [0.3, 0.3]), ("f1", None)):
         cfg = OmegaConf.create({"threshold": asked, "seed": 0})
-        evaluations = evaluate_as_asked(cfg, Subject(table, logits, None, own, None))
+        evaluations = evaluate_as_asked(cfg, Subject(table, logits, None, own, None, {}), np.arange(60))
         np.testing.assert_allclose(evaluations.probs, probs)
         used = [entry["threshold"] for entry in evaluations.scores["attributes"].values()]
         if thresholds is not None:
@@ -78,7 +78,7 @@ def test_model_and_predictions_score_as_the_run_did(
     arguments = ["mode=evaluate", *demo, f"predictions={trained.folder / 'predictions.csv'}"]
     result = command(tmp_path, *arguments, "hydra.run.dir=from_table")
     assert result.returncode == 0, result.stdout + result.stderr
-    scores = json.loads((tmp_path / "from_table" / "metrics.json").read_text())["evaluated"]
+    scores = json.loads((tmp_path / "from_table" / "metrics.json").read_text())["val"]
     for name, entry in of_run["attributes"].items():
         assert scores["attributes"][name]["known"] == entry["known"]
         assert scores["attributes"][name]["ap"] == pytest.approx(entry["ap"], abs=0.02)  # ties after rounding
@@ -99,3 +99,35 @@ def test_model_and_predictions_score_as_the_run_did(
 def test_model_and_predictions_are_mutually_exclusive(command, tmp_path: Path) -> None:
     result = command(tmp_path, "mode=evaluate", "predictions=p.csv", "checkpoint=x", "hydra.run.dir=out")
     assert result.returncode == 1 and "mutually exclusive" in result.stdout
+
+
+def test_predictions_of_a_run_keep_its_parts_and_thresholds(command, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    names = [f"{i}.jpg" for i in range(40)]
+    (tmp_path / "labels.csv").write_text(
+        "image,hat\n" + "".join(f"{n},{i % 2}\n" for i, n in enumerate(names))
+    )
+    rows = "".join(f"{n},{0.3 * (i % 2) + 0.2 * rng.random():.4f}\n" for i, n in enumerate(names))
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "predictions.csv").write_text("image,hat\n" + rows)
+    (run / "splits.csv").write_text(
+        "image,split\n" + "".join(f"{n},{'val' if i < 15 else 'test'}\n" for i, n in enumerate(names))
+    )
+    (run / "metrics.json").write_text(json.dumps({"val": {"attributes": {"hat": {"threshold": 0.25}}}}))
+    data = ["mode=evaluate", "data=folder", "data.images=.", "data.labels=labels.csv"]
+    result = command(tmp_path, *data, "predictions=run/predictions.csv", "hydra.run.dir=out")
+    assert result.returncode == 0, result.stdout + result.stderr
+    scores = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert list(scores) == ["val", "test"]
+    assert [part["attributes"]["hat"]["known"] for part in scores.values()] == [15, 25]
+    assert all(part["attributes"]["hat"]["threshold"] == 0.25 for part in scores.values())
+    assert all(part["attributes"]["hat"]["f1"] == 1 for part in scores.values())
+
+    # the table of mode=infer, without a run
+    rows = "".join(f"{n},{'hat' if i % 2 else ''},{0.9 if i % 2 else 0.1}\n" for i, n in enumerate(names))
+    (tmp_path / "infer.csv").write_text("image,present,hat\n" + rows)
+    result = command(tmp_path, *data, "predictions=infer.csv", "hydra.run.dir=other")
+    assert result.returncode == 0, result.stdout + result.stderr
+    scores = json.loads((tmp_path / "other" / "metrics.json").read_text())
+    assert scores["evaluated"]["attributes"]["hat"]["f1"] == 1

@@ -39,10 +39,10 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     if cfg.threshold is not None:
         parse_rule(cfg.threshold)
     subject = from_predictions(cfg) if cfg.predictions is not None else from_checkpoint(cfg)
-    table, images, settings = subject.table, subject.images, OmegaConf.to_yaml(cfg, resolve=True)
-    evaluation = evaluate_as_asked(cfg, subject)
-    parts, evaluations = {"evaluated": np.arange(len(table))}, {"evaluated": evaluation}
-    metrics = {"evaluated": evaluation.scores}
+    table, images, parts = subject.table, subject.images, subject.parts
+    settings = OmegaConf.to_yaml(cfg, resolve=True)
+    evaluations = {name: evaluate_as_asked(cfg, subject, rows) for name, rows in parts.items()}
+    metrics = {name: evaluation.scores for name, evaluation in evaluations.items()}
     write_text(out_dir / CONFIG_FILE, settings)
     write_json(out_dir / METRICS_FILE, metrics)
     write_text(out_dir / PREDICTIONS_FILE, format_predictions(table, parts, evaluations))
@@ -57,15 +57,18 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         notes=[] if images is None else data_notes(images, subject.groups, parts),
     )
     write_report(out_dir / REPORT_FILE, content)
-    log.info("\n%s\n", format_scores(evaluation.scores, plural(len(table), "image")))
-    log.info("verdict: %s", verdict(evaluation.scores))
+    for name, scores in metrics.items():
+        title = plural(len(parts[name]), "image")
+        log.info("\n%s\n", format_scores(scores, title if len(parts) == 1 else f"{name}: {title}"))
+        log.info("verdict: %s", verdict(scores))
     log.info("written: %s", out_dir)
 
 
-def evaluate_as_asked(cfg: DictConfig, subject: Subject) -> Evaluation:
-    """Score with the thresholds of the model, a fixed one, or those of a rule, scored by nested folds."""
-    table, logits, operating_point = subject.table, subject.logits, subject.operating_point
-    data = LabelledLogits(table, logits, subject.groups)
+def evaluate_as_asked(cfg: DictConfig, subject: Subject, rows: np.ndarray) -> Evaluation:
+    """Score rows with the subject's thresholds, a fixed one, or those of a rule, scored by nested folds."""
+    table, logits, operating_point = subject.table.take(rows), subject.logits[rows], subject.operating_point
+    groups = None if subject.groups is None else subject.groups[rows]
+    data = LabelledLogits(table, logits, groups)
     if cfg.threshold is None:
         return evaluate(data, operating_point, cfg.seed)
     rule = parse_rule(cfg.threshold)
@@ -73,5 +76,5 @@ def evaluate_as_asked(cfg: DictConfig, subject: Subject) -> Evaluation:
         fixed = np.full(len(table.attributes), rule.value)
         return evaluate(data, OperatingPoint(operating_point.calibration, fixed), cfg.seed)
     calibrated = operating_point.calibration.scale * logits + operating_point.calibration.bias
-    data = LabelledLogits(table, calibrated, subject.groups)
+    data = LabelledLogits(table, calibrated, groups)
     return choose_and_evaluate(data, cfg.threshold, cfg.seed)

@@ -1,5 +1,6 @@
 """Predictions to be evaluated: of a model on a data set, or from a table."""
 
+import json
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from aimonk.data.loading import Pixels
 from aimonk.data.splits import read_assignment
 from aimonk.evaluation.calibration import Calibration
 from aimonk.evaluation.evaluate import OperatingPoint
-from aimonk.files.run_folder import SPLITS_FILE, newest_run
+from aimonk.files.run_folder import METRICS_FILE, SPLITS_FILE, newest_run
 from aimonk.files.text import listed, plural
 from aimonk.inference.predictor import predict_pixels
 from aimonk.models.checkpoint import ModelInfo, load_model
@@ -37,6 +38,7 @@ class Subject:
         groups: Group number of each image, [n]; None if not searched.
         operating_point: From logits to predictions.
         images: None where there are predictions only.
+        parts: Rows to be scored together, by name.
     """
 
     table: LabelTable
@@ -44,6 +46,7 @@ class Subject:
     groups: np.ndarray | None
     operating_point: OperatingPoint
     images: ImageSet | None
+    parts: dict[str, np.ndarray]
 
 
 def from_checkpoint(cfg: DictConfig) -> Subject:
@@ -61,7 +64,7 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
         Calibration(np.array(info.scale), np.array(info.bias)), np.array(info.thresholds)
     )
     groups = find_groups(images.hashes, table.names, cfg.data.duplicate_distance, watch)
-    return Subject(table, logits, groups, operating_point, images)
+    return Subject(table, logits, groups, operating_point, images, {"evaluated": np.arange(len(table))})
 
 
 def warn_about_training_images(source: Path, names: list[str]) -> None:
@@ -101,8 +104,12 @@ def name_columns(table: LabelTable, attributes: list[str]) -> LabelTable:
 
 
 def from_predictions(cfg: DictConfig) -> Subject:
-    """Read a table of probabilities and the labels of its images; no image is read."""
-    attributes, names, probs = read_predictions(Path(cfg.predictions))
+    """Read a table of probabilities and the labels of its images; no image is read.
+
+    Beside the record of a run, its validation and test images are scored apart, with its thresholds.
+    """
+    path = Path(cfg.predictions)
+    attributes, names, probs = read_predictions(path)
     labels = label_paths(cfg)[1]
     table = read_labels(labels, cfg.data.attributes)
     if cfg.data.attributes is None:
@@ -119,6 +126,29 @@ def from_predictions(cfg: DictConfig) -> Subject:
         raise ValueError(f"{labels} has no row for {count} of {cfg.predictions}: {listed(absent)}")
     table = table.take(np.array([row_of[name] for name in names])).select(attributes)
     logits = torch.logit(torch.from_numpy(probs), eps=1e-12).numpy()
-    count = len(attributes)
-    operating_point = OperatingPoint(Calibration.identity(count), np.full(count, 0.5))
-    return Subject(table, logits, None, operating_point, None)
+    operating_point = OperatingPoint(Calibration.identity(len(attributes)), run_thresholds(path, attributes))
+    return Subject(table, logits, None, operating_point, None, run_parts(path, names))
+
+
+def run_parts(predictions: Path, names: list[str]) -> dict[str, np.ndarray]:
+    """Rows of the held-out parts of the run that wrote the table, by name; otherwise all rows together."""
+    record = predictions.parent / SPLITS_FILE
+    part_of = read_assignment(record) if record.is_file() else {}
+    parts = np.array([part_of.get(name, "") for name in names])
+    held_out = {part: np.flatnonzero(parts == part) for part in ("val", "test") if (parts == part).any()}
+    complete = sum(map(len, held_out.values())) == len(names)
+    return held_out if complete else {"evaluated": np.arange(len(names))}
+
+
+def run_thresholds(predictions: Path, attributes: list[str]) -> np.ndarray:
+    """Thresholds of the run that wrote the table, [A]; .5 where its metrics.json is not beside the table."""
+    half = np.full(len(attributes), 0.5)
+    try:
+        metrics = json.loads((predictions.parent / METRICS_FILE).read_text(encoding="utf-8"))
+        scored = [part["attributes"] for part in metrics.values() if "attributes" in part]
+        thresholds = np.array([scored[0][name]["threshold"] for name in attributes], dtype=float)
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        return half
+    if (thresholds != half).any():
+        log.info("thresholds: those of the run in %s, chosen on its validation images", predictions.parent)
+    return thresholds
