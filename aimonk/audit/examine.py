@@ -70,7 +70,7 @@ def examine(
     equal = group_images(hashes, None).groups
     exact = duplicate_groups(equal, table.names)
     near = [group for group in duplicate_groups(groups, table.names) if group not in exact]
-    found = probe(features, labels, mask, groups, seed=seed)
+    found = probe(features, labels, mask, groups, seed=seed, watch=watch)
     first = np.unique(groups, return_index=True)[1]  # one row per photograph
 
     contradicting = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,7 @@ def probe(
     permutations: int | None = None,
     alpha: float = 0.05,
     seed: int = 0,
+    watch: Callable | None = None,
 ) -> Probe:
     """Tests for each attribute whether a linear model of the features predicts labels of unseen images.
 
@@ -55,10 +57,12 @@ def probe(
         groups: Images with equal numbers share a fold and are permuted together, [N].
         folds: None: 10, and above 2,000 images one per 200, since large folds are more expensive.
         repeats: Random assignments to folds, over which probabilities and AUROC are averaged. None: 5, and 1
-            for 5,000 images or more.
-        permutations: None: 999, or more where the smallest possible p_adjusted would be close to alpha.
+            for 5,000 images or 50 attributes or more.
+        permutations: At most. None: 999, or more where the smallest p_adjusted would be close to alpha.
         alpha: Probability of evidence for any attribute when no attribute can be predicted.
+        watch: Wraps an iterator to show progress; called with (iterator, total, title).
     """
+    watch = watch or (lambda items, *_: items)
     labels, mask, groups = check_entries(features, labels, mask, groups)
     components = principal_components(features)
     attributes = labels.shape[1]
@@ -67,13 +71,13 @@ def probe(
     # one stream per attribute: its result does not depend on the other attributes
     rng, *streams = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(attributes + 1))
     folds = folds or max(10, len(labels) // 200)
-    repeats = repeats or (5 if len(labels) < 5000 else 1)
+    repeats = repeats or (5 if len(labels) < 5000 and attributes < 50 else 1)
     draws = [assign_folds(groups, folds, rng) for _ in range(repeats)]
     probabilities = np.full(labels.shape, np.nan)
     auroc: list[float | None] = [None] * attributes
     p_value: list[float | None] = [None] * attributes
     ridge: Ridge | None = None
-    for a, stream in enumerate(streams):
+    for a, stream in enumerate(watch(streams, attributes, "attributes")):
         known, y = mask[:, a], labels[mask[:, a], a].astype(np.float64)
         if 0 < y.sum() < len(y):
             if ridge is None or not np.array_equal(ridge.known, known):

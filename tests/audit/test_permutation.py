@@ -112,3 +112,24 @@ def test_ties_of_few_permutable_labels_are_counted():
         exact = np.einsum("ip,ij,jp->p", centred, kernel, centred, optimize=True)
         expected = np.mean(exact >= exact[0] - 1e-6 * np.ptp(exact))
         assert compare(scores, [np.ones(30)], centred, groups) == expected
+
+
+def test_many_attributes_take_few_permutations_unless_evident(monkeypatch):
+    drawn = []
+
+    def counted(y, groups, permutations, rng):
+        drawn.append(permutations)
+        return permute(y, groups, permutations, rng)
+
+    monkeypatch.setattr("aimonk.audit.permutation.permute", counted)
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(80, 10)).astype(np.float32)
+    components = principal_components(features)
+    known, groups = np.ones(80, dtype=bool), np.arange(80)
+    evident = (features[:, 0] > 0).astype(float)
+    assert permutation_test(components, evident, known, groups, 5000, np.random.default_rng(1)) == 1 / 5001
+    assert sum(drawn) == 5000
+    drawn.clear()
+    noise = rng.permutation(evident)
+    p = permutation_test(components, noise, known, groups, 5000, np.random.default_rng(1))
+    assert sum(drawn) == 999 and p > 0.02

@@ -53,6 +53,7 @@ class RowStore:
     def __init__(self, folder: Path, limit_bytes: int):
         self.folder = folder
         self.limit_bytes = limit_bytes
+        self._warned = False
 
     def rows(
         self, family: str, keys: Sequence[str], shape: tuple[int, ...], dtype: str, compute: Compute
@@ -83,8 +84,10 @@ class RowStore:
                 found = self._open(target, keys, shape, dtype)
                 return found or self._create(target, keys, shape, dtype, compute)
         except StoreWriteError as error:
-            fix = "cache_dir=FOLDER sets another folder"
-            log.warning("cannot write to %s (%s); nothing is stored there; %s", self.folder, error, fix)
+            if not self._warned:
+                fix = "cache_dir=FOLDER sets another folder"
+                log.warning("cannot write to %s (%s); nothing is stored there; %s", self.folder, error, fix)
+            self._warned = True
             return None
 
     def find(self, family: str, keys: Sequence[str], shape: tuple[int, ...], dtype: str) -> StoredRows | None:
