@@ -9,6 +9,8 @@ import numpy as np
 def associate(labels: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> list[dict]:
     """Association of each pair of attributes, on the jointly known entries.
 
+    Pairs with p_adjusted 1 come last, however strong.
+
     Rows are assumed independent: pass one row per photograph.
 
     Args:
@@ -33,6 +35,7 @@ def associate_unknown(labels: np.ndarray, mask: np.ndarray, names: Sequence[str]
     """Tests for each attribute whether NA depends on the value or on NA of another attribute.
 
     If it does, the known entries are not a random sample, and scores on them may not hold for the others.
+    Tests with p_adjusted 1 come last, however strong the association.
 
     Args:
         labels: 0 or 1, [N, A]; ignored where mask is False.
@@ -122,4 +125,5 @@ def _interval(phi: float, known: int) -> list[float] | None:
 def _rank(rows: list[dict]) -> list[dict]:
     for row, adjusted in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
         row["p_adjusted"] = adjusted
-    return sorted(rows, key=lambda row: -abs(row["phi"] or 0.0))
+    # a perfect association of three entries is no evidence
+    return sorted(rows, key=lambda row: (row["p_adjusted"] in (None, 1.0), -abs(row["phi"] or 0.0)))

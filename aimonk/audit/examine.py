@@ -14,6 +14,8 @@ from aimonk.data.groups import contradictions, duplicate_groups
 from aimonk.data.images.hashes import Hashes
 from aimonk.data.labels import LabelTable
 
+MOST_PAIRS = 10_000  # associations in a list; a thousand attributes have a million
+
 
 @dataclass
 class Audit:
@@ -28,8 +30,8 @@ class Audit:
         contradictions: Duplicates with different labels: images, attributes, and whether `identical`.
         suspects: Known entries that are probably wrong, the most probable first.
         to_label: Unknown entries, by descending probability of 1.
-        together: From `associate`.
-        unknown_depends: From `associate_unknown`.
+        together: From `associate`, the strongest 10,000.
+        unknown_depends: From `associate_unknown`, the strongest 10,000.
         shift: Result of `find_shift`; None where there is evidence for an attribute.
     """
 
@@ -93,8 +95,8 @@ def examine(
         contradictions=contradicting,
         suspects=[describe(table, e) for e in suspects(found.probabilities, labels, mask, found.evidence)],
         to_label=[describe(table, e) for e in unknowns(found.probabilities, mask, found.evidence)],
-        together=associate(labels[first], mask[first], names),
-        unknown_depends=associate_unknown(labels[first], mask[first], names),
+        together=associate(labels[first], mask[first], names)[:MOST_PAIRS],
+        unknown_depends=associate_unknown(labels[first], mask[first], names)[:MOST_PAIRS],
         shift=shift,
     )
 

@@ -42,6 +42,7 @@ def find_shift(
     permutations: int = 199,
     alpha: float = 0.05,
     max_images: int = 2000,
+    max_attributes: int = 100,
     seed: int = 0,
 ) -> Shift:
     """Search for a shift or reversal of the label rows under which the features predict the labels.
@@ -59,9 +60,13 @@ def find_shift(
         groups: Images with equal numbers show the same photograph, [N].
         max_shift: The shifts are -max_shift to max_shift.
         max_images: A random sample of this size replaces more images, which bounds the time.
+        max_attributes: The same for attributes.
     """
     labels, mask, groups = check_entries(features, labels, mask, groups)
     rng = np.random.default_rng(seed)
+    if labels.shape[1] > max_attributes:
+        sample = rng.permutation(labels.shape[1])[:max_attributes]
+        labels, mask = labels[:, sample], mask[:, sample]
     first = np.unique(groups, return_index=True)[1]  # an image of each photograph
     images = np.sort(first[rng.permutation(len(first))[:max_images]])
     components = principal_components(features[images])

@@ -106,3 +106,13 @@ def test_holm_by_hand():
 def test_wrong_number_of_names_raises():
     with pytest.raises(ValueError, match=r"shapes \(5, 2\) and \(5, 2\); expected \[N, 3\]"):
         associate(np.zeros((5, 2)), np.ones((5, 2), bool), NAMES)
+
+
+def test_strong_association_of_few_entries_comes_last() -> None:
+    rng = np.random.default_rng(0)
+    first = rng.random(200) < 0.5
+    labels = np.stack([first, first ^ (rng.random(200) < 0.2), first], axis=1).astype(float)
+    mask = np.ones((200, 3), dtype=bool)
+    mask[3:, 2] = False
+    pairs = associate(labels, mask, ["a", "b", "c"])
+    assert pairs[0]["attributes"] == ["a", "b"] and pairs[0]["p_adjusted"] < 0.001

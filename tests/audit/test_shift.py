@@ -99,3 +99,10 @@ def test_a_shift_is_found_among_copies(learnable):
     found = find_shift(copied, np.roll(labels, 3, 0), np.ones(labels.shape, bool), groups, 6, 99)
     # copies share their labels, so that a shift by one more or less fits nearly as well
     assert found.found and abs(found.shift - 3) <= 1
+
+
+def test_shift_is_found_in_a_sample_of_attributes(learnable):
+    features, labels, mask, groups = learnable
+    rolled = np.roll(labels, 3, 0), np.roll(mask, 3, 0)
+    found = find_shift(features, *rolled, groups, 6, 99, max_attributes=2)
+    assert found.found and found.shift == 3
