@@ -5,11 +5,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+ALPHA = 0.05
+
 
 def associate(labels: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> list[dict]:
     """Association of each pair of attributes, on the jointly known entries.
 
-    Pairs with p_adjusted 1 come last, however strong.
+    Pairs with p_adjusted above .05 come last, however strong.
 
     Rows are assumed independent: pass one row per photograph.
 
@@ -35,7 +37,7 @@ def associate_unknown(labels: np.ndarray, mask: np.ndarray, names: Sequence[str]
     """Tests for each attribute whether NA depends on the value or on NA of another attribute.
 
     If it does, the known entries are not a random sample, and scores on them may not hold for the others.
-    Tests with p_adjusted 1 come last, however strong the association.
+    Tests with p_adjusted above .05 come last, however strong the association.
 
     Args:
         labels: 0 or 1, [N, A]; ignored where mask is False.
@@ -126,4 +128,9 @@ def _rank(rows: list[dict]) -> list[dict]:
     for row, adjusted in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
         row["p_adjusted"] = adjusted
     # a perfect association of three entries is no evidence
-    return sorted(rows, key=lambda row: (row["p_adjusted"] in (None, 1.0), -abs(row["phi"] or 0.0)))
+    return sorted(rows, key=lambda row: (not is_significant(row), -abs(row["phi"] or 0.0)))
+
+
+def is_significant(row: dict) -> bool:
+    """Whether a row of `associate` or `associate_unknown` is beyond chance."""
+    return row["p_adjusted"] is not None and row["p_adjusted"] <= ALPHA

@@ -1,5 +1,6 @@
 """The result of an audit as text for a terminal."""
 
+from aimonk.audit.association import is_significant
 from aimonk.audit.examine import Audit
 from aimonk.files.text import listed, plural
 from aimonk.report.data_notes import FILE_PROBLEMS, with_reasons
@@ -11,7 +12,6 @@ QUESTIONS = (
     "Can the labels be learned?",
     "Which labels are probably wrong?",
 )
-ALPHA = 0.05
 
 
 def summarise(found: Audit, files: dict) -> list[str]:
@@ -80,7 +80,3 @@ def unknown_depends(found: Audit) -> list[str]:
     """Attributes whose NA depends on another attribute's value or NA beyond chance."""
     pairs = filter(is_significant, found.unknown_depends)
     return [f"{p['attribute']} on {p['given']} ({p['on']}, phi {p['phi']:+.2f})" for p in pairs]
-
-
-def is_significant(pair: dict) -> bool:
-    return pair["p_adjusted"] is not None and pair["p_adjusted"] <= ALPHA
