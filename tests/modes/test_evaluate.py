@@ -114,7 +114,8 @@ def test_predictions_of_a_run_keep_its_parts_and_thresholds(command, tmp_path: P
     (run / "splits.csv").write_text(
         "image,split\n" + "".join(f"{n},{'val' if i < 15 else 'test'}\n" for i, n in enumerate(names))
     )
-    (run / "metrics.json").write_text(json.dumps({"val": {"attributes": {"hat": {"threshold": 0.25}}}}))
+    metrics = {"epoch": 3, "epochs": [], "val": {"attributes": {"hat": {"threshold": 0.25}}}}
+    (run / "metrics.json").write_text(json.dumps(metrics))
     data = ["mode=evaluate", "data=folder", "data.images=.", "data.labels=labels.csv"]
     result = command(tmp_path, *data, "predictions=run/predictions.csv", "hydra.run.dir=out")
     assert result.returncode == 0, result.stdout + result.stderr

@@ -145,7 +145,7 @@ def run_thresholds(predictions: Path, attributes: list[str]) -> np.ndarray:
     half = np.full(len(attributes), 0.5)
     try:
         metrics = json.loads((predictions.parent / METRICS_FILE).read_text(encoding="utf-8"))
-        scored = [part["attributes"] for part in metrics.values() if "attributes" in part]
+        scored = [p["attributes"] for p in metrics.values() if isinstance(p, dict) and "attributes" in p]
         thresholds = np.array([scored[0][name]["threshold"] for name in attributes], dtype=float)
     except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         return half
