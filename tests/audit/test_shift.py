@@ -106,3 +106,14 @@ def test_shift_is_found_in_a_sample_of_attributes(learnable):
     rolled = np.roll(labels, 3, 0), np.roll(mask, 3, 0)
     found = find_shift(features, *rolled, groups, 6, 99, max_attributes=2)
     assert found.found and found.shift == 3
+
+
+def test_many_copies_of_one_photograph_are_no_shift(learnable):
+    features, _, mask, _ = learnable
+    groups = np.concatenate([np.zeros(150, dtype=int), np.arange(1, 150)])
+    rng = np.random.default_rng(1)
+    hits = []
+    for seed in range(40):
+        labels = (rng.random(mask.shape) < 0.4)[groups]
+        hits.append(find_shift(features[groups], labels, mask[groups], groups, 4, 39, seed=seed).found)
+    assert np.mean(hits) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 40)

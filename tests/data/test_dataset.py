@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from aimonk.data.dataset import ImageSet, StoredSubset, open_images
-from aimonk.data.duplicates import find_groups
+from aimonk.data.duplicates import find_groups, group_images
 from aimonk.data.images import folder as images_module
+from aimonk.data.images.hashes import hash_images
 from aimonk.data.store.row_store import RowStore
 
 REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -225,6 +226,7 @@ def test_duplicates_are_found_without_stored_pixels(read, folder: Path) -> None:
 def test_hashes_are_computed_once(read, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "images" / "c.png").write_bytes(b"")
     first = read(store=RowStore(folder / "hashes", 5000), image_size=32)
+    assert first.hashes.thumbnails[:, 0, 0, 0].tolist() == levels(first)
     monkeypatch.setattr("aimonk.data.images.folder.hash_image", None)
     again = read(store=RowStore(folder / "hashes", 5000), image_size=32)
     assert (first.hashes.thumbnails == again.hashes.thumbnails).all()
@@ -239,6 +241,7 @@ def test_subset_of_stored_rows() -> None:
     assert (subset[1] == array[0]).all()
     assert (subset[1:] == array[[0, 2]]).all() and (subset[np.array([2, 2])] == array[[2, 2]]).all()
     assert (pickle.loads(pickle.dumps(subset))[:] == subset[:]).all()
+    assert group_images(hash_images(subset), 0).groups.tolist() == [0, 1, 2]
 
 
 def test_pickled_pixels_contain_no_rows(folder: Path) -> None:
