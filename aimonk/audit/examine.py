@@ -13,6 +13,7 @@ from aimonk.data.duplicates import describe_refused, group_images
 from aimonk.data.groups import contradictions, duplicate_groups
 from aimonk.data.images.hashes import Hashes
 from aimonk.data.labels import LabelTable
+from aimonk.runtime.progress import unwatched
 
 MOST_PAIRS = 10_000  # associations in a list; a thousand attributes have a million
 
@@ -55,7 +56,7 @@ def examine(
     features: np.ndarray,
     distance: float | None,
     seed: int,
-    watch: Callable | None = None,
+    watch: Callable = unwatched,
 ) -> Audit:
     """Examine labels, images and features.
 
@@ -75,14 +76,19 @@ def examine(
     found = probe(features, labels, mask, groups, seed=seed, watch=watch)
     first = np.unique(groups, return_index=True)[1]  # one row per photograph
 
-    contradicting = [
-        {
-            "images": [table.names[i] for i in rows],
-            "attributes": [names[a] for a in columns],
-            "identical": bool((equal[rows] == equal[rows[0]]).all()),
-        }
-        for rows, columns in contradictions(groups, labels, mask)
-    ]
+    def differing(groups: np.ndarray, identical: bool) -> list[dict]:
+        return [
+            {
+                "images": [table.names[i] for i in rows],
+                "attributes": [names[a] for a in columns],
+                "identical": identical,
+            }
+            for rows, columns in contradictions(groups, labels, mask)
+        ]
+
+    contradicting = differing(equal, True)
+    listed = [pair["images"] for pair in contradicting]
+    contradicting += [pair for pair in differing(groups, False) if pair["images"] not in listed]
     shift = None
     if not any(found.evidence):
         shift = describe_shift(find_shift(features, labels, mask, groups, seed=seed))

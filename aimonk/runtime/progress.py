@@ -37,6 +37,11 @@ def show_progress(title: str, total: int) -> Iterator[Bar]:
         yield Bar(progress, progress.add_task(title, total=total, note=""))
 
 
+def unwatched(items: Iterable, total: int, title: str) -> Iterable:
+    """The items, without a progress bar."""
+    return items
+
+
 def watch(items: Iterable, total: int, title: str) -> Iterator:
     """The items, with a progress bar."""
     with show_progress(title, total) as bar:

@@ -107,3 +107,17 @@ def test_real_files_are_reported() -> None:
     odd = odd_files(names, read_headers([folder / "images" / name for name in names]))
     assert sorted(odd) == ["image_111.jpg", "image_43.jpg", "image_534.jpg"]
     assert odd["image_43.jpg"].startswith("PNG named .jpg") and odd["image_534.jpg"] == "greyscale"
+
+
+def test_contradiction_of_equal_pixels_is_listed_beside_that_of_near_copies() -> None:
+    rng = np.random.default_rng(1)
+    labels = (rng.random((40, 1)) < 0.5).astype(np.float32)
+    labels[:3, 0] = 1, 0, 1
+    table = LabelTable([f"{i}.png" for i in range(40)], ["a"], labels, labels > -1)
+    pixels = rng.integers(0, 200, (40, 32, 32, 3), dtype=np.uint8)
+    pixels[1], pixels[2] = pixels[0], pixels[0] + 1
+    found = examine(table, table, hash_images(pixels), rng.normal(size=(40, 20)).astype(np.float32), 5.0, 0)
+    assert found.contradictions == [
+        {"images": ["0.png", "1.png"], "attributes": ["a"], "identical": True},
+        {"images": ["0.png", "1.png", "2.png"], "attributes": ["a"], "identical": False},
+    ]
