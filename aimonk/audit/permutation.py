@@ -39,11 +39,12 @@ def permutation_test(
     Returns:
         (1 + permutations that reach the observed statistic) / (1 + permutations drawn).
     """
+    scores, weightings, groups = components.scores[known], trust(components), groups[known]
     reached = drawn = 0
     while drawn < permutations and reached < ENOUGH:
         count = min(BLOCK, permutations - drawn)
-        centred = permute(y, groups[known], count, rng) - y.mean()  # [K, 1 + count]
-        share = compare(components.scores[known], trust(components), centred, groups[known])
+        centred = permute(y, groups, count, rng) - y.mean()  # [K, 1 + count]
+        share = compare(scores, weightings, centred, groups)
         reached, drawn = reached + round(share * (1 + count)) - 1, drawn + count
     return (1 + reached) / (1 + drawn)
 

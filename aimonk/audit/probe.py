@@ -11,6 +11,7 @@ from aimonk.audit.association import holm
 from aimonk.audit.permutation import permutation_test
 from aimonk.audit.ridge import Ridge, assign_folds, cross_validate, principal_components
 from aimonk.data.groups import number_groups
+from aimonk.runtime.progress import unwatched
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def probe(
     permutations: int | None = None,
     alpha: float = 0.05,
     seed: int = 0,
-    watch: Callable | None = None,
+    watch: Callable = unwatched,
 ) -> Probe:
     """Tests for each attribute whether a linear model of the features predicts labels of unseen images.
 
@@ -62,7 +63,6 @@ def probe(
         alpha: Probability of evidence for any attribute when no attribute can be predicted.
         watch: Wraps an iterator to show progress; called with (iterator, total, title).
     """
-    watch = watch or (lambda items, *_: items)
     labels, mask, groups = check_entries(features, labels, mask, groups)
     components = principal_components(features)
     attributes = labels.shape[1]

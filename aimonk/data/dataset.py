@@ -126,8 +126,8 @@ def open_images(
     paths = [images / name for name in table.names]
     # taken before decoding: the pixels of a file that changes meanwhile are never found under its new key
     keys = fingerprints(paths)
-    stored, hashes = _read_images(store, paths, keys, image_size, resize, watch)
-    errors = hashes.errors
+    stored, hashed = _read_images(store, paths, keys, image_size, resize, watch)
+    errors = hashed.errors
     reasons = {table.names[row]: errors[row] for row in sorted(errors)}
     if reasons:
         shown = listed([f"{name} ({reason})" for name, reason in reasons.items()])
@@ -142,7 +142,7 @@ def open_images(
     for warning in value_warnings(table):
         log.warning("%s", warning)
     paths, keys = [paths[i] for i in rows], [keys[i] for i in rows]
-    hashes = split_rows(hashes.array[rows])
+    hashes = split_rows(hashed.array[rows])
     return ImageSet(table, paths, stored, keys, hashes, absent, reasons, unlisted, file_table, rows)
 
 
@@ -171,12 +171,11 @@ def _read_images(
         count, reused = plural(len(paths), "image"), len(paths) - stored.computed
         log.info("%s: %d decoded, %d reused", count, stored.computed, reused)
     elif store is not None:
-        needed, limit = len(paths) * size**2 * 3 / 1e9, store.limit_bytes / 1e9
-        why = f"exceed data.store_limit_gb={limit:g}" if needed > limit else "exceed the free disk space"
         log.warning(
-            "decoded images need %.3g GB and %s: each pass over the files decodes them again, about %.3g s",
-            needed,
-            why,
+            "decoded images need %.3g GB and exceed data.store_limit_gb=%g or the free disk space: "
+            "each pass over the files decodes them again, about %.3g s",
+            len(paths) * size**2 * 3 / 1e9,
+            store.limit_bytes / 1e9,
             _decoding_seconds(paths, size, resize),
         )
     return stored, hashes

@@ -9,6 +9,7 @@ import numpy as np
 from aimonk.data.groups import duplicate_groups, number_groups
 from aimonk.data.images.hashes import SIDE, Hashes
 from aimonk.files.text import listed, plural
+from aimonk.runtime.progress import unwatched
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class Copies(NamedTuple):
     refused: np.ndarray  # images that are similar to too many others to be copies, bool [N]
 
 
-def group_images(hashes: Hashes, distance: float | None = 5.0, watch: Callable | None = None) -> Copies:
+def group_images(hashes: Hashes, distance: float | None = 5.0, watch: Callable = unwatched) -> Copies:
     """Assign equal group numbers to images that show the same photograph.
 
     Finds exact, recompressed, resized and mirrored copies, and copies with a faint watermark, but no rotated,
@@ -52,10 +53,9 @@ def group_images(hashes: Hashes, distance: float | None = 5.0, watch: Callable |
     if distance is not None and not 0 <= distance < 256:
         raise ValueError(f"distance is {distance}; expected null or grey levels in [0, 256)")
     thumbnails, digests = hashes
-    refused = np.zeros(len(digests), bool)
     equal = first_equal(digests)
     if not distance or not len(digests):
-        return Copies(number_groups(equal), refused)
+        return Copies(number_groups(equal), np.zeros(len(digests), bool))
     # equal thumbnails are grouped first: a thousand blank images would make a million pairs
     first, which, count = np.unique(
         first_equal(thumbnails.reshape(len(digests), -1).view(f"V{3 * SIDE**2}").reshape(-1)),
@@ -63,16 +63,15 @@ def group_images(hashes: Hashes, distance: float | None = 5.0, watch: Callable |
         return_counts=True,
     )
     most = max(LARGEST_GROUP, LARGEST_SHARE * len(digests))
-    root = _join_near(thumbnails[first], count, distance, most, watch or (lambda items, *_: items))
+    root = _join_near(thumbnails[first], count, distance, most, watch)
     near = first[root[which.reshape(-1)]]
-    too_many = np.bincount(near, minlength=len(near))[near] > most
-    alike = np.bincount(equal, minlength=len(near))[equal] == np.bincount(near, minlength=len(near))[near]
-    refused = too_many & ~alike
+    copies, equals = np.bincount(near)[near], np.bincount(equal)[equal]
+    refused = (copies > most) & (copies > equals)
     return Copies(number_groups(np.where(refused, equal, near)), refused)
 
 
 def find_groups(
-    hashes: Hashes, names: Sequence[str], distance: float | None, watch: Callable | None = None
+    hashes: Hashes, names: Sequence[str], distance: float | None, watch: Callable = unwatched
 ) -> np.ndarray | None:
     """Group the images and log the duplicates.
 
@@ -99,7 +98,7 @@ def describe_refused(refused: np.ndarray) -> str:
     return (
         f"{refused.sum()} of {plural(len(refused), 'image')} are near copies of more than "
         f"{LARGEST_SHARE:.0%} of the images, as aligned photographs are: only equal pixels count as copies "
-        "there; data.duplicate_distance=null searches for none, a smaller distance for closer ones"
+        "there; data.duplicate_distance=null disables the search, a smaller value finds closer copies only"
     )
 
 
@@ -123,7 +122,7 @@ def _join_near(
     contrast = np.concatenate([b.std(axis=(1, 2, 3), dtype=np.float32) for b in _blocks(thumbs)])
     limit = np.clip(CONTRAST_SHARE * contrast, ROUNDING, distance)  # [N]
     for pairs in _near_pairs(thumbs, distance + 1e-3, watch):
-        for part in _blocks(pairs):
+        for part in _blocks(pairs):  # pairs that earlier ones have joined are left out
             i, j = part.T
             apart = (root[i] != root[j]) & (np.minimum(size[root[i]], size[root[j]]) <= most)
             i, j = i[apart], j[apart]
@@ -204,13 +203,12 @@ def _is_same(thumbs: np.ndarray, i: np.ndarray, j: np.ndarray, limit: np.ndarray
         limit: Largest root mean square difference of each pair, [P].
     """
     same = np.zeros(len(i), bool)
-    for part in _blocks(np.arange(len(i))):
-        one, two = thumbs[i[part]].astype(np.float32), thumbs[j[part]]
-        for other in (two, two[:, :, ::-1]):
-            difference = one - other
-            square = (difference**2).mean(axis=(1, 2, 3))
-            peak = np.abs(difference).max(axis=(1, 2, 3))
-            same[part] |= (square <= limit[part] ** 2) & (peak <= PEAK * limit[part])
+    one, two = thumbs[i].astype(np.float32), thumbs[j]
+    for other in (two, two[:, :, ::-1]):
+        difference = one - other
+        square = (difference**2).mean(axis=(1, 2, 3))
+        peak = np.abs(difference).max(axis=(1, 2, 3))
+        same |= (square <= limit**2) & (peak <= PEAK * limit)
     return same
 
 

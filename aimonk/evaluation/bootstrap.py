@@ -16,7 +16,8 @@ to between 93 and 99 for means over attributes (`benchmarks/bootstrap_coverage.p
 - The precision depends on the number of positives or negatives, whichever is smaller, not on that of images:
   it is the number of degrees of freedom of Student's t, and limits the effective sample size, without which a
   perfect score would have an interval of width zero.
-- The mean over attributes takes the variance of the rare ones for what it is: `score_intervals.mean_limits`.
+- The variance of a mean over attributes includes those with a single positive, and its degrees of freedom
+  are those of the attributes that vary most: `score_intervals.mean_limits`.
 - The calibration error is biased upwards in small samples by an amount that resamples do not reveal. Its
   lower limit is the error that remains if the errors of all bins point away from zero.
 """

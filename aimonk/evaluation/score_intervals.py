@@ -64,18 +64,22 @@ def resampled_limits(score: Floats, drawn: Floats, units: Ints, name: str) -> Fl
         units: [A]
     """
     score, units = np.ravel(score), np.atleast_1d(units)
-    # resamples of n units vary by (n - 1) / n of the variance over sets
-    spread = variance(drawn - score) * divide(units, units - 1, units > 1)
+    spread = over_sets(variance(drawn - score), units)
     return share_limits(score, spread, units - 1, MOST_TRIALS[name] * units)
+
+
+def over_sets(spread: Floats, units: Ints) -> Floats:
+    """Variance over sets from that of resamples, which is (units - 1) / units of it; nan for one unit."""
+    return spread * divide(units, units - 1, units > 1)
 
 
 def mean_limits(scores: Floats, drawn: Floats, units: Ints, most: int) -> Floats:
     """Limits [2] of the mean of the defined scores.
 
-    Resamples do not tell the variance of an attribute with a single positive or negative group: it is set to
-    score * (1 - score), the largest one of a share with that mean. The few attributes whose score varies most
-    often determine the variance of the mean, so that its degrees of freedom are those of a sum of variances
-    (Satterthwaite 1946, "An approximate distribution of estimates of variance components").
+    Resamples do not estimate the variance of an attribute with a single positive or negative group: it is set
+    to score * (1 - score), the largest one of a share with that mean. The few attributes whose score varies
+    most often determine the variance of the mean, so that its degrees of freedom are those of a sum of
+    variances (Satterthwaite 1946, "An approximate distribution of estimates of variance components").
 
     Args:
         scores: Score of each attribute, nan where undefined, [A].
@@ -89,14 +93,14 @@ def mean_limits(scores: Floats, drawn: Floats, units: Ints, most: int) -> Floats
         return np.full(2, np.nan)
     deviations, several = drawn - scores, units > 1
     resampled = np.nan_to_num(variance(deviations))
-    # resamples of n units vary by (n - 1) / n of the variance over sets
-    parts = np.where(several, resampled * units / np.maximum(units - 1, 1), scores * (1 - scores))
+    parts = np.where(several, over_sets(resampled, units), scores * (1 - scores))
     # attributes vary together in images that show several; an undefined one deviates as the others on average
     together = variance(mean_defined(deviations[:, several])[:, None])[0] if several.any() else 0.0
     together *= divide(parts[several].sum(), resampled[several].sum(), resampled[several].any())
     spread = (together * several.sum() ** 2 + parts[~several].sum()) / len(scores) ** 2
-    freedom = divide(parts.sum() ** 2, (parts**2 / np.maximum(units - 1, 1)).sum(), parts.any())
-    freedom = np.where(parts.any(), freedom, units.sum() - 1)
+    freedom = units.sum() - 1
+    if parts.any():
+        freedom = parts.sum() ** 2 / (parts**2 / np.maximum(units - 1, 1)).sum()
     return share_limits(scores.mean(), spread, freedom, most * units.sum())[0]
 
 

@@ -53,7 +53,7 @@ def read_predictions(path: Path) -> tuple[list[str], list[str], np.ndarray]:
         raise ValueError(f"{path} is not a CSV table ({error})") from None
     if len(rows) < 2 or len(rows[0]) < 2:
         raise ValueError(f"{path}: expected a header and rows such as 'image_0.jpg,0.91,0.07'")
-    if rows[0][1] == "present" and not all(row[1:2] and is_number(row[1]) for row in rows[1:]):
+    if rows[0][1] == "present" and not all(row[1:2] and _is_number(row[1]) for row in rows[1:]):
         rows = [row[:1] + row[2:] for row in rows]
     attributes, names, probs, errors = [unguard(name) for name in rows[0][1:]], [], [], []
     for line, row in enumerate(rows[1:], start=2):
@@ -73,7 +73,7 @@ def read_predictions(path: Path) -> tuple[list[str], list[str], np.ndarray]:
     return attributes, names, np.array(probs)
 
 
-def is_number(field: str) -> bool:
+def _is_number(field: str) -> bool:
     try:
         float(field)
     except ValueError:

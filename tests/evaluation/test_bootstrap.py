@@ -80,7 +80,7 @@ def test_intervals_cover_the_truth(images, prevalence, na, shift):
 
 @pytest.mark.parametrize("shift", [0.0, 1.2])
 def test_mean_ap_of_rare_attributes_is_inside_an_interval_that_covers_its_expectation(shift):
-    """25 attributes, eight with 1 to 5 positives of 300; a short run of benchmarks/bootstrap_coverage.py."""
+    """25 attributes, eight with 1 to 4 positives of 300; a short run of benchmarks/bootstrap_coverage.py."""
     rng = np.random.default_rng(3)
     counts = np.round(np.geomspace(1, 100, 25)).astype(int)
     known, thresholds = np.ones((300, 25), dtype=bool), np.full(25, 0.5)

@@ -147,7 +147,7 @@ def open_hashes(
         return ((row, pixels.errors.get(row, pixels.array[row])) for row in rows.tolist())
 
     if store is not None:
-        family = f"hashes {CODE_VERSION} {HASH_VERSION} {size} {resize}"
+        family = f"hashes {HASH_VERSION} {size} {resize}"
         found = store.rows(family, keys, (BYTES,), "uint8", compute)
         if found is not None:
             return found

@@ -143,12 +143,13 @@ def run_parts(predictions: Path, names: list[str]) -> dict[str, np.ndarray]:
 def run_thresholds(predictions: Path, attributes: list[str]) -> np.ndarray:
     """Thresholds of the run that wrote the table, [A]; .5 where its metrics.json is not beside the table."""
     half = np.full(len(attributes), 0.5)
+    file = predictions.parent / METRICS_FILE
     try:
-        metrics = json.loads((predictions.parent / METRICS_FILE).read_text(encoding="utf-8"))
+        metrics = json.loads(file.read_text(encoding="utf-8"))
         scored = [p["attributes"] for p in metrics.values() if isinstance(p, dict) and "attributes" in p]
         thresholds = np.array([scored[0][name]["threshold"] for name in attributes], dtype=float)
     except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
         return half
     if (thresholds != half).any():
-        log.info("thresholds: those of the run in %s, chosen on its validation images", predictions.parent)
+        log.info("thresholds: those of %s; a run chooses them on its validation images", file)
     return thresholds
