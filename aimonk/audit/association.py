@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-ALPHA = 0.05
+from aimonk.evaluation.significance import ALPHA, holm
 
 
 def associate(labels: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> list[dict]:
@@ -62,17 +62,6 @@ def associate_unknown(labels: np.ndarray, mask: np.ndarray, names: Sequence[str]
             if a < b:  # symmetric: once per pair
                 rows.append({**row, "on": "unknown", **_describe(by_unknown[:, :, a, b])})
     return _rank(rows)
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Adjust p-values for multiple tests (Holm 1979); None stays None and does not count."""
-    adjusted: list[float | None] = [None] * len(p_values)
-    tested = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
-    running = 0.0
-    for rank, (p, i) in enumerate(tested):
-        running = max(running, min(1.0, p * (len(tested) - rank)))
-        adjusted[i] = running
-    return adjusted
 
 
 def fisher_exact(table: np.ndarray) -> float:

@@ -128,7 +128,7 @@ def summarise_evidence(name: str, entry: dict) -> str:
     """One sentence on whether the features predict the attribute."""
     if entry["auroc"] is None:
         return f"{name}: cannot be tested without known labels of both values"
-    test = f"(AUROC {entry['auroc']:.2f}, p {entry['p_value']:.2g})"
+    test = f"(AUROC {entry['auroc']:.2f}, corrected p {entry['p_adjusted']:.2g})"
     if entry["evidence"]:
         return f"{name}: the features predict this label {test}"
     return f"{name}: no evidence that the features predict this label {test}"

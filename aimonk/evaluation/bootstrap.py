@@ -24,7 +24,7 @@ to between 93 and 99 for means over attributes (`benchmarks/bootstrap_coverage.p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -45,6 +45,7 @@ from aimonk.evaluation.score_intervals import (
     independent_units,
     overall_limits,
 )
+from aimonk.evaluation.significance import ALPHA
 
 BLOCK = 1_000_000  # weights in memory at a time
 
@@ -95,20 +96,24 @@ def bootstrap(
     return {**{name: to_json(limits[name]) for name in OVERALL}, "attributes": attributes}
 
 
-def add_intervals(scores: dict, intervals: dict) -> dict:
+def add_intervals(scores: dict, intervals: dict, p_adjusted: Sequence[float | None]) -> dict:
     """A copy of the scores with their intervals, and whether they beat chance.
 
     Args:
         scores: From `metrics.score`.
         intervals: From `bootstrap` on the same predictions.
+        p_adjusted: Of each attribute against chance, adjusted for the number of attributes, A.
 
     Returns:
-        `scores` with `"interval"` and `"beats_chance"` at the top and in each attribute. `beats_chance` is
-        True when the interval of the AUROC (at the top, of the mean AUROC) is entirely above .5.
+        `scores` with `"interval"` and `"beats_chance"` at the top and in each attribute, there with
+        `"p_adjusted"`. `beats_chance` is True when the interval of the AUROC (at the top, of the mean AUROC)
+        is entirely above .5 and, in an attribute, p_adjusted is at most .05.
     """
     attributes = {}
-    for (name, entry), interval in zip(scores["attributes"].items(), intervals["attributes"], strict=True):
-        attributes[name] = {**entry, "interval": interval, "beats_chance": above(interval["auroc"], 0.5)}
+    entries = zip(scores["attributes"].items(), intervals["attributes"], p_adjusted, strict=True)
+    for (name, entry), interval, p in entries:
+        beats_chance = p is not None and p <= ALPHA and above(interval["auroc"], 0.5)
+        attributes[name] = {**entry, "interval": interval, "p_adjusted": p, "beats_chance": beats_chance}
     overall = {name: intervals[name] for name in OVERALL}
     beats_chance = above(overall["mean_auroc"], 0.5)
     return {**scores, "interval": overall, "beats_chance": beats_chance, "attributes": attributes}

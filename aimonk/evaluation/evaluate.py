@@ -9,6 +9,7 @@ from aimonk.data.splits import stratified_folds
 from aimonk.evaluation import metrics
 from aimonk.evaluation.bootstrap import add_intervals, bootstrap
 from aimonk.evaluation.calibration import Calibration
+from aimonk.evaluation.significance import holm, rank_test
 from aimonk.evaluation.thresholds import choose_thresholds, nested_thresholds, parse_rule, unreached
 
 FOLDS = 5
@@ -135,7 +136,8 @@ def _score(
     predicted = (data.table.labels, data.table.mask, probs, thresholds)
     scores = metrics.score(*predicted, data.table.attributes, decisions)
     intervals = bootstrap(*predicted, data.groups, seed=seed, decisions=decisions)
-    return Evaluation(add_intervals(scores, intervals), probs, decisions)
+    p_adjusted = holm(rank_test(data.table.labels, data.table.mask, probs, data.groups))
+    return Evaluation(add_intervals(scores, intervals, p_adjusted), probs, decisions)
 
 
 def verdict(scores: dict) -> str:

@@ -99,5 +99,5 @@ def remarks(scores: dict) -> list[str]:
             "(optimistic) without cross-validation"
         )
     if any(not entry["beats_chance"] for entry in scores["attributes"].values()):
-        lines.append("! no better than chance: the 95 % interval of the AUROC is not entirely above .5")
+        lines.append("! no evidence of a score above chance, corrected for the number of attributes")
     return lines

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aimonk.audit.association import associate, associate_unknown, fisher_exact, holm
+from aimonk.audit.association import associate, associate_unknown, fisher_exact
 
 NAMES = ["hat", "coat", "shoe"]
 
@@ -95,12 +95,6 @@ def test_fisher_with_margins_that_force_an_overlap():
 def test_fisher_on_a_large_table():
     assert fisher_exact(np.array([[50_000, 50_000], [50_000, 50_000]])) == pytest.approx(1)
     assert fisher_exact(np.array([[60_000, 40_000], [40_000, 60_000]])) < 1e-300
-
-
-def test_holm_by_hand():
-    assert holm([0.01, None, 0.04, 0.03]) == pytest.approx([0.03, None, 0.06, 0.06])
-    assert holm([0.9, 0.8]) == [1, 1]
-    assert holm([None]) == [None]
 
 
 def test_wrong_number_of_names_raises():

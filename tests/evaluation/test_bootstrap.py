@@ -53,9 +53,12 @@ def test_beats_chance_requires_the_interval_above_half():
     probs[:, 0] = 0.5 * labels[:, 0] + 0.5 * probs[:, 0]
     known, thresholds = np.ones((200, 2), dtype=bool), np.full(2, 0.5)
     scores = score(labels, known, probs, thresholds, ["learned", "noise"])
-    full = add_intervals(scores, bootstrap(labels, known, probs, thresholds))
+    intervals = bootstrap(labels, known, probs, thresholds)
+    full = add_intervals(scores, intervals, [0.001, 0.001])
     assert full["beats_chance"] is True
     assert [entry["beats_chance"] for entry in full["attributes"].values()] == [True, False]
+    corrected = add_intervals(scores, intervals, [0.06, None])["attributes"]
+    assert [entry["beats_chance"] for entry in corrected.values()] == [False, False]
     assert "interval" not in scores
 
 

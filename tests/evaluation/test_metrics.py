@@ -117,7 +117,7 @@ def test_intervals_enclose_scores_without_warnings(case):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         scores = score(*case, names_of(case[3]))
-        full = add_intervals(scores, bootstrap(*case, resamples=20))
+        full = add_intervals(scores, bootstrap(*case, resamples=20), [None] * len(scores["attributes"]))
     json.dumps(full, allow_nan=False)
     for part, names in ((full, OVERALL), *((entry, SCORES) for entry in full["attributes"].values())):
         assert set(part["interval"]) == set(part["chance"]) == set(names)

@@ -17,7 +17,7 @@ def test_console_table_marks_scores_not_above_chance() -> None:
     lines = format_scores(scores, "test images").split("\n")
     assert lines[0] == "test images"
     assert lines[2].startswith("hat ! ") and "\ufffd[31mred  " in lines[3] and "xxx…" in lines[4]
-    assert lines[5].startswith("mean") and lines[6].startswith("! no better than chance")
+    assert lines[5].startswith("mean") and lines[6].startswith("! no evidence of a score above chance")
     assert len({line.rindex(" .50") for line in lines[2:5]}) == 1, "columns are aligned"
     assert "\x1b" not in "\n".join(lines)
 
