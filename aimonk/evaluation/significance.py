@@ -29,8 +29,8 @@ def rank_test(labels: Floats, mask: Bools, probs: Floats, groups: Ints | None) -
     """Two-sided p-value of each attribute against an order that does not depend on the labels, A.
 
     The rank sum test (Mann and Whitney 1947) in its normal approximation, which exaggerates p where few
-    entries are positive. Copies of a photograph are one entry with their mean rank and label, and the variance
-    is that of permutations of the labels. None without a known positive or without a known negative.
+    entries are positive. Copies of a photograph are one entry with their mean rank and label, and the
+    variance is that of permutations of the labels. None without a known positive or without a known negative.
 
     Args:
         labels: 0 or 1, [N, A]; ignored where mask is False.
