@@ -286,7 +286,11 @@ def test_user_errors_end_in_one_line(command, demo, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("argument", "message"),
-    [("loss=maskd", "Could not find 'loss/maskd'$"), ("epoch=3", "^Key 'epoch' is not in struct$")],
+    [
+        ("loss=maskd", r"^loss is 'maskd'; expected asymmetric, .*; did you mean masked\?$"),
+        ("epoch=3", r"^epoch is unknown; did you mean epochs\?$"),
+        ("epochs", "^'epochs': expected KEY=VALUE, such as epochs=5$"),
+    ],
 )
 def test_misspelt_keys_are_reported(argument: str, message: str, command, tmp_path: Path) -> None:
     check_error(command(tmp_path, argument), message)
@@ -308,6 +312,11 @@ def test_misspelt_keys_are_reported(argument: str, message: str, command, tmp_pa
         (["data.repeats=3"], r"^data\.repeats is 3; expected 1 or more with data\.folds, and 1 without$"),
         (["data.val_fraction=2"], r"^data\.val_fraction is 2; expected 0 to below 1$"),
         (["data.val_fraction=0.5", "data.test_fraction=0.5"], "leave no images to train on$"),
+        (["data.split_seed=-1"], r"^data\.split_seed is -1; expected 0 or more$"),
+        (
+            ["freeze=lp_ft", "freeze.head_epochs=2"],
+            "^epochs is 2; expected 3 or more, since the freeze policy",
+        ),
         (["device=tpu"], "^device is tpu; expected an available device"),
     ],
     ids=lambda value: value[0],
@@ -320,6 +329,22 @@ def test_invalid_settings_are_reported(
         train_here(tmp_path / "run", *arguments)
     status = json.loads((tmp_path / "run/status.json").read_text())
     assert status["state"] == "failed" and re.search(message, status["reason"])
+
+
+@pytest.mark.parametrize("argument", ["optimizer.lr=-1", "scheduler.warmup=3", "sampler.power=-1"])
+def test_settings_are_checked_before_images_are_read(argument: str, train_here, tmp_path: Path) -> None:
+    sampler = ["sampler=weighted"] if argument.startswith("sampler") else []
+    with pytest.raises(ValueError, match=rf"^{argument.split('=')[0]} is"):
+        train_here(tmp_path / "run", *sampler, argument, f"cache_dir={tmp_path / 'cache'}")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_seed_varies_training_and_not_the_split(train_here, tmp_path: Path) -> None:
+    for i, setting in enumerate(["seed=0", "seed=1", "data.split_seed=1"]):
+        train_here(tmp_path / f"{i}", setting)
+    splits = [(tmp_path / f"{i}" / "splits.csv").read_text() for i in range(3)]
+    assert splits[0] == splits[1] != splits[2]
+    assert not np.array_equal(read_losses(tmp_path / "0"), read_losses(tmp_path / "1"))
 
 
 def test_interrupted_run_writes_all_files(environment, demo, tmp_path: Path) -> None:

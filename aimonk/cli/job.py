@@ -4,15 +4,18 @@ import importlib
 import logging
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from aimonk.cli.catalogue import check_keys
 from aimonk.runtime.memory import keep_freed_memory, resume_collection
 from aimonk.runtime.ranks import rank, world_size
+from aimonk.setup.effects import given_keys, unused_in_mode, warn_without_effect
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +31,12 @@ def run_job(cfg: DictConfig) -> None:
     """
     hydra_cfg = HydraConfig.get()
     try:
+        given = given_keys(hydra_cfg.overrides.task)
+        check_keys(full_keys(cfg), hydra_cfg.runtime.choices)
         mode = importlib.import_module(f"aimonk.modes.{cfg.mode}")
         resume_collection()
         keep_freed_memory()
+        warn_without_effect(given, unused_in_mode(cfg, given))
         mode.run(cfg, Path(hydra_cfg.runtime.output_dir).absolute(), list(hydra_cfg.overrides.task))
     except (ValueError, OSError, FloatingPointError, OmegaConfBaseException) as error:
         log.debug("run failed", exc_info=True)
@@ -50,3 +56,16 @@ def run_job(cfg: DictConfig) -> None:
     except Exception:
         log.exception("run failed")
         raise
+
+
+def full_keys(cfg: DictConfig) -> list[str]:
+    """Full names of all settings."""
+
+    def walk(node: dict, prefix: str) -> Iterator[str]:
+        for key, value in node.items():
+            if isinstance(value, dict) and value:
+                yield from walk(value, f"{prefix}{key}.")
+            else:
+                yield f"{prefix}{key}"
+
+    return list(walk(OmegaConf.to_container(cfg, resolve=False), ""))

@@ -11,11 +11,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from aimonk.cli.catalogue import CONF
+
 # the launcher of a sweep and its scalar settings, the only overrides of Hydra that a resumed run takes over
 LAUNCHER = re.compile(
     r"hydra/launcher=\w+|hydra\.launcher\.(n_jobs|timeout_min|partition|account|nodes|tasks_per_node"
     r"|gpus_per_node|cpus_per_task|mem_gb|array_parallelism|name)=[\w.:-]+"
 )
+# rules of thresholds, whose second = is not Hydra's grammar
+RULE = re.compile(r"(?<![\w'\"])precision *= *[\d.]+(?![\w'\"])")
+MOST_NAMED = 8  # number and values in the name of a job's folder
+LONGEST_SWEEP = 400  # characters of a list of values
 MULTIRUN = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 # keys with a path as value, in which commas, brackets, quotes and non-ASCII letters are not Hydra's grammar
 PATHS = re.compile(
@@ -30,14 +36,42 @@ def multirun_first(arguments: Sequence[str]) -> list[str]:
     return sorted(arguments, key=lambda argument: argument not in MULTIRUN[:2])
 
 
-def quote_paths(arguments: Sequence[str]) -> list[str]:
-    """Quote the values of arguments with paths, unless they are quoted already.
+def quote_values(arguments: Sequence[str]) -> list[str]:
+    """Quote paths and rules of thresholds, unless they are quoted already.
 
-    Existing paths, also several in a sweep, are quoted literally. Other values are quoted too, except sweeps
+    Existing paths, also several in a sweep, are quoted literally. Other paths are quoted too, except sweeps
     in Hydra's syntax.
     """
     sweep = any(argument in MULTIRUN for argument in arguments)
     return [_quote(argument, sweep) for argument in arguments]
+
+
+def name_jobs(arguments: Sequence[str]) -> list[str]:
+    """Let the folders of a sweep's jobs be named after what differs between them: `0_masked_lr=0.001`."""
+    if not any(argument in MULTIRUN for argument in arguments):
+        return list(arguments)
+    keys = [a.split("=", 1)[0].lstrip("+") for a in arguments if _is_named(a)]
+    if any(argument.startswith("hydra.sweep.subdir=") for argument in arguments) or not keys:
+        return list(arguments)
+    last = [key.rpartition(".")[2] for key in keys]
+    parts = ["${hydra.job.num}"]
+    for key, short in zip(keys, last, strict=True):
+        if (CONF / key).is_dir():
+            parts.append(f"${{hydra:runtime.choices.{key}}}")
+        else:
+            parts.append(f"{key if last.count(short) > 1 else short}=${{{key}}}")
+    return [*arguments, f"hydra.sweep.subdir='{'_'.join(parts[:MOST_NAMED])}'"]
+
+
+def _is_named(argument: str) -> bool:
+    """Whether an argument sweeps over values that fit into the name of a folder."""
+    if argument.startswith(("hydra", "-")) or "/" in argument:
+        return False
+    try:
+        override = OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return False
+    return override.is_sweep_override() and len(argument) < LONGEST_SWEEP
 
 
 def restore_overrides(arguments: Sequence[str]) -> list[str]:
@@ -95,6 +129,9 @@ def _read_overrides(record: Path) -> DictConfig | None:
 
 
 def _quote(argument: str, sweep: bool) -> str:
+    key, _, value = argument.partition("=")
+    if key.lstrip("+") == "threshold":
+        return f"{key}=" + RULE.sub(r"'\g<0>'", value)
     match = PATHS.match(argument)
     if match is None:
         return argument

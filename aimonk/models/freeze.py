@@ -29,6 +29,20 @@ class FreezePolicy:
             )
         return stages - trainable
 
+    def check_epochs(self, epochs: int) -> None:
+        """Refuse phases that would never begin.
+
+        Raises:
+            ValueError: A phase begins after the last epoch.
+        """
+        last = max(self.schedule)
+        if last > epochs:
+            trained = "the entire network" if self.schedule[last] is None else f"{self.schedule[last]} stages"
+            raise ValueError(
+                f"epochs is {epochs}; expected {last} or more, since the freeze policy trains {trained} from "
+                f"epoch {last} on; earlier phases are set by freeze.epochs or freeze.head_epochs"
+            )
+
     def cuts(self, epochs: int, stages: int) -> list[int]:
         """Number of frozen stages in each epoch."""
         return [self.cut(epoch, stages) for epoch in range(1, epochs + 1)]

@@ -1,13 +1,16 @@
 """Checks of a config before any data is read."""
 
 import os
+from collections import OrderedDict
 from typing import get_type_hints
 
+import numpy as np
 from omegaconf import DictConfig
 
 from aimonk.evaluation.evaluate import METHODS
 from aimonk.evaluation.thresholds import parse_rule
-from aimonk.models.backbones import check_name
+from aimonk.models.backbones import Backbone, check_name
+from aimonk.models.classifier import Classifier
 from aimonk.setup.build import build, check_types
 from aimonk.setup.data import SPLIT
 from aimonk.training.task import Settings
@@ -21,8 +24,12 @@ def check_components(cfg: DictConfig) -> None:
     Raises:
         ValueError: A component or a setting is invalid.
     """
-    for group in COMPONENTS:
-        build(cfg, group)
+    built = {group: build(cfg, group) for group in COMPONENTS}
+    built["freeze"].check_epochs(cfg.epochs)
+    # their constructors check the values
+    tiny = Classifier(Backbone("", "", OrderedDict(), 1, (0.0,) * 3, (1.0,) * 3), 1)
+    built["scheduler"](built["optimizer"](tiny, 0), 1)
+    built["sampler"](np.zeros((1, 1), np.float32), np.ones((1, 1), bool))
     check_name(cfg.backbone.library, cfg.backbone.name)
     read_settings(cfg)
     check_types(SPLIT, cfg.data, "data")
@@ -71,6 +78,8 @@ def read_fractions(cfg: DictConfig) -> tuple[float, float, float]:
     for key, value in (("val_fraction", val), ("test_fraction", test)):
         if not 0 <= value < 1:
             raise ValueError(f"data.{key} is {value}; expected 0 to below 1")
+    if cfg.data.split_seed < 0:
+        raise ValueError(f"data.split_seed is {cfg.data.split_seed}; expected 0 or more")
     folds, repeats = cfg.data.folds, cfg.data.repeats
     if folds is not None and folds < 2:
         raise ValueError(f"data.folds is {folds}; expected null or 2 or more")

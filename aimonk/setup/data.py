@@ -17,6 +17,7 @@ SPLIT = {
     "test_fraction": float,
     "folds": int | None,
     "repeats": int,
+    "split_seed": int,
     "duplicate_distance": float | None,
     "store_limit_gb": float,
 }

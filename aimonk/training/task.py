@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -59,6 +60,15 @@ class Inputs(NamedTuple):
     are_features: bool
 
 
+def warm_decay(decay: float, updates: int) -> float:
+    """Decay of the moving average after a number of updates.
+
+    It rises to its value, as in TensorFlow's ExponentialMovingAverage with `num_updates`: at a constant
+    decay, a short run would mostly keep its initial weights.
+    """
+    return min(decay, (1 + updates) / (10 + updates))
+
+
 @dataclass
 class Task:
     """What is trained, on what.
@@ -100,8 +110,17 @@ class Task:
         """Moving average of every part that trains in some epoch."""
         if self.settings.ema is None:
             return None
-        average = get_ema_multi_avg_fn(self.settings.ema)
-        return AveragedModel(self.classifier.suffix(self.lowest_cut), multi_avg_fn=average, use_buffers=True)
+        suffix = self.classifier.suffix(self.lowest_cut)
+        average = AveragedModel(
+            suffix, multi_avg_fn=get_ema_multi_avg_fn(self.settings.ema), use_buffers=True
+        )
+
+        def update(averages: list[Tensor], current: list[Tensor], _: Tensor) -> None:
+            decay = warm_decay(self.settings.ema, int(average.n_averaged))
+            get_ema_multi_avg_fn(decay)(averages, current, _)
+
+        average.multi_avg_fn = update
+        return average
 
     @cached_property
     def scaler(self) -> torch.amp.GradScaler:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from aimonk.cli.overrides import is_restored, multirun_first, quote_paths, restore_overrides
+from aimonk.cli.overrides import is_restored, multirun_first, name_jobs, quote_values, restore_overrides
 
 KEYS = (
     "image",
@@ -85,7 +85,7 @@ def read_back(argument: str) -> object:
 def test_existing_paths_are_literal(name: str, sweep: list[str]) -> None:
     Path(name).touch()
     for key in KEYS:
-        argument = quote_paths([*sweep, f"{key}={name}"])[-1]
+        argument = quote_values([*sweep, f"{key}={name}"])[-1]
         assert argument.startswith(f"{key}=")
         assert read_back(argument) == name
 
@@ -93,17 +93,17 @@ def test_existing_paths_are_literal(name: str, sweep: list[str]) -> None:
 @pytest.mark.parametrize("prefix", ["", "+", "++"])
 def test_prefixed_keys_are_quoted_too(prefix: str) -> None:
     Path("a,b").touch()
-    assert quote_paths([f"{prefix}image=a,b"]) == [f"{prefix}image='a,b'"]
+    assert quote_values([f"{prefix}image=a,b"]) == [f"{prefix}image='a,b'"]
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in ("null", "'quoted'", '"quoted"')])
 def test_missing_paths_are_literal_outside_sweeps(name: str) -> None:
-    assert read_back(quote_paths([f"image={name}"])[0]) == name
+    assert read_back(quote_values([f"image={name}"])[0]) == name
 
 
 def test_null_and_quoted_values_are_unchanged() -> None:
     arguments = ["checkpoint=null", "image='a, b.jpg'", 'image="a, b.jpg"']
-    assert quote_paths(arguments) == arguments
+    assert quote_values(arguments) == arguments
 
 
 def test_other_arguments_are_unchanged() -> None:
@@ -117,25 +117,55 @@ def test_other_arguments_are_unchanged() -> None:
         "--cfg",
         "job",
     ]
-    assert quote_paths(arguments) == arguments
+    assert quote_values(arguments) == arguments
+
+
+@pytest.mark.parametrize("value", ["precision=0.9", "'precision=0.9'", "f1,precision=0.9,0.3", "0.3"])
+def test_rules_of_thresholds_need_no_quotes(value: str) -> None:
+    (argument,) = quote_values([f"threshold={value}"])
+    override = OverridesParser.create().parse_override(argument)
+    choices = list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
+    assert [str(getattr(choice, "text", choice)) for choice in choices] == value.strip("'").split(",")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["loss=masked,focal", "optimizer.lr=0.1,0.2"], "_${hydra:runtime.choices.loss}_lr=${optimizer.lr}"),
+        (["epochs=1", "seed=0,1"], "_seed=${seed}"),
+        (
+            ["optimizer.lr=0.1,0.2", "other.lr=range(1,3)"],
+            "_optimizer.lr=${optimizer.lr}_other.lr=${other.lr}",
+        ),
+        (["data.labels=a/b.txt,c.txt", "seed=0,1"], "_seed=${seed}"),
+    ],
+)
+def test_folders_of_jobs_are_named_after_what_differs(arguments: list[str], name: str) -> None:
+    subdir = f"hydra.sweep.subdir='${{hydra.job.num}}{name}'"
+    assert name_jobs(["-m", *arguments]) == ["-m", *arguments, subdir]
+
+
+@pytest.mark.parametrize("more", [["seed=0,1"], ["-m", "seed=0"], ["-m", "seed=0,1", "hydra.sweep.subdir=x"]])
+def test_folders_keep_their_name_without_differences(more: list[str]) -> None:
+    assert name_jobs(more) == more
 
 
 def test_sweep_over_existing_paths() -> None:
     for name in ("a 1", "b é"):
         Path(name).mkdir()
-    assert read_back(quote_paths(["-m", "data.images=a 1,b é"])[1]) == ["a 1", "b é"]
+    assert read_back(quote_values(["-m", "data.images=a 1,b é"])[1]) == ["a 1", "b é"]
     # without -m a comma is part of the name
-    assert read_back(quote_paths(["data.images=a 1,b é"])[0]) == "a 1,b é"
+    assert read_back(quote_values(["data.images=a 1,b é"])[0]) == "a 1,b é"
 
 
 def test_hydra_parses_missing_paths_in_sweeps() -> None:
-    assert read_back(quote_paths(["-m", "checkpoint=a,b"])[1]) == ["a", "b"]
-    assert read_back(quote_paths(["-m", "cache_dir=new é"])[1]) == "new é"
-    assert read_back(quote_paths(["-m", "hydra.sweep.dir=a,b"])[1]) == "a,b"
+    assert read_back(quote_values(["-m", "checkpoint=a,b"])[1]) == ["a", "b"]
+    assert read_back(quote_values(["-m", "cache_dir=new é"])[1]) == "new é"
+    assert read_back(quote_values(["-m", "hydra.sweep.dir=a,b"])[1]) == "a,b"
 
 
 def test_interpolations_in_hydra_keys_are_kept() -> None:
-    argument = quote_paths(["hydra.run.dir=out é/${now:%H-%M}"])[0]
+    argument = quote_values(["hydra.run.dir=out é/${now:%H-%M}"])[0]
     assert OverridesParser.create().parse_override(argument).value() == "out é/${now:%H-%M}"
 
 
@@ -148,8 +178,8 @@ ANY = st.characters(blacklist_characters="/\0", blacklist_categories=["Cs"])
 def test_any_existing_name_is_kept(name: str) -> None:
     Path(name).touch()
     try:
-        value = read_back(quote_paths([f"image={name}"])[0])
-        swept = read_back(quote_paths(["-m", f"image={name}"])[1])
+        value = read_back(quote_values([f"image={name}"])[0])
+        swept = read_back(quote_values(["-m", f"image={name}"])[1])
     finally:
         os.unlink(name)
     assert value == swept == name

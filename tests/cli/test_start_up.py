@@ -10,3 +10,12 @@ def test_help_does_not_load_torch() -> None:
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import run; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert result.stdout == "False\n", result.stderr
+
+
+def test_command_and_module_run_from_any_folder(tmp_path: Path) -> None:
+    script = Path(sys.executable).with_name("aimonk")
+    for command in ([sys.executable, "-m", "aimonk"], [str(script)]):
+        result = subprocess.run(
+            [*command, "loss=x"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        assert result.stderr.startswith("loss is 'x'; expected asymmetric, "), result.stderr

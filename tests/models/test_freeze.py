@@ -70,3 +70,12 @@ def test_too_many_stages_raise():
 def test_invalid_policies_raise(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_phases_that_never_begin_are_refused():
+    freeze.lp_ft(3).check_epochs(4)
+    freeze.gradual([2, 4]).check_epochs(4)
+    with pytest.raises(ValueError, match=r"epochs is 3; expected 4 or more.*the entire network from epoch 4"):
+        freeze.lp_ft(3).check_epochs(3)
+    with pytest.raises(ValueError, match=r"epochs is 3; expected 4 or more.*2 stages from epoch 4"):
+        freeze.gradual([2, 4]).check_epochs(3)

@@ -60,7 +60,7 @@ def test_thresholds_of_the_model_are_the_default() -> None:
     own = OperatingPoint(Calibration(np.array([2.0, 0.5]), np.array([-1.0, 0.5])), np.array([0.2, 0.8]))
     probs = 1 / (1 + np.exp(-(logits * own.calibration.scale + own.calibration.bias)))
     for asked, thresholds in ((None, [0.2, 0.8]), (0.3, [0.3, 0.3]), ("f1", None)):
-        cfg = OmegaConf.create({"threshold": asked, "seed": 0})
+        cfg = OmegaConf.create({"threshold": asked, "data": {"split_seed": 0}})
         evaluations = evaluate_as_asked(cfg, Subject(table, logits, None, own, None, {}), np.arange(60))
         np.testing.assert_allclose(evaluations.probs, probs)
         used = [entry["threshold"] for entry in evaluations.scores["attributes"].values()]

@@ -21,7 +21,7 @@ from aimonk.training.loop import fit
 from aimonk.training.losses import MaskedLoss
 from aimonk.training.phase import open_phase, predict
 from aimonk.training.state import TrainState, averaged, trained_state
-from aimonk.training.task import Inputs, Settings, Task
+from aimonk.training.task import Inputs, Settings, Task, warm_decay
 
 N, A, SIZE = 20, 3, 8
 SETTINGS = Settings(
@@ -464,8 +464,9 @@ def test_moving_average_is_kept() -> None:
     )
     state = run(task)
     expected = weights[0]
-    for value in weights[1:]:
-        expected = decay * expected + (1 - decay) * value
+    for n, value in enumerate(weights[1:], start=1):
+        warm = min(decay, (1 + n) / (10 + n))
+        expected = warm * expected + (1 - warm) * value
     torch.testing.assert_close(state.best_state["head.weight"], expected)
     own = state_of(task)
     assert torch.equal(own["head.weight"], weights[-1]), "training continues with the weights themselves"
@@ -520,3 +521,11 @@ def test_each_epoch_logs_one_line(caplog: pytest.LogCaptureFixture) -> None:
     lines = [r.getMessage() for r in caplog.records if r.name == "aimonk.training.loop"]
     assert [line.split(":")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
     assert "validation loss" in lines[0]
+
+
+def test_moving_average_forgets_the_initial_weights() -> None:
+    kept = 1.0
+    for n in range(1, 300):
+        kept *= warm_decay(0.999, n)
+    assert kept < 1e-9  # 0.74 at a constant decay
+    assert warm_decay(0.999, 10**5) == 0.999

@@ -70,11 +70,11 @@ def evaluate_as_asked(cfg: DictConfig, subject: Subject, rows: np.ndarray) -> Ev
     groups = None if subject.groups is None else subject.groups[rows]
     data = LabelledLogits(table, logits, groups)
     if cfg.threshold is None:
-        return evaluate(data, operating_point, cfg.seed)
+        return evaluate(data, operating_point, cfg.data.split_seed)
     rule = parse_rule(cfg.threshold)
     if rule.kind == "fixed":
         fixed = np.full(len(table.attributes), rule.value)
-        return evaluate(data, OperatingPoint(operating_point.calibration, fixed), cfg.seed)
+        return evaluate(data, OperatingPoint(operating_point.calibration, fixed), cfg.data.split_seed)
     calibrated = operating_point.calibration.scale * logits + operating_point.calibration.bias
     data = LabelledLogits(table, calibrated, groups)
-    return choose_and_evaluate(data, cfg.threshold, cfg.seed)
+    return choose_and_evaluate(data, cfg.threshold, cfg.data.split_seed)

@@ -59,7 +59,7 @@ def plan_folds(run: RunContext, rows: np.ndarray) -> Iterator[tuple[int, str, Pa
     groups = None if run.groups is None else run.groups[rows]
     folds, repeats = run.cfg.data.folds, run.cfg.data.repeats
     for repeat in range(repeats):
-        fold_of = stratified_folds(labels, mask, folds, groups, run.cfg.seed + repeat)
+        fold_of = stratified_folds(labels, mask, folds, groups, run.cfg.data.split_seed + repeat)
         for fold in range(folds):
             name = f"fold_{fold + 1}" if repeats == 1 else f"repeat_{repeat + 1}_fold_{fold + 1}"
             held_out = fold_of == fold

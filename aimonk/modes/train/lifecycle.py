@@ -1,6 +1,7 @@
 """The life of a training run: started or resumed, trained, finished, interrupted or failed."""
 
 import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -17,19 +18,21 @@ from aimonk.files.run_folder import (
     run_status,
 )
 from aimonk.modes.train.advice import advising
-from aimonk.modes.train.context import RunContext
+from aimonk.modes.train.context import Parts, RunContext
 from aimonk.modes.train.folds import cross_validate
 from aimonk.modes.train.one_model import train_and_evaluate
 from aimonk.modes.train.outputs import write_results
 from aimonk.modes.train.resume import compare_configs, compare_labels, refuse_changes, run_digest, save_labels
-from aimonk.modes.train.splits import split_parts
+from aimonk.modes.train.splits import find_assignment, split_parts
 from aimonk.runtime import distributed
 from aimonk.runtime.determinism import make_deterministic
 from aimonk.runtime.device import pick_device
 from aimonk.runtime.interrupt import Interrupt
 from aimonk.runtime.progress import watch
+from aimonk.setup.build import build
 from aimonk.setup.checks import check_components
 from aimonk.setup.data import cache_folder, open_data
+from aimonk.setup.effects import given_keys, unused_in_training, warn_without_effect
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +67,7 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         with advising(out_dir, cache_folder(cfg)), Interrupt() as interrupt:
             write_text(out_dir / CONFIG_FILE, OmegaConf.to_yaml(cfg, resolve=True))
             status.write("running")
-            train(open_run(cfg, out_dir, started_in, interrupt))
+            train(open_run(cfg, out_dir, started_in, interrupt), given_keys(overrides))
             status.write("finished" if interrupt.signal is None else "interrupted")
     if interrupt.signal is None:
         for leftover in out_dir.rglob(STATE_FILE):
@@ -84,11 +87,29 @@ def open_run(cfg: DictConfig, out_dir: Path, started_in: Path, interrupt: Interr
     return RunContext(cfg, images, groups, out_dir, interrupt.requested, run_digest(cfg, images.table))
 
 
-def train(run: RunContext) -> None:
-    """Cross-validate if `data.folds` is set; otherwise train and score one model."""
+def train(run: RunContext, given: list[str]) -> None:
+    """Cross-validate if `data.folds` is set; otherwise train and score one model.
+
+    Args:
+        given: Settings of the command line.
+    """
     parts = split_parts(run.cfg, run.images, run.groups)
+    warn_without_effect(given, find_unused(run, parts))
     if run.cfg.data.folds:
         return cross_validate(run, parts)
     model, evaluations = train_and_evaluate(run, parts)
     held_out = {name: model.parts[name] for name in evaluations}
     write_results(run, model.parts, held_out, evaluations, model.report)
+
+
+def find_unused(run: RunContext, parts: Parts) -> Iterator[tuple[Sequence[str], str]]:
+    """Settings without effect in this run."""
+    cfg, policy = run.cfg, build(run.cfg, "freeze")
+    return unused_in_training(
+        cfg,
+        assigned=find_assignment(cfg, run.images.table)[1],
+        has_val=bool(cfg.data.folds) or len(parts["val"]) > 0,
+        cuda=pick_device(cfg.device).type == "cuda",
+        views=build(cfg, "augmentation").views,
+        frozen=any(stages is not None for stages in policy.schedule.values()),
+    )

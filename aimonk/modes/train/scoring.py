@@ -38,11 +38,12 @@ def evaluate_parts(
 ) -> dict[str, Evaluation]:
     """Scores of the held-out parts, by name; thresholds were chosen on "val"."""
     cfg, table, evaluations = run.cfg, run.images.table, {}
+    seed = cfg.data.split_seed
     for name, values in logits.items():
         rows = parts[name]
         data = LabelledLogits(table.take(rows), values, None if run.groups is None else run.groups[rows])
         if name == "val":
-            evaluations[name] = evaluate_chosen(data, operating_point, cfg.threshold, cfg.calibrate, cfg.seed)
+            evaluations[name] = evaluate_chosen(data, operating_point, cfg.threshold, cfg.calibrate, seed)
         else:
-            evaluations[name] = evaluate(data, operating_point, cfg.seed)
+            evaluations[name] = evaluate(data, operating_point, seed)
     return evaluations

@@ -27,6 +27,7 @@ def split_parts(cfg: DictConfig, images: ImageSet, groups: np.ndarray | None) ->
     table, folds = images.table, cfg.data.folds
     assignment, source = find_assignment(cfg, table)
     if assignment is not None:
+        log.info("%s assigns the images to train, val and test", source)
         rows = assigned_split(assignment, table.names, groups)
         if folds and len(rows[1]):
             raise ValueError(
@@ -35,7 +36,7 @@ def split_parts(cfg: DictConfig, images: ImageSet, groups: np.ndarray | None) ->
             )
     else:
         fractions = read_fractions(cfg)
-        rows = stratified_split(table.labels, table.mask, fractions, groups, cfg.seed)
+        rows = stratified_split(table.labels, table.mask, fractions, groups, cfg.data.split_seed)
         for name, fraction, part in zip(SPLITS, fractions, rows, strict=True):
             if fraction and not len(part):
                 raise ValueError(f"{len(table)} images are too few: none is left for {name} ({fraction:g})")
@@ -50,5 +51,4 @@ def find_assignment(cfg: DictConfig, table: LabelTable) -> tuple[Path | dict[str
         return Path(cfg.data.splits), str(cfg.data.splits)
     if table.splits is None:
         return None, ""
-    log.info("the column 'split' of the label file assigns the images to train, val and test")
     return dict(zip(table.names, table.splits, strict=True)), "the column 'split' of the label file"

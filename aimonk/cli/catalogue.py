@@ -1,0 +1,155 @@
+"""The settings that the files of conf/ define: their names, defaults, comments and owners."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+import aimonk
+
+# beside the package in a clone, inside it in an installed wheel
+CONF = next(
+    (
+        folder
+        for folder in (Path(aimonk.__file__).parents[1] / "conf", Path(aimonk.__file__).parent / "conf")
+        if (folder / "config.yaml").is_file()
+    ),
+    Path(aimonk.__file__).parent / "conf",
+)
+SETTING = re.compile(r"^(?P<indent> *)(?P<key>\w+): *(?P<value>.*?)(?: +# (?P<comment>.*))?$")
+COMMENT = re.compile(r"^\s*# (.*)$")
+OWN = ("defaults", "hydra")  # keys of a file that are not settings
+
+
+@dataclass
+class Setting:
+    """A setting of a file.
+
+    Attributes:
+        key: Full name, such as `optimizer.lr`.
+        default: As written in the file.
+    """
+
+    key: str
+    default: str
+    comment: str
+
+
+@dataclass
+class Option:
+    """A file of a group, or config.yaml, whose group and name are empty.
+
+    Attributes:
+        comment: The lines before the first key.
+    """
+
+    group: str
+    name: str
+    comment: str = ""
+    settings: list[Setting] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.group}={self.name}"
+
+
+@cache
+def read_catalogue() -> list[Option]:
+    """config.yaml and all options of all groups."""
+    options = [_read_option(CONF / "config.yaml", "", "")]
+    for path in sorted(CONF.glob("*/*.yaml")):
+        if path.parent.name != "hydra":
+            options.append(_read_option(path, path.parent.name, path.stem))
+    return options
+
+
+def read_defaults() -> dict[str, str | None]:
+    """The option of each group that is chosen by default."""
+    entries = OmegaConf.load(CONF / "config.yaml").defaults
+    return {group: name for entry in entries if entry != "_self_" for group, name in entry.items()}
+
+
+def _read_option(path: Path, group: str, name: str) -> Option:
+    lines = path.read_text(encoding="utf-8").split("\n")
+    option = Option(group, name)
+    prefix = "" if not group or "# @package _global_" in lines else f"{group}."
+    section = ""
+    for line in lines:
+        if (match := COMMENT.match(line)) is not None and not match[1].startswith("@"):
+            target = option.settings[-1] if option.settings else option
+            target.comment = f"{target.comment} {match[1]}".strip()
+        elif (match := SETTING.match(line)) is not None:
+            if not match["indent"]:
+                section = match["key"]
+            if section in OWN:
+                continue
+            key = f"{section}.{match['key']}" if match["indent"] else section
+            option.settings.append(Setting(prefix + key, match["value"], match["comment"] or ""))
+    # a section is no setting itself
+    parents = {setting.key.rpartition(".")[0] for setting in option.settings}
+    option.settings = [setting for setting in option.settings if setting.key not in parents]
+    return option
+
+
+def check_keys(keys: Iterable[str], choices: dict[str, str | None]) -> None:
+    """Compare the settings of a composed config with those of the chosen options.
+
+    Args:
+        keys: Full names.
+        choices: Chosen option of each group.
+
+    Raises:
+        ValueError: A setting is unknown, or one was deleted.
+    """
+    chosen = {group: name for group, name in choices.items() if name is not None and "hydra" not in group}
+    for group in sorted(read_defaults().keys() - chosen.keys() - {"experiment"}):
+        options = ", ".join(option.name for option in read_catalogue() if option.group == group)
+        raise ValueError(f"{group} is missing; expected one of its options: {options}")
+    catalogue = {(option.group, option.name): option for option in read_catalogue()}
+    # options from elsewhere (--config-dir) have settings of their own, which their constructors check
+    foreign = {group for group, name in chosen.items() if (group, name) not in catalogue}
+    used = [catalogue["", ""], *(catalogue[pair] for pair in chosen.items() if pair in catalogue)]
+    expected = {s.key for option in used if option.group != "experiment" for s in option.settings}
+    keys = [key for key in keys if key.split(".")[0] not in foreign]
+    for key in keys:
+        if key not in expected and not any(parent in expected for parent in _parents(key)):
+            raise ValueError(describe_unknown(key))
+    given = set(keys) | {parent for key in keys for parent in _parents(key)}
+    for key in sorted(expected - given):
+        if key.split(".")[0] not in foreign:
+            raise ValueError(f"{key} is missing; expected a value, or null where its comment allows it")
+
+
+def _parents(key: str) -> Iterator[str]:
+    while "." in key:
+        key = key.rpartition(".")[0]
+        yield key
+
+
+def describe_unknown(key: str) -> str:
+    """Why a setting cannot be set, and which one was probably meant."""
+    options = read_catalogue()
+    owners = [str(option) for option in options if option.group and key in [s.key for s in option.settings]]
+    if owners and not owners[0].startswith("experiment"):
+        return f"{key} is a setting of {' and '.join(owners)} only"
+    known = {s.key: None for option in options for s in option.settings} | {o.group: None for o in options}
+    hint = f"did you mean {near[0]}?" if (near := _near(key, list(known))) else "--help lists all settings"
+    return f"{key} is unknown; {hint}"
+
+
+def describe_unknown_option(group: str, name: str, options: Iterable[str]) -> str:
+    """The error for an option that a group does not have."""
+    near = _near(name, list(options))
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"{group} is {name!r}; expected {', '.join(options)}{hint}"
+
+
+def _near(name: str, names: list[str]) -> list[str]:
+    """The nearest name, or the one with the same last part, as a list of at most one."""
+    same = [n for n in names if n.rpartition(".")[2] == name]
+    return same[:1] or difflib.get_close_matches(name, names, n=1)
