@@ -83,7 +83,7 @@ def evaluate_chosen(
     """Score the images on which thresholds and calibration were chosen, by cross-fitting and thus unbiased.
 
     Each fold is decided by what the other folds choose. Where they differ, the scores of the choice on its
-    own images are under `"optimistic"`.
+    own images are under `"optimistic"`, and those without calibration under `"uncalibrated"`.
     """
     table, thresholds, is_fixed = data.table, operating_point.thresholds, parse_rule(rule).kind == "fixed"
     if is_fixed and calibrate is None:
@@ -101,6 +101,10 @@ def evaluate_chosen(
     evaluation.scores["optimistic"] = {
         name: optimistic[name] for name in ("f1_macro", "f1_micro", "mean_brier", "mean_ece")
     }
+    if calibrate is not None:
+        raw = Calibration.identity(len(table.attributes)).apply(data.logits)
+        before = metrics.score(table.labels, table.mask, raw, thresholds, table.attributes)
+        evaluation.scores["uncalibrated"] = {name: before[name] for name in ("mean_brier", "mean_ece")}
     missed = unreached(table.labels, table.mask, chosen, thresholds, rule)
     evaluation.scores["unreached"] = [table.attributes[a] for a in np.flatnonzero(missed)]
     return evaluation

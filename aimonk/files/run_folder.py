@@ -87,17 +87,22 @@ def run_status(out_dir: Path, owned: bool) -> Iterator[RunStatus]:
         raise
 
 
-def is_finished(out_dir: Path) -> bool:
-    """Whether the folder holds a finished run; False where its status is missing or damaged."""
+def read_state(out_dir: Path) -> str:
+    """State of the run in a folder; empty where its status is missing or damaged."""
     try:
         status = json.loads((out_dir / STATUS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(status, dict) and status.get("state") == "finished"
+        return ""
+    return str(status.get("state", "")) if isinstance(status, dict) else ""
 
 
-def newest_run(outputs: Path) -> Path:
-    """The folder below `outputs` of the training run that finished last.
+def is_finished(out_dir: Path) -> bool:
+    """Whether the folder holds a finished run."""
+    return read_state(out_dir) == "finished"
+
+
+def finished_runs(outputs: Path) -> list[Path]:
+    """The folders below `outputs` of finished training runs, the newest last.
 
     Raises:
         FileNotFoundError: There is no finished run with a model.
@@ -111,4 +116,4 @@ def newest_run(outputs: Path) -> Path:
         raise FileNotFoundError(
             f"no finished training run below {outputs.absolute()}; train a model or set checkpoint=PATH"
         )
-    return max(finished)[1]
+    return [folder for _, folder in sorted(finished)]

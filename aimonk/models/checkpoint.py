@@ -33,6 +33,8 @@ class ModelInfo:
         resize: `squash`, `crop` or `pad`.
         epoch: Epoch of the weights.
         chosen_by: Reason for this epoch.
+        beats_chance: Whether these weights predict better than chance on held-out images, A of them; None
+            where this was not tested.
     """
 
     library: str
@@ -45,11 +47,23 @@ class ModelInfo:
     resize: str
     epoch: int
     chosen_by: str
+    beats_chance: list[bool | None]
 
 
 def save_model(path: Path, info: ModelInfo, state: dict[str, Tensor]) -> None:
     """Write a checkpoint: the weights and everything that inference needs."""
     save_tensors(path, {"format": FORMAT, "info": asdict(info), "state": state})
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a path is a run folder with a model, or a file of the format of this module."""
+    if path.is_dir():
+        return (path / MODEL_FILE).is_file()
+    try:
+        content = load_tensors(path)
+    except ValueError:
+        return False
+    return isinstance(content, dict) and content.get("format") == FORMAT
 
 
 def load_model(path: Path) -> tuple[Classifier, ModelInfo]:
@@ -96,6 +110,8 @@ def _expected_state(info: ModelInfo) -> dict[str, Tensor]:
 
 
 def _check_info(path: Path, raw: Any) -> ModelInfo:
+    if isinstance(raw, dict) and isinstance(raw.get("attributes"), list):
+        raw = {"beats_chance": [None] * len(raw["attributes"])} | raw  # not in the first checkpoints
     if not isinstance(raw, dict) or raw.keys() != {field.name for field in fields(ModelInfo)}:
         raise ValueError(f"{path}: its fields are not those of a checkpoint")
     info = ModelInfo(**raw)
@@ -111,6 +127,7 @@ def _check_info(path: Path, raw: Any) -> ModelInfo:
         "resize": lambda: info.resize in ("squash", "crop", "pad"),
         "epoch": lambda: type(info.epoch) is int and 0 <= info.epoch < 2**31,
         "chosen_by": lambda: _is_line(info.chosen_by),
+        "beats_chance": lambda: _are_verdicts(info.beats_chance, len(info.attributes)),
     }
     for name, holds in checks.items():
         if not holds():
@@ -128,6 +145,10 @@ def _are_names(values: Any) -> bool:
     if not all(isinstance(v, str) and v and not LONE_SURROGATE.search(v) for v in values):
         return False
     return len(set(values)) == len(values)
+
+
+def _are_verdicts(values: Any, count: int) -> bool:
+    return isinstance(values, list) and len(values) == count and all(v in (True, False, None) for v in values)
 
 
 def _are_numbers(values: Any, count: int, least: float, most: float) -> bool:

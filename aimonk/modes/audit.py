@@ -62,7 +62,7 @@ def describe_files(images: ImageSet) -> dict:
 def frozen_features(cfg: DictConfig, images: ImageSet) -> np.ndarray:
     """Features of the frozen backbone for every image without augmentation, float32 [N, D]."""
     device = pick_device(cfg.device)
-    classifier = build_classifier(cfg, len(images.table.attributes))
+    classifier = build_classifier(cfg, images.table.attributes)
     classifier = classifier.to(device, memory_format=torch.channels_last).eval()
     stages = len(classifier.stages)
     inputs = open_inputs(cfg, images, Unchanged(), classifier, [stages], device)(stages)

@@ -14,18 +14,18 @@ from omegaconf import DictConfig
 
 from aimonk.data.images.folder import decode_all, list_images
 from aimonk.files.atomic import write_text
-from aimonk.files.run_folder import newest_run
-from aimonk.files.text import plural, printable
+from aimonk.files.text import listed, plural, printable
 from aimonk.inference.predictor import Predictor
 from aimonk.models.checkpoint import ModelInfo, load_model
 from aimonk.models.classifier import Classifier
-from aimonk.report.predictions import Prediction, print_table, to_csv, to_json, to_text
+from aimonk.report.predictions import Prediction, Predictions, print_table, to_csv, to_json, to_jsonl, to_text
 from aimonk.runtime.device import pick_device
 from aimonk.runtime.progress import show_progress
+from aimonk.setup.runs import describe_checkpoint, find_checkpoint
 
 log = logging.getLogger(__name__)
 
-FORMATS = ("auto", "text", "csv", "json")
+FORMATS = ("auto", "text", "csv", "json", "jsonl")
 ALLOWED = ("mode", "image", "checkpoint", "format", "output", "threshold", "device", "batch_size")
 
 
@@ -43,28 +43,39 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         raise ValueError(f"batch_size is {cfg.batch_size}; expected 1 or more")
     paths = find_paths(str(cfg.image))
     check_output(cfg.output, paths)
-    source = Path(cfg.checkpoint) if cfg.checkpoint is not None else newest_run(Path("outputs"))
+    source = find_checkpoint(cfg.checkpoint)
     classifier, info = load_model(source)
     thresholds = read_thresholds(cfg.threshold, info)
-    log.info("checkpoint: %s (epoch %d, %s)", source, info.epoch, info.chosen_by)
+    log.info("checkpoint: %s", describe_checkpoint(source, info))
 
     probs, unreadable = predict_files(classifier, info, paths, cfg.batch_size, pick_device(cfg.device))
-    predictions = []
+    images = []
     for path, row in probs:
         present = [a for a, p, t in zip(info.attributes, row, thresholds, strict=True) if p >= t]
         by_name = dict(zip(info.attributes, row.tolist(), strict=True))
-        predictions.append(Prediction(str(path), present, by_name))
-    write_predictions(predictions, info.attributes, str(source), cfg.format, cfg.output)
+        images.append(Prediction(str(path), present, by_name))
+    limits = dict(zip(info.attributes, thresholds, strict=True))
+    verdicts = dict(zip(info.attributes, info.beats_chance, strict=True))
+    predictions = Predictions(images, str(source), limits, verdicts)
+    write_predictions(predictions, cfg.format, cfg.output)
+    if predictions.doubtful:
+        log.warning(
+            "the model's run found no evidence that it predicts better than chance: %s",
+            listed(predictions.doubtful),
+        )
     if unreadable:
         raise ValueError(f"{unreadable} of {plural(len(paths), 'image')} could not be read")
 
 
 def check_output(output: str | None, paths: list[Path]) -> None:
-    """Reject an output file that is one of the images.
+    """Reject an output file that is one of the images, or that cannot be written.
 
     Raises:
-        ValueError: It is.
+        ValueError: It is one of the images.
+        FileNotFoundError: Its folder does not exist.
     """
+    if output is not None and not Path(output).absolute().parent.is_dir():
+        raise FileNotFoundError(f"output is {output}; expected a file in an existing folder")
     if output is not None and os.path.realpath(output) in map(os.path.realpath, paths):
         raise ValueError(f"output is {output}; expected another file than the images")
 
@@ -152,9 +163,7 @@ def decode_batches(
         yield batch
 
 
-def write_predictions(
-    predictions: list[Prediction], attributes: list[str], checkpoint: str, format: str, output: str | None
-) -> None:
+def write_predictions(predictions: Predictions, format: str, output: str | None) -> None:
     """Write the predictions to a file, or to the terminal where `output` is None.
 
     `auto` takes the format from the output's suffix; on a terminal it prints a table.
@@ -164,21 +173,23 @@ def write_predictions(
         # loading matplotlib takes as long as predicting for many images
         from aimonk.report.plots.prediction import plot_predictions
 
-        if predictions:
-            plot_predictions(Path(output), predictions)
+        if predictions.images:
+            plot_predictions(Path(output), predictions.images)
         return
     if format == "auto" and output is None and sys.stdout.isatty():
-        return print_table(predictions, attributes)
+        return print_table(predictions)
     if format == "auto":
         format = suffix.removeprefix(".")
     if format == "csv":
-        content = to_csv(predictions, attributes)
+        content = to_csv(predictions)
     elif format == "json":
-        content = to_json(predictions, checkpoint)
+        content = to_json(predictions)
+    elif format == "jsonl":
+        content = to_jsonl(predictions)
     else:
         content = to_text(predictions)
     if output is None:
         sys.stdout.write("\n".join(map(printable, content.split("\n"))) if sys.stdout.isatty() else content)
     else:
         write_text(Path(output), content)
-        log.info("predictions for %s: %s", plural(len(predictions), "image"), output)
+        log.info("predictions for %s: %s", plural(len(predictions.images), "image"), output)

@@ -10,6 +10,7 @@ from aimonk.data.labels import LabelTable
 from aimonk.evaluation.evaluate import Evaluation
 from aimonk.files.delimited import read_text
 from aimonk.files.text import format_table, join_errors, unguard
+from aimonk.report.predictions import THRESHOLD
 
 
 def format_losses(losses: Sequence[float]) -> str:
@@ -41,7 +42,8 @@ def format_predictions(
 def read_predictions(path: Path) -> tuple[list[str], list[str], np.ndarray]:
     """Attributes, image names and probabilities [n, A] of a table of a run or of `mode=infer`.
 
-    The column `present` of the latter is left out if its entries are not probabilities.
+    The columns `present`, if its entries are not probabilities, and `... threshold` of the latter are left
+    out.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -55,6 +57,9 @@ def read_predictions(path: Path) -> tuple[list[str], list[str], np.ndarray]:
         raise ValueError(f"{path}: expected a header and rows such as 'image_0.jpg,0.91,0.07'")
     if rows[0][1] == "present" and not all(row[1:2] and _is_number(row[1]) for row in rows[1:]):
         rows = [row[:1] + row[2:] for row in rows]
+    half = (len(rows[0]) - 1) // 2
+    if rows[0][1 + half :] == [name + THRESHOLD for name in rows[0][1 : 1 + half]]:
+        rows = [row[: 1 + half] if len(row) == len(rows[0]) else row for row in rows]
     attributes, names, probs, errors = [unguard(name) for name in rows[0][1:]], [], [], []
     for line, row in enumerate(rows[1:], start=2):
         try:

@@ -11,6 +11,9 @@ from aimonk.data.store.row_store import RowStore
 from aimonk.runtime.progress import watch
 from aimonk.setup.build import build, check_types
 
+# stores of rows in the cache folder: decoded images with their hashes, and outputs of frozen stages
+IMAGES, FEATURES = "images", "features"
+
 # settings of the data section that are not arguments of open_images
 SPLIT = {
     "val_fraction": float,
@@ -48,7 +51,7 @@ def open_data(cfg: DictConfig) -> ImageSet:
     images, labels = label_paths(cfg)
     check_types(get_type_hints(open_images) | SPLIT, OmegaConf.to_container(data, resolve=True), "data")
     limit = round(data.store_limit_gb * 1e9)
-    store = RowStore(cache_folder(cfg) / "images", limit) if data.store else None
+    store = RowStore(cache_folder(cfg) / IMAGES, limit) if data.store else None
     return open_images(
         images,
         labels,

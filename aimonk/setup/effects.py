@@ -17,7 +17,7 @@ USED = {
         ("checkpoint", "predictions", "batch_size", "threshold", "data", "device", "cache_dir"),
         (*HELD_OUT, "data.image_size", "data.resize"),
     ),
-    "clean": (("delete", "cache_dir", "outputs"), ()),
+    "clean": (("delete", "cache_dir"), ()),
 }
 
 

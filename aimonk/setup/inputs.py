@@ -14,7 +14,7 @@ from aimonk.inference.engine import fast_inference
 from aimonk.models.classifier import Classifier
 from aimonk.models.features import FeatureSource
 from aimonk.runtime.progress import watch
-from aimonk.setup.data import cache_folder
+from aimonk.setup.data import FEATURES, cache_folder
 from aimonk.training.task import Inputs
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def open_inputs(
         keys=[f"{cfg.data.image_size} {cfg.data.resize} {key}" for key in images.keys],
         views=augmentation.views or 1,
         view_key=repr(OmegaConf.to_container(cfg.augmentation, resolve=True)),
-        store=RowStore(cache_folder(cfg) / "features", round(cfg.features.limit_gb * 1e9)),
+        store=RowStore(cache_folder(cfg) / FEATURES, round(cfg.features.limit_gb * 1e9)),
         dtype=cfg.features.dtype,
         watch=watch,
     )

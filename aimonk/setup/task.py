@@ -2,15 +2,18 @@
 
 import logging
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from timm.layers import convert_sync_batchnorm
 
 from aimonk.data.augmentation import FixedViews
 from aimonk.data.dataset import ImageSet
 from aimonk.data.labels import LabelTable, value_warnings
+from aimonk.files.text import plural
+from aimonk.models.checkpoint import is_checkpoint, load_model
 from aimonk.models.classifier import Classifier
 from aimonk.runtime.device import pick_device
 from aimonk.runtime.ranks import world_size
@@ -23,18 +26,42 @@ from aimonk.training.task import Task
 log = logging.getLogger(__name__)
 
 
-def build_classifier(cfg: DictConfig, attributes: int) -> Classifier:
-    """The backbone with a new head.
+def build_classifier(cfg: DictConfig, attributes: list[str]) -> Classifier:
+    """The backbone with a new head; from the weights of a run also its head, where attributes are the same.
 
     Raises:
-        ValueError: The backbone requires another image size.
+        ValueError: The backbone requires another image size, or the run has another backbone.
     """
+    run = Path(cfg.backbone.weights)
+    if run.exists() and is_checkpoint(run):
+        own = build_classifier(OmegaConf.merge(cfg, {"backbone": {"weights": "random"}}), attributes)
+        copy_run(own, run, cfg.backbone.name, attributes)
+        return own
     backbone, size = build(cfg, "backbone"), cfg.data.image_size
     if backbone.image_size not in (None, size):
         raise ValueError(
             f"data.image_size is {size}; expected {backbone.image_size}, the only size of {backbone.name}"
         )
-    return Classifier(backbone, attributes)
+    return Classifier(backbone, len(attributes))
+
+
+def copy_run(classifier: Classifier, run: Path, name: str, attributes: list[str]) -> None:
+    """Copy the weights of a run; attributes that it does not have keep their new rows of the head.
+
+    Raises:
+        ValueError: The run has another backbone than `name`.
+    """
+    source, info = load_model(run)
+    if info.backbone != name:
+        raise ValueError(f"backbone.weights is {run}, a run with {info.backbone}; expected one with {name}")
+    classifier.stages.load_state_dict(source.stages.state_dict())
+    common = [attribute for attribute in attributes if attribute in info.attributes]
+    rows, of_run = ([names.index(a) for a in common] for names in (attributes, info.attributes))
+    with torch.no_grad():
+        classifier.head.weight[rows] = source.head.weight[of_run]
+        classifier.head.bias[rows] = source.head.bias[of_run]
+    of_all = f"{len(common)} of {plural(len(attributes), 'attribute')}"
+    log.info("weights of %s: the backbone, and the head of %s", run, of_all)
 
 
 def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_rows: np.ndarray) -> Task:
@@ -44,7 +71,7 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
     if cfg.features.views is not None and augmentation.views is None:
         augmentation = FixedViews(augmentation, cfg.features.views)
     torch.manual_seed(cfg.seed)  # the new head depends on the seed alone
-    classifier = build_classifier(cfg, len(table.attributes))
+    classifier = build_classifier(cfg, table.attributes)
     if cfg.sync_batchnorm and world_size() > 1 and device.type == "cuda":
         classifier = convert_sync_batchnorm(classifier)  # timm's also converts norms with an activation
     classifier = classifier.to(device, memory_format=torch.channels_last)

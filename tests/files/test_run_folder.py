@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aimonk.files.run_folder import MODEL_FILE, STATUS_FILE, is_finished, locked, newest_run
+from aimonk.files.run_folder import MODEL_FILE, STATUS_FILE, finished_runs, is_finished, locked
 
 
 def make_run(folder: Path, status: object, finished_at: int, model: bool = True) -> Path:
@@ -17,7 +17,7 @@ def make_run(folder: Path, status: object, finished_at: int, model: bool = True)
     return folder
 
 
-def test_newest_run_finished_last(tmp_path):
+def test_runs_are_ordered_by_their_end(tmp_path):
     done = {"state": "finished"}
     make_run(tmp_path / "2026-01-02" / "a", done, 100)
     newest = make_run(tmp_path / "2026-01-01" / "x_sweep" / "0", done, 300)
@@ -29,7 +29,7 @@ def test_newest_run_finished_last(tmp_path):
     make_run(tmp_path / "without_model", done, 500, model=False)
     (tmp_path / "folder" / STATUS_FILE).mkdir(parents=True)
     (make_run(tmp_path / "binary", "", 600) / STATUS_FILE).write_bytes(b"\xff\xfe")
-    assert newest_run(tmp_path) == newest
+    assert finished_runs(tmp_path)[-1] == newest
     assert is_finished(newest) and is_finished(tmp_path / "without_model")
     assert not any(is_finished(folder) for folder in [tmp_path, *(tmp_path / "others").iterdir()])
 
@@ -38,7 +38,7 @@ def test_newest_run_finished_last(tmp_path):
 def test_no_finished_run_is_an_error(tmp_path, folder):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError) as caught:
-        newest_run(tmp_path / folder)
+        finished_runs(tmp_path / folder)
     assert str(caught.value) == (
         f"no finished training run below {tmp_path / folder}; train a model or set checkpoint=PATH"
     )

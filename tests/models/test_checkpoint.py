@@ -31,6 +31,7 @@ INFO = ModelInfo(
     resize="squash",
     epoch=3,
     chosen_by="the best validation mean AP, 0.9",
+    beats_chance=[True, None],
 )
 posix = pytest.mark.skipif(sys.platform == "win32", reason="requires POSIX resource limits")
 

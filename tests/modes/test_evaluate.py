@@ -20,7 +20,14 @@ def info(attributes: list[str]) -> ModelInfo:
     count = len(attributes)
     numbers = {"thresholds": [0.5] * count, "scale": [1.0] * count, "bias": [0.0] * count}
     network = {"library": "timm", "backbone": "tf_efficientnet_lite0", "image_size": 64, "resize": "squash"}
-    return ModelInfo(attributes=attributes, epoch=1, chosen_by="the test", **network, **numbers)
+    return ModelInfo(
+        attributes=attributes,
+        epoch=1,
+        chosen_by="the test",
+        beats_chance=[None] * count,
+        **network,
+        **numbers,
+    )
 
 
 def labelled(*attributes: str) -> LabelTable:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from aimonk.files.text import unguard
 from aimonk.modes import infer
-from aimonk.report.predictions import Prediction
+from aimonk.report.predictions import Prediction, Predictions
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -148,7 +148,7 @@ def test_mistakes_are_reported_in_one_line(name: str, ask: Ask) -> None:
             "^data.image_size=32: .* come from the checkpoint$",
         ),
         (["image=plain", "loss=focal"], "^loss=focal: with mode=infer, .* come from the checkpoint$"),
-        (["image=plain", "format=xml"], "^format is 'xml'; expected auto, text, csv, json$"),
+        (["image=plain", "format=xml"], "^format is 'xml'; expected auto, text, csv, json, jsonl$"),
         (["image=plain", "threshold=2", "checkpoint=model.pth"], "^threshold is 2; expected a probability"),
         (["image=plain", "batch_size=0"], "^batch_size is 0; expected 1 or more$"),
     ],
@@ -164,19 +164,21 @@ def test_invalid_arguments_are_rejected(
     assert "\n" not in f"{caught.value}"
 
 
-@pytest.mark.parametrize("format", ["text", "csv", "json"])
+@pytest.mark.parametrize("format", ["text", "csv", "json", "jsonl"])
 def test_terminal_output_has_no_control_characters(format: str, capsys, monkeypatch) -> None:
     prediction = Prediction("b\nc.jpg", ["h\x1b[2Jat"], {"h\x1b[2Jat": 0.9})
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    infer.write_predictions([prediction], ["h\x1b[2Jat"], "model", format, None)
+    predictions = Predictions([prediction], "model", {"h\x1b[2Jat": 0.5}, {"h\x1b[2Jat": None})
+    infer.write_predictions(predictions, format, None)
     assert capsys.readouterr().out.replace("\n", "").isprintable()
 
 
 def test_picture_is_written_for_some_images_only(place: Path, tmp_path: Path) -> None:
-    infer.write_predictions([], ATTRIBUTES, "model", "auto", str(tmp_path / "none.png"))
+    predictions = Predictions([], "model", dict.fromkeys(ATTRIBUTES, 0.5), dict.fromkeys(ATTRIBUTES))
+    infer.write_predictions(predictions, "auto", str(tmp_path / "none.png"))
     image = min((place / "plain").glob("*.jpg"))
-    predictions = [Prediction(str(image), ["hat"], {"hat": 0.9, "stripes": 0.1})] * 2
-    infer.write_predictions(predictions, ["hat", "stripes"], "model", "auto", str(tmp_path / "two.PNG"))
+    predictions.images = [Prediction(str(image), ["hat"], {"hat": 0.9, "stripes": 0.1})] * 2
+    infer.write_predictions(predictions, "auto", str(tmp_path / "two.PNG"))
     assert [path.name for path in tmp_path.iterdir()] == ["two.PNG"]
     with Image.open(tmp_path / "two.PNG") as picture:
         assert picture.format == "PNG"

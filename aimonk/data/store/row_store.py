@@ -98,6 +98,11 @@ class RowStore:
         """Remove a set, unless a process uses it."""
         remove_set(self._place(family, keys, shape, dtype), is_locked=False)
 
+    def clear(self) -> int:
+        """Remove all sets, except those that a process uses, and return their bytes."""
+        sets = [f for family in _subfolders(self.folder) for f in _subfolders(family)]
+        return sum(size for size, f in [(_size(f), f) for f in sets] if remove_set(f, is_locked=False))
+
     def _place(self, family: str, keys: Sequence[str], shape: tuple[int, ...], dtype: str) -> Path:
         return self.folder / _digest([family, str(tuple(shape)), dtype]) / _digest(keys)
 

@@ -16,7 +16,7 @@ from aimonk.data.loading import Pixels
 from aimonk.data.splits import read_assignment
 from aimonk.evaluation.calibration import Calibration
 from aimonk.evaluation.evaluate import OperatingPoint
-from aimonk.files.run_folder import METRICS_FILE, SPLITS_FILE, newest_run
+from aimonk.files.run_folder import METRICS_FILE, SPLITS_FILE
 from aimonk.files.text import listed, plural
 from aimonk.inference.predictor import predict_pixels
 from aimonk.models.checkpoint import ModelInfo, load_model
@@ -24,6 +24,7 @@ from aimonk.report.csv_tables import read_predictions
 from aimonk.runtime.device import pick_device
 from aimonk.runtime.progress import watch
 from aimonk.setup.data import label_paths, open_data
+from aimonk.setup.runs import describe_checkpoint, find_checkpoint, warn_about_training_images
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +52,11 @@ class Subject:
 
 def from_checkpoint(cfg: DictConfig) -> Subject:
     """Run a model on the data set, resized to the model's image size."""
-    source = Path(cfg.checkpoint) if cfg.checkpoint is not None else newest_run(Path("outputs"))
+    source = find_checkpoint(cfg.checkpoint)
     classifier, info = load_model(source)
-    log.info("checkpoint: %s (epoch %d, %s)", source, info.epoch, info.chosen_by)
+    log.info("checkpoint: %s", describe_checkpoint(source, info))
+    # before the images are read
+    match_attributes(read_labels(label_paths(cfg)[1], cfg.data.attributes), info, cfg.data.attributes is None)
     cfg = OmegaConf.merge(cfg, {"data": {"image_size": info.image_size, "resize": info.resize}})
     images = open_data(cfg)
     table = match_attributes(images.table, info, cfg.data.attributes is None)
@@ -65,18 +68,6 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
     )
     groups = find_groups(images.hashes, table.names, cfg.data.duplicate_distance, watch)
     return Subject(table, logits, groups, operating_point, images, {"evaluated": np.arange(len(table))})
-
-
-def warn_about_training_images(source: Path, names: list[str]) -> None:
-    """Warn if images to be scored have the names of training images of the model's run."""
-    record = (source if source.is_dir() else source.parent) / SPLITS_FILE
-    if not record.is_file():
-        return
-    trained = {name for name, part in read_assignment(record).items() if part == "train"}
-    seen = sum(name in trained for name in names)
-    if seen:
-        total = plural(len(names), "image")
-        log.warning("the model was trained on %d of these %s, by name: the scores are too high", seen, total)
 
 
 def match_attributes(table: LabelTable, info: ModelInfo, may_rename: bool) -> LabelTable:

@@ -48,7 +48,7 @@ def cross_validate(run: RunContext, parts: Parts) -> None:
     held_out = {"val": scored} | {name: model.parts[name] for name in model.logits}
     operating_point = choose_thresholds(run, scored, logits["val"])
     evaluations = evaluate_parts(run, held_out, logits, operating_point)
-    write_models(run, model, operating_point)
+    write_models(run, model, operating_point, evaluations)
     report = model.report | {"folds": scores} | spread(scores)
     write_results(run, model.parts, held_out, evaluations, report)
 

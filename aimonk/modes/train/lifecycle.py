@@ -1,9 +1,11 @@
 """The life of a training run: started or resumed, trained, finished, interrupted or failed."""
 
 import logging
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from aimonk.data.duplicates import find_groups
@@ -21,7 +23,7 @@ from aimonk.modes.train.advice import advising
 from aimonk.modes.train.context import Parts, RunContext
 from aimonk.modes.train.folds import cross_validate
 from aimonk.modes.train.one_model import train_and_evaluate
-from aimonk.modes.train.outputs import write_results
+from aimonk.modes.train.outputs import log_next_steps, write_results
 from aimonk.modes.train.resume import compare_configs, compare_labels, refuse_changes, run_digest, save_labels
 from aimonk.modes.train.splits import find_assignment, split_parts
 from aimonk.runtime import distributed
@@ -33,6 +35,7 @@ from aimonk.setup.build import build
 from aimonk.setup.checks import check_components
 from aimonk.setup.data import cache_folder, open_data
 from aimonk.setup.effects import given_keys, unused_in_training, warn_without_effect
+from aimonk.setup.runs import warn_about_training_images
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +60,12 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         if cfg.resume is not None:
             if is_finished(started_in):
                 log.info("already finished: %s", started_in)
+                if compare_configs(started_in / CONFIG_FILE, cfg):
+                    log.warning(
+                        "a finished run keeps its settings; a new run with backbone.weights=%s starts from "
+                        "its weights",
+                        shlex.quote(f"{started_in}"),
+                    )
                 return
             # the settings come from the folder, so nothing is built before they are compared
             refuse_changes(compare_configs(started_in / CONFIG_FILE, cfg), cfg.resume_force)
@@ -73,7 +82,9 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         for leftover in out_dir.rglob(STATE_FILE):
             leftover.unlink()
     log.info("%s: %s", status.state, out_dir)
+    log_next_steps(out_dir)
     if interrupt.signal is not None:
+        log.info("python run.py resume=%s continues it", shlex.quote(f"{out_dir}"))
         raise KeyboardInterrupt  # ends a sweep too, and sets the exit status
 
 
@@ -94,6 +105,9 @@ def train(run: RunContext, given: list[str]) -> None:
         given: Settings of the command line.
     """
     parts = split_parts(run.cfg, run.images, run.groups)
+    held_out = parts["train"] if run.cfg.data.folds else np.concatenate([parts["val"], parts["test"]])
+    names = [run.images.table.names[row] for row in held_out]
+    warn_about_training_images(Path(run.cfg.backbone.weights), names)
     warn_without_effect(given, find_unused(run, parts))
     if run.cfg.data.folds:
         return cross_validate(run, parts)

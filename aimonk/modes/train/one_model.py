@@ -15,6 +15,7 @@ from aimonk.modes.train.context import Parts, RunContext
 from aimonk.modes.train.scoring import choose_thresholds, evaluate_parts
 from aimonk.report.csv_tables import format_losses, format_splits
 from aimonk.report.plots.loss import plot_loss
+from aimonk.report.tables import has_verdict
 from aimonk.runtime import distributed
 from aimonk.runtime.determinism import noting_exceptions
 from aimonk.runtime.ranks import rank
@@ -59,7 +60,7 @@ def train_and_evaluate(run: RunContext, parts: Parts) -> tuple[TrainedModel, dic
     model = train_model(run, parts)
     operating_point = choose_thresholds(run, model.parts["val"], model.logits.get("val"))
     evaluations = evaluate_parts(run, model.parts, model.logits, operating_point)
-    write_models(run, model, operating_point)
+    write_models(run, model, operating_point, evaluations)
     return model, evaluations
 
 
@@ -133,18 +134,27 @@ def describe_training(state: TrainState) -> dict:
     }
 
 
-def write_models(run: RunContext, model: TrainedModel, operating_point: OperatingPoint) -> None:
-    """Write the weights of the selected epoch and of the last one."""
-    report = model.report
+def write_models(
+    run: RunContext,
+    model: TrainedModel,
+    operating_point: OperatingPoint,
+    evaluations: dict[str, Evaluation],
+) -> None:
+    """Write the weights of the selected epoch, with the verdicts on them, and those of the last one."""
+    report, attributes = model.report, run.images.table.attributes
+    scored, untested = evaluations.get("test", evaluations.get("val")), [None] * len(attributes)
+    verdicts = untested
+    if scored is not None and has_verdict(report):
+        verdicts = [entry["beats_chance"] for entry in scored.scores["attributes"].values()]
     last_epoch = report["epochs"][-1]["epoch"] if report["epochs"] else 1
-    for file, state, epoch, why in (
-        (MODEL_FILE, model.kept, report["epoch"], report["chosen_by"]),
-        (LAST_FILE, model.last, last_epoch, "the last epoch"),
+    for file, state, epoch, why, beats_chance in (
+        (MODEL_FILE, model.kept, report["epoch"], report["chosen_by"], verdicts),
+        (LAST_FILE, model.last, last_epoch, "the last epoch", untested),
     ):
         info = ModelInfo(
             library=run.cfg.backbone.library,
             backbone=run.cfg.backbone.name,
-            attributes=run.images.table.attributes,
+            attributes=attributes,
             thresholds=operating_point.thresholds.tolist(),
             scale=operating_point.calibration.scale.tolist(),
             bias=operating_point.calibration.bias.tolist(),
@@ -152,6 +162,7 @@ def write_models(run: RunContext, model: TrainedModel, operating_point: Operatin
             resize=run.cfg.data.resize,
             epoch=epoch,
             chosen_by=why,
+            beats_chance=beats_chance,
         )
         weights = {
             key: value.detach().cpu().contiguous() for key, value in {**model.weights, **state}.items()

@@ -1,6 +1,8 @@
 """The results of a training run: scores, predictions and the report."""
 
 import logging
+import shlex
+from pathlib import Path
 
 from aimonk.evaluation.evaluate import Evaluation, verdict
 from aimonk.files.atomic import write_json, write_text
@@ -9,7 +11,7 @@ from aimonk.modes.train.context import Parts, RunContext
 from aimonk.report.csv_tables import format_predictions
 from aimonk.report.data_notes import Notes, data_notes
 from aimonk.report.html.run import RunReport, write_report
-from aimonk.report.tables import format_scores
+from aimonk.report.tables import NO_EPOCH, format_scores, has_verdict
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,8 @@ def write_results(
     report, table = report | scores, run.images.table
     write_json(run.out_dir / METRICS_FILE, report)
     write_text(run.out_dir / PREDICTIONS_FILE, format_predictions(table, held_out, evaluations))
-    log_scores(scores)
+    log_scores(scores, report)
+    log.info("kept: epoch %d, %s", report["epoch"], report["chosen_by"])
     content = RunReport(
         title=run.out_dir.name,
         metrics=report,
@@ -47,7 +50,7 @@ def run_notes(report: dict) -> Notes:
     return [("not deterministic", ", ".join(names))] if names else []
 
 
-def log_scores(scores: dict[str, dict]) -> None:
+def log_scores(scores: dict[str, dict], report: dict) -> None:
     """Log the scores, and whether they are better than chance."""
     for name, title in (("val", "validation images"), ("test", "test images")):
         if name in scores:
@@ -59,8 +62,17 @@ def log_scores(scores: dict[str, dict]) -> None:
             "mode=audit tests whether the labels can be learned"
         )
         return
+    if not has_verdict(report):
+        log.info("no verdict: %s", NO_EPOCH)
+        return
     log.info("verdict: %s", verdict(last))
     if not last["beats_chance"]:
         log.warning(
             "the scores are not better than chance: mode=audit tests whether these labels can be learned"
         )
+
+
+def log_next_steps(out_dir: Path) -> None:
+    """Log the report and the command that applies the model."""
+    log.info("report: %s", out_dir / REPORT_FILE)
+    log.info("python run.py mode=infer checkpoint=%s image=FILE applies the model", shlex.quote(f"{out_dir}"))

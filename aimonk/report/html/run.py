@@ -20,6 +20,7 @@ from aimonk.report.plots.decisions import plot_decisions
 from aimonk.report.plots.figure import DPI, save
 from aimonk.report.plots.mistakes import plot_mistakes
 from aimonk.report.plots.panels import hardest
+from aimonk.report.tables import NO_EPOCH, has_verdict
 from aimonk.report.thumbnails import load_thumbnails
 
 TITLES = {"test": "test images", "val": "validation images", "evaluated": "evaluated images"}
@@ -107,9 +108,10 @@ def describe_verdict(report: RunReport, order: list[str]) -> dict:
         )
     else:
         evaluation = report.evaluations[order[0]]
-        sentence = verdict(evaluation.scores)
+        trained = has_verdict(report.metrics)
+        sentence = verdict(evaluation.scores) if trained else f"No verdict: {NO_EPOCH}"
         beaten = [entry["beats_chance"] for entry in evaluation.scores["attributes"].values()]
-        kind = "good" if all(beaten) else "bad" if not any(beaten) else ""
+        kind = "" if not trained else "good" if all(beaten) else "bad" if not any(beaten) else ""
         lines.append(describe_basis(order[0], len(evaluation.probs), bool(report.metrics.get("folds"))))
         if not any(beaten):
             lines.append(AUDIT_HINT)
