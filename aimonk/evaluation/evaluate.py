@@ -146,15 +146,18 @@ def _score(
 
 def verdict(scores: dict) -> str:
     """One sentence on whether the attributes are predicted better than chance."""
-    names = list(scores["attributes"])
-    beaten = [name for name in names if scores["attributes"][name]["beats_chance"]]
+    count, others = len(scores["attributes"]), len(not_above_chance(scores))
     mean = ""
     if scores["mean_ap"] is not None:
         mean = f" (mean AP {scores['mean_ap']:.3f}, chance {scores['chance']['mean_ap']:.3f})"
-    if not beaten:
+    if others == count:
         return f"no attribute is predicted better than chance{mean}"
-    if len(beaten) == len(names):
+    if not others:
         return f"all attributes are predicted better than chance{mean}"
-    verb = "is" if len(beaten) == 1 else "are"
-    others = ", ".join(name for name in names if name not in beaten)
-    return f"{len(beaten)} of {len(names)} attributes {verb} predicted better than chance, not {others}{mean}"
+    verb = "is" if count - others == 1 else "are"
+    return f"{count - others} of {count} attributes {verb} predicted better than chance{mean}"
+
+
+def not_above_chance(scores: dict) -> list[str]:
+    """Attributes without evidence of a score above chance."""
+    return [name for name, entry in scores["attributes"].items() if not entry["beats_chance"]]

@@ -5,6 +5,8 @@ from aimonk.audit.examine import Audit
 from aimonk.files.text import listed, plural
 from aimonk.report.data_notes import FILE_PROBLEMS, with_reasons
 
+MOST_LINES = 20  # attributes in a list of the terminal
+
 QUESTIONS = (
     "Are the files complete?",
     "Are the labels balanced?",
@@ -20,21 +22,21 @@ def summarise(found: Audit, files: dict) -> list[str]:
     Args:
         files: As `describe_files` in modes/audit.
     """
-    entries = found.attributes
+    counts = found.attributes.items()
     doubtful = plural(len(found.suspects), "entry")
-    if not any(entry["evidence"] for entry in entries.values()):
+    if not any(entry["evidence"] for entry in found.attributes.values()):
         doubtful += ": without evidence that the labels can be learned, no entry can be judged"
     sizes = f"{plural(files['rows'], 'row')}, {plural(files['images'], 'usable image')}"
     answers = (sizes, "", describe_duplicates(found), "", doubtful)
     details = (
         [f"{kind} ({len(names)}): {listed(names)}" for kind, names in file_problems(files)],
         [
-            *(f"{n}: {e['present']} present, {e['absent']} absent, {e['na']} NA" for n, e in entries.items()),
+            *cut([f"{n}: {e['present']} present, {e['absent']} absent, {e['na']} NA" for n, e in counts]),
             *(f"associated: {pair}" for pair in associated(found)[:3]),
             *(f"NA depends on another label: {pair}" for pair in unknown_depends(found)[:3]),
         ],
         [*describe_contradictions(found), *([found.series] if found.series else [])],
-        [entry["sentence"] for entry in (*entries.values(), *([found.shift] if found.shift else []))],
+        describe_evidence(found),
         [
             f"{e['image']} {e['attribute']}: labelled {e['label']}, probability {e['probability']:.2f}"
             for e in found.suspects[:5]
@@ -44,6 +46,18 @@ def summarise(found: Audit, files: dict) -> list[str]:
     for i, question in enumerate(QUESTIONS):
         lines += ["", f"{i + 1}. {question} {answers[i]}".rstrip(), *(f"   {line}" for line in details[i])]
     return [*lines, ""]
+
+
+def describe_evidence(found: Audit) -> list[str]:
+    """A sentence on each attribute, those that can be learned first, and one on the order of the rows."""
+    entries = sorted(found.attributes.values(), key=lambda entry: not entry["evidence"])
+    return cut([entry["sentence"] for entry in entries]) + ([found.shift["sentence"]] if found.shift else [])
+
+
+def cut(lines: list[str]) -> list[str]:
+    """The first lines, and the number of the others."""
+    more = len(lines) - MOST_LINES
+    return lines if more <= 0 else [*lines[:MOST_LINES], f"and {more:,} more in audit.json"]
 
 
 def file_problems(files: dict) -> list[tuple[str, list[str]]]:

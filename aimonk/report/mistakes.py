@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MOST_SHOWN = 4  # images per attribute and kind of mistake
+MOST_SHOWN, MOST_LISTED = 4, 200  # images and names per attribute and kind of mistake
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,8 @@ class Mistakes:
     """One attribute's mistakes.
 
     Attributes:
-        false_positives: Row of the label table and probability; the worst ones, highest probability first.
+        false_positives: Row of the label table and probability; the worst ones, highest probability first,
+            of which the first MOST_SHOWN are shown as images.
         false_negatives: The same, lowest probability first.
         counts: Total number of false positives and of false negatives.
     """
@@ -25,8 +26,8 @@ class Mistakes:
 
     @property
     def rows(self) -> list[int]:
-        """Rows of the images listed."""
-        return [row for row, _ in (*self.false_positives, *self.false_negatives)]
+        """Rows of the images shown."""
+        return [row for row, _ in (*self.false_positives[:MOST_SHOWN], *self.false_negatives[:MOST_SHOWN])]
 
 
 def worst_mistakes(
@@ -55,6 +56,6 @@ def worst_mistakes(
             own = np.flatnonzero(wrong)
             own = own[np.argsort(sign * probs[own, a], kind="stable")]
             sides.append([(int(rows[i]), float(probs[i, a])) for i in own])
-        worst = [side[:MOST_SHOWN] for side in sides]
+        worst = [side[:MOST_LISTED] for side in sides]
         found.append(Mistakes(attributes[a], *worst, (len(sides[0]), len(sides[1]))))
     return found

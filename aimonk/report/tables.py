@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from aimonk.evaluation.evaluate import not_above_chance, verdict
 from aimonk.files.text import listed, printable
 
 SHOWN = {"ap": "AP", "auroc": "AUROC", "f1": "F1"}
@@ -68,6 +69,13 @@ def format_share(value: float | None) -> str:
 def has_verdict(report: dict) -> bool:
     """Whether a run trained long enough for a verdict: not for one iteration, and not less than an epoch."""
     return report.get("iterations", 2) > 1 and bool(report.get("epochs", True))
+
+
+def describe_verdict(scores: dict) -> str:
+    """The verdict, and the first attributes that are not better than chance if others are."""
+    others = not_above_chance(scores)
+    some = 0 < len(others) < len(scores["attributes"])
+    return verdict(scores) + (f"; not {listed([shorten(name) for name in others])}" if some else "")
 
 
 def undefined_reason(entry: dict) -> str:

@@ -6,7 +6,13 @@ import pytest
 from aimonk.data.labels import LabelTable
 from aimonk.data.splits import stratified_folds
 from aimonk.evaluation.calibration import Calibration
-from aimonk.evaluation.evaluate import LabelledLogits, choose_operating_point, evaluate_chosen, verdict
+from aimonk.evaluation.evaluate import (
+    LabelledLogits,
+    choose_operating_point,
+    evaluate_chosen,
+    not_above_chance,
+    verdict,
+)
 
 
 @pytest.mark.parametrize("rule", [0.5, "f1"])
@@ -28,8 +34,8 @@ def test_calibration_is_fitted_on_the_other_folds(rule):
     [
         ([False, False, False], "no attribute is predicted better than chance"),
         ([True, True, True], "all attributes are predicted better than chance"),
-        ([True, False, True], "2 of 3 attributes are predicted better than chance, not b"),
-        ([False, True, False], "1 of 3 attributes is predicted better than chance, not a, c"),
+        ([True, False, True], "2 of 3 attributes are predicted better than chance"),
+        ([False, True, False], "1 of 3 attributes is predicted better than chance"),
     ],
 )
 def test_verdict(beaten, sentence):
@@ -37,3 +43,4 @@ def test_verdict(beaten, sentence):
     scores = {"attributes": attributes, "mean_ap": 0.5, "chance": {"mean_ap": 0.25}}
     assert verdict(scores) == f"{sentence} (mean AP 0.500, chance 0.250)"
     assert verdict(scores | {"mean_ap": None}) == sentence
+    assert not_above_chance(scores) == [name for name, value in zip("abc", beaten, strict=True) if not value]

@@ -4,7 +4,7 @@ from rich.cells import cell_len
 
 from aimonk.data.labels import LabelTable
 from aimonk.evaluation.evaluate import LabelledLogits, choose_operating_point, evaluate
-from aimonk.report.tables import format_scores, has_verdict, remarks, shorten
+from aimonk.report.tables import describe_verdict, format_scores, has_verdict, remarks, shorten
 
 
 def test_console_table_marks_scores_not_above_chance() -> None:
@@ -90,3 +90,14 @@ def test_remarks_list_caveats() -> None:
     unreached, chosen, _ = remarks(scores)
     assert unreached.startswith("No threshold reaches") and unreached.endswith(": red\ufffd")
     assert "0.500 cross-validated, 0.625 (optimistic)" in chosen
+
+
+def test_verdict_names_the_first_ten_others() -> None:
+    scores = scored(30, 10, [0.5]) | {"mean_ap": None}
+    assert describe_verdict(scores) == "no attribute is predicted better than chance"
+    next(iter(scores["attributes"].values()))["beats_chance"] = True
+    text = describe_verdict(scores)
+    assert (
+        text.startswith("1 of 30 attributes is predicted better than chance; not long")
+        and "and 19 more" in text
+    )

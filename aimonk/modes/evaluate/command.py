@@ -12,7 +12,6 @@ from aimonk.evaluation.evaluate import (
     OperatingPoint,
     choose_and_evaluate,
     evaluate,
-    verdict,
 )
 from aimonk.evaluation.thresholds import parse_rule
 from aimonk.files.atomic import write_json, write_text
@@ -22,7 +21,7 @@ from aimonk.modes.evaluate.subject import Subject, from_checkpoint, from_predict
 from aimonk.report.csv_tables import format_predictions
 from aimonk.report.data_notes import data_notes
 from aimonk.report.html.run import RunReport, write_report
-from aimonk.report.tables import format_scores
+from aimonk.report.tables import describe_verdict, format_scores
 
 log = logging.getLogger(__name__)
 
@@ -54,13 +53,18 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         parts=parts,
         pixels=None if images is None else images.pixels,
         config=settings,
+        facts=[
+            ("model", f"{cfg.predictions or cfg.checkpoint or 'the newest run'}"),
+            ("labels", f"{cfg.data.labels or 'the demo'}"),
+        ],
+        files=None if images is None else images.paths,
         notes=[] if images is None else data_notes(images, subject.groups, parts),
     )
     write_report(out_dir / REPORT_FILE, content)
     for name, scores in metrics.items():
         title = plural(len(parts[name]), "image")
         log.info("\n%s\n", format_scores(scores, title if len(parts) == 1 else f"{name}: {title}"))
-        log.info("verdict: %s", verdict(scores))
+        log.info("verdict: %s", describe_verdict(scores))
     log.info("written: %s", out_dir)
 
 

@@ -94,7 +94,7 @@ def train_model(run: RunContext, parts: Parts) -> TrainedModel:
     held_out, logits = predict_held_out(task, state, parts)
     write_text(run.out_dir / LOSS_FILE, format_losses(state.losses))
     chosen = selection.iteration if len(parts["val"]) else None
-    plot_loss(run.out_dir / CURVE_FILE, state.losses, state.history, chosen)
+    plot_loss(run.out_dir / CURVE_FILE, state.losses, state.history, chosen, f"{run.cfg.title}")
     report = {"epoch": selection.epoch, "chosen_by": selection.why, **describe_training(state)}
     if exceptions:
         report["not_deterministic"] = sorted(exceptions)

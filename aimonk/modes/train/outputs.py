@@ -2,16 +2,21 @@
 
 import logging
 import shlex
+from datetime import datetime
 from pathlib import Path
 
-from aimonk.evaluation.evaluate import Evaluation, verdict
+from omegaconf import DictConfig
+
+from aimonk.data.dataset import ImageSet
+from aimonk.evaluation.evaluate import Evaluation
 from aimonk.files.atomic import write_json, write_text
 from aimonk.files.run_folder import CONFIG_FILE, METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE
+from aimonk.files.text import plural
 from aimonk.modes.train.context import Parts, RunContext
 from aimonk.report.csv_tables import format_predictions
 from aimonk.report.data_notes import Notes, data_notes
 from aimonk.report.html.run import RunReport, write_report
-from aimonk.report.tables import NO_EPOCH, format_scores, has_verdict
+from aimonk.report.tables import NO_EPOCH, describe_verdict, format_scores, has_verdict
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +44,23 @@ def write_results(
         parts=held_out,
         pixels=run.images.pixels,
         config=(run.out_dir / CONFIG_FILE).read_text(encoding="utf-8"),
+        facts=run_facts(run.cfg, run.images),
+        files=run.images.paths,
         notes=data_notes(run.images, run.groups, parts) + run_notes(report),
     )
     write_report(run.out_dir / REPORT_FILE, content)
+
+
+def run_facts(cfg: DictConfig, images: ImageSet) -> Notes:
+    """What the run was trained on, and how."""
+    loss, freeze = (cfg[group]._target_ for group in ("loss", "freeze"))
+    loss = next(part for part in loss.split(".") if part.endswith("Loss"))
+    how = f"{cfg.backbone.name}, {loss}, freeze {freeze.rpartition('.')[2]}, {plural(cfg.epochs, 'epoch')}"
+    return [
+        ("data", f"{cfg.data.labels or 'the demo'}, {plural(len(images), 'image')}"),
+        ("model", how),
+        ("date", f"{datetime.now():%Y-%m-%d %H:%M}"),
+    ]
 
 
 def run_notes(report: dict) -> Notes:
@@ -65,7 +84,7 @@ def log_scores(scores: dict[str, dict], report: dict) -> None:
     if not has_verdict(report):
         log.info("no verdict: %s", NO_EPOCH)
         return
-    log.info("verdict: %s", verdict(last))
+    log.info("verdict: %s", describe_verdict(last))
     if not last["beats_chance"]:
         log.warning(
             "the scores are not better than chance: mode=audit tests whether these labels can be learned"

@@ -1,12 +1,13 @@
 """The page of an audit: answers first, then pictures of doubtful entries."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from aimonk.audit.association import is_significant
 from aimonk.audit.examine import Audit
-from aimonk.files.text import listed, plural, printable
+from aimonk.files.text import plural
 from aimonk.report.audit_summary import (
     QUESTIONS,
     associated,
@@ -15,11 +16,13 @@ from aimonk.report.audit_summary import (
     unknown_depends,
 )
 from aimonk.report.html.page import embed, render
+from aimonk.report.tables import shorten
 from aimonk.report.thumbnails import load_thumbnails
 
 MOST_GROUPS = 60  # groups of duplicates at most
 MOST_COPIES = 6  # images of a group at most
-MOST_NAMES = 200  # names in a list at most
+MOST_NAMES = 1000  # names in a folded list at most
+MOST_MAPPED = 40  # attributes of the map of associations at most
 
 
 def format_page(found: Audit, files: dict, pixels: Sequence[np.ndarray] | Sequence[Path], top: int) -> str:
@@ -45,10 +48,11 @@ def format_page(found: Audit, files: dict, pixels: Sequence[np.ndarray] | Sequen
         verdict=describe_verdict(found, files),
         files=describe_files(files),
         counts=[(name, e["present"], e["absent"], e["na"]) for name, e in found.attributes.items()],
-        associated=join_names(associated(found)),
-        unknown_depends=join_names(unknown_depends(found)),
+        associated=associated(found)[:MOST_NAMES],
+        unknown_depends=unknown_depends(found)[:MOST_NAMES],
+        map=describe_map(found),
         duplicates=describe_groups(found, picture),
-        attributes=list(found.attributes.values()),
+        attributes=sorted(found.attributes.values(), key=lambda entry: not entry["evidence"]),
         shift=found.shift,
         suspects=describe_entries(found, found.suspects, picture, top, doubtful),
         to_label=describe_entries(found, found.to_label, picture, top, "probability {probability:.2f}"),
@@ -74,7 +78,7 @@ def describe_files(files: dict) -> dict:
     sides = f"{files['shortest_side']} to {files['longest_side']} (median {files['median_side']})"
     return {
         "problems": [
-            {"kind": kind, "total": len(names), "names": join_names(names)}
+            {"kind": kind, "total": len(names), "names": names[:MOST_NAMES]}
             for kind, names in file_problems(files)
         ],
         "formats": ", ".join(f"{count} {name}" for name, count in files["formats"].items()),
@@ -118,6 +122,20 @@ def describe_entries(
     return {"sheets": sheets, "evidence": evidence}
 
 
-def join_names(names: Iterable[str]) -> str:
-    """The first of many names, for a paragraph."""
-    return listed([printable(name) for name in names], MOST_NAMES)
+def describe_map(found: Audit) -> dict | None:
+    """Cells of the map of the strongest associations beyond chance; None where there are none."""
+    pairs = list(filter(is_significant, found.together))
+    strongest = list(dict.fromkeys(name for pair in pairs for name in pair["attributes"]))
+    names = [name for name in found.attributes if name in set(strongest[:MOST_MAPPED])]
+    place = {name: i for i, name in enumerate(names)}
+    cells = []
+    for pair in pairs:
+        a, b = pair["attributes"]
+        if a in place and b in place:
+            kind = {"kind": "positive" if pair["phi"] > 0 else "negative"}
+            kind |= {"title": f"{a} and {b}: phi {pair['phi']:+.2f}", "strength": f"{abs(pair['phi']):.2f}"}
+            cells += [{"row": place[x], "column": place[y], **kind} for x, y in ((a, b), (b, a))]
+    if not cells:
+        return None
+    shown = [shorten(name, 18) for name in names]
+    return {"names": shown, "cells": cells, "more": len(strongest) > len(names)}

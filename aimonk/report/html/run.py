@@ -1,30 +1,31 @@
 """The report of a run: a page that opens with a verdict on the model against chance."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
 from aimonk.data.labels import LabelTable
-from aimonk.evaluation.evaluate import Evaluation, verdict
+from aimonk.evaluation.evaluate import Evaluation, not_above_chance, verdict
 from aimonk.files.atomic import write_text
 from aimonk.files.run_folder import CURVE_FILE
 from aimonk.files.text import listed, plural
 from aimonk.report.data_notes import Notes
 from aimonk.report.html.page import data_uri, embed, render
 from aimonk.report.html.scoreboard import describe_folds, describe_scores
-from aimonk.report.mistakes import Mistakes, worst_mistakes
+from aimonk.report.mistakes import MOST_SHOWN, Mistakes, worst_mistakes
 from aimonk.report.plots.curves import plot_precision_recall, plot_reliability
 from aimonk.report.plots.decisions import plot_decisions
-from aimonk.report.plots.figure import DPI, save
+from aimonk.report.plots.figure import save
 from aimonk.report.plots.mistakes import plot_mistakes
-from aimonk.report.plots.panels import hardest
+from aimonk.report.plots.panels import hardest, split_panels
 from aimonk.report.tables import NO_EPOCH, has_verdict
 from aimonk.report.thumbnails import load_thumbnails
 
 TITLES = {"test": "test images", "val": "validation images", "evaluated": "evaluated images"}
-PAGE_WIDTH = 1040  # pixels of a picture at most
 NO_VERDICT = "No held-out images: generalisation is unknown"
 AUDIT_HINT = "mode=audit estimates whether the labels can be learned from these images."
 
@@ -51,6 +52,8 @@ class RunReport:
         pixels: Images uint8 [N, H, W, 3] or their files, by row of `table`; None where there are none.
         config: The resolved configuration, YAML.
         notes: On the data.
+        facts: On the run: data, model, date.
+        files: The image files, by row of `table`; None where there are none.
     """
 
     title: str
@@ -61,6 +64,8 @@ class RunReport:
     pixels: Sequence[np.ndarray] | Sequence[Path] | None
     config: str
     notes: Notes
+    facts: Notes
+    files: Sequence[Path] | None
 
 
 def write_report(path: Path, report: RunReport) -> None:
@@ -75,8 +80,8 @@ def write_report(path: Path, report: RunReport) -> None:
     pictures, mistakes = [], None
     curve = path.parent / CURVE_FILE
     if curve.is_file():
-        content = {"heading": "Training loss", "caption": "", "alt": "loss over iterations", "width": 800}
-        pictures.append(content | {"source": data_uri(curve.read_bytes(), "png")})
+        content = {"heading": "Training loss", "caption": "", "alt": "loss over iterations", "legend": None}
+        pictures.append(content | {"images": [describe_image(curve.read_bytes(), 800)], "is_wide": True})
     if order:
         shown = hardest(report.evaluations[order[0]].scores)
         pictures += draw_scores(path.parent, report, order[0], shown, titles[order[0]])
@@ -93,13 +98,14 @@ def write_report(path: Path, report: RunReport) -> None:
         notes=report.notes,
         counts=list(zip(report.table.attributes, *report.table.counts(), strict=True)),
         config=report.config,
+        facts=report.facts,
     )
     write_text(path, page)
 
 
 def describe_verdict(report: RunReport, order: list[str]) -> dict:
     """The verdict, and the images it is based on."""
-    lines, kind = [], ""
+    lines, kind, others = [], "", []
     if not order:
         sentence = NO_VERDICT
         lines.append(
@@ -115,9 +121,11 @@ def describe_verdict(report: RunReport, order: list[str]) -> dict:
         lines.append(describe_basis(order[0], len(evaluation.probs), bool(report.metrics.get("folds"))))
         if not any(beaten):
             lines.append(AUDIT_HINT)
+        elif trained:
+            others = not_above_chance(evaluation.scores)
     if "chosen_by" in report.metrics:
         lines.append(f"Weights of epoch {report.metrics['epoch']}: {report.metrics['chosen_by']}.")
-    return {"sentence": sentence[:1].upper() + sentence[1:], "kind": kind, "lines": lines}
+    return {"sentence": sentence[:1].upper() + sentence[1:], "kind": kind, "lines": lines, "others": others}
 
 
 def describe_basis(name: str, count: int, folds: bool) -> str:
@@ -150,13 +158,16 @@ def draw_scores(folder: Path, report: RunReport, name: str, shown: list[int], im
     pictures = []
     for heading, figure in figures.items():
         stem = heading.lower().replace(" ", "_")
+        save(figure, folder / f"{stem}.png")
+        parts, legend = split_panels(figure)
         pictures.append(
             {
                 "heading": heading,
                 "caption": CAPTIONS[stem] + describe_selection(shown, report.table),
                 "alt": f"{heading} of {listed(names, len(names))}",
-                "width": min(PAGE_WIDTH, round(figure.get_figwidth() * DPI / 1.25)),
-                "source": data_uri(save(figure, folder / f"{stem}.png"), "png"),
+                "images": [describe_image(content, width) for content, width in parts],
+                "legend": None if legend is None else describe_image(*legend),
+                "is_wide": False,
             }
         )
     return pictures
@@ -170,23 +181,41 @@ def draw_mistakes(folder: Path, report: RunReport, name: str, shown: list[int], 
     thumbnails = load_thumbnails(report.pixels, [row for mistake in mistakes for row in mistake.rows])
     wrong = [mistake for mistake in mistakes if sum(mistake.counts)]
     save(plot_mistakes(wrong, thumbnails, table.names, f"Mistakes, {images}"), folder / "mistakes.png")
+    links = None if report.files is None else [relative_link(file, folder) for file in report.files]
     sources = {row: embed(thumbnail) for row, thumbnail in thumbnails.items()}
     return {
         "caption": CAPTIONS["mistakes"] + describe_selection(shown, table),
-        "attributes": [describe_mistakes(mistake, sources, table.names) for mistake in wrong],
+        "attributes": [describe_mistakes(mistake, sources, table.names, links) for mistake in wrong],
         "without": [mistake.attribute for mistake in mistakes if not sum(mistake.counts)],
     }
 
 
-def describe_mistakes(mistakes: Mistakes, sources: dict[int, str], names: Sequence[str]) -> dict:
+def describe_mistakes(
+    mistakes: Mistakes, sources: dict[int, str], names: Sequence[str], links: Sequence[str] | None
+) -> dict:
     """One attribute's mistakes as data of the page; an image without a source has a gap."""
     headings = ("labelled absent, predicted present", "labelled present, predicted absent")
     listed_mistakes = (mistakes.false_positives, mistakes.false_negatives)
     sides = []
     for heading, entries, total in zip(headings, listed_mistakes, mistakes.counts, strict=True):
-        images = [{"source": sources.get(row), "prob": prob, "name": names[row]} for row, prob in entries]
-        sides.append({"heading": heading, "total": total, "images": images})
+        images = [
+            {"source": sources.get(row), "prob": prob, "name": names[row], "link": links and links[row]}
+            for row, prob in entries
+        ]
+        shown, more = images[:MOST_SHOWN], images[MOST_SHOWN:]
+        sides.append({"heading": heading, "total": total, "images": shown, "more": more})
     return {"name": mistakes.attribute, "sides": sides}
+
+
+def relative_link(file: Path, folder: Path) -> str:
+    """The address of a file relative to a page in a folder."""
+    # quoting covers the colon, so that no name begins with the scheme of an address
+    return quote(os.path.relpath(file.absolute(), folder.absolute()).replace(os.sep, "/"))
+
+
+def describe_image(content: bytes, width: int) -> dict:
+    """A PNG as data of the page, shown at a width in CSS pixels."""
+    return {"source": data_uri(content, "png"), "width": width}
 
 
 def describe_selection(shown: list[int], table: LabelTable) -> str:

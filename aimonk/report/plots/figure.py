@@ -5,8 +5,11 @@ import warnings
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
+from PIL import Image
 
 from aimonk.files.atomic import replacing
 
@@ -29,6 +32,22 @@ def font_families() -> list[str]:
     """Matplotlib's own font, then installed fonts for the letters that it lacks."""
     installed = {font.name for font in fontManager.ttflist}
     return ["DejaVu Sans", *(name for name in WIDE_FONTS if name in installed)]
+
+
+def render(figure: Figure) -> np.ndarray:
+    """The pixels of a figure, uint8 [H, W, 3]."""
+    canvas = FigureCanvasAgg(figure)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")
+        canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def to_png(pixels: np.ndarray) -> bytes:
+    """Pixels uint8 [H, W, 3] as a PNG."""
+    content = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(content, "PNG")
+    return content.getvalue()
 
 
 def save(figure: Figure, path: Path) -> bytes:

@@ -7,15 +7,15 @@ from matplotlib.figure import Figure
 
 from aimonk.report.plots.figure import save
 
-TITLE, X_LABEL, Y_LABEL = "Aimonk_multilabel_problem", "iteration_number", "training_loss"
+X_LABEL, Y_LABEL = "iteration_number", "training_loss"
 
 
-def plot_loss(path: Path, losses: list[float], epochs: list[dict], chosen: int | None) -> None:
-    """Write the loss curve: raw values thin, smoothed ones bold, and the validation loss if there is one.
+def plot_loss(path: Path, losses: list[float], epochs: list[dict], chosen: int | None, title: str) -> None:
+    """Write the loss curve: raw values thin, smoothed ones bold, and loss and mean AP of validation images.
 
     Args:
         losses: Training loss of each iteration.
-        epochs: For each epoch, the number of its last `iteration`, and `val_loss` or None.
+        epochs: For each epoch, the number of its last `iteration`, and `val_loss` and `mean_ap` or None.
         chosen: The iteration whose weights were kept; None marks none.
     """
     # without pyplot, whose global state the jobs of a sweep would share
@@ -32,9 +32,19 @@ def plot_loss(path: Path, losses: list[float], epochs: list[dict], chosen: int |
     # a quantile, since single spikes at the start would flatten the rest
     top = np.quantile(losses, 0.995) if len(losses) > 20 else max(losses, default=1)
     top = max([top, *(loss for _, loss in validated)])
-    axes.set(title=TITLE, xlabel=X_LABEL, ylabel=Y_LABEL, ylim=(0, 1.08 * top if top > 0 else 1))
+    axes.set_title(title, parse_math=False)
+    axes.set(xlabel=X_LABEL, ylabel=Y_LABEL, ylim=(0, 1.08 * top if top > 0 else 1))
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False)
+    scored = [(e["iteration"], e["mean_ap"]) for e in epochs if e.get("mean_ap") is not None]
+    handles, labels = axes.get_legend_handles_labels()
+    if scored:
+        right = axes.twinx()
+        handles += right.plot(
+            *zip(*scored, strict=True), "s--", color="tab:green", markersize=4, linewidth=1.2
+        )
+        labels.append("validation mean AP, right axis")
+        right.set(ylim=(0, 1.02), ylabel="validation mean AP")
+    axes.legend(handles, labels, frameon=False, loc="center right")
     save(figure, path)
 
 

@@ -42,7 +42,7 @@ def plot_mistakes(
         sides = (mistake.false_positives, mistake.false_negatives)
         for left, side, count in zip(columns, sides, mistake.counts, strict=True):
             write(left, top - 6, f"{shorten(mistake.attribute, 34)}: {count or 'none'}", fontsize=7)
-            for k, (row, prob) in enumerate(side):
+            for k, (row, prob) in enumerate(side[:MOST_SHOWN]):
                 x = left + k * STEP
                 canvas[top : top + SIDE, x : x + SIDE] = thumbnails.get(row, UNREADABLE)
                 file = names[row].rsplit("/", 1)[-1]

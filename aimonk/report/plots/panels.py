@@ -4,10 +4,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from aimonk.report.plots.figure import DPI, GREY, font_families
+from aimonk.report.plots.figure import DPI, GREY, font_families, render, to_png
 from aimonk.report.tables import shorten
 
 MOST_PANELS = 24
+TITLE_HEIGHT, BELOW, LEGEND_HEIGHT = 0.24, 0.38, 0.3  # inches above a panel, below it, and of the legend
+SCALE = 1.32  # pixels of a picture per CSS pixel
 COLUMNS, WIDTH, WIDEST = 4, 10.4, 3.4  # panels in a row, inches of a row and of a panel at most
 
 
@@ -84,3 +86,29 @@ def add_legend(figure: Figure) -> None:
         columns = 4 if figure.get_figwidth() > 6 else 2
         style = {"loc": "lower center", "ncols": columns, "fontsize": 8, "frameon": False}
         figure.legend(found.values(), found.keys(), **style)
+
+
+def split_panels(figure: Figure) -> tuple[list[tuple[bytes, int]], tuple[bytes, int] | None]:
+    """The panels of a figure, and its legend if it has one, as PNGs with their widths in CSS pixels.
+
+    A page can arrange them in as many columns as it has room for.
+    """
+    pixels = render(figure)
+    height, width = pixels.shape[:2]
+    places = [axes.get_position() for axes in figure.axes]  # from the bottom, as shares of the figure
+    across = sorted({round(place.x0, 6) for place in places})
+    gap_x = (1 - places[0].x1) if len(across) < 2 else across[1] - places[0].x1
+    title, below = TITLE_HEIGHT / figure.get_figheight(), BELOW / figure.get_figheight()
+    parts = []
+    for place in places:
+        left = 0.0 if round(place.x0, 6) == across[0] else place.x0 - 0.75 * gap_x
+        right = min(1.0, place.x1 + 0.25 * gap_x)
+        rows = slice(round((1 - place.y1 - title) * height), round((1 - place.y0 + below) * height))
+        part = pixels[rows, round(left * width) : round(right * width)]
+        parts.append((to_png(part), round(part.shape[1] / SCALE)))
+    if not figure.legends:
+        return parts, None
+    legend = pixels[-round(LEGEND_HEIGHT * DPI) :]
+    columns = np.flatnonzero((legend < 250).any(axis=(0, 2)))
+    legend = legend[:, max(0, columns[0] - 8) : columns[-1] + 8]
+    return parts, (to_png(legend), round(legend.shape[1] / SCALE))

@@ -1,9 +1,12 @@
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from aimonk.audit.examine import Audit
 from aimonk.data.labels import LabelTable
-from aimonk.report.html.audit import format_page
+from aimonk.report.html.audit import describe_map, format_page
 
 
 @pytest.fixture
@@ -71,3 +74,43 @@ def test_page_without_findings(found: Audit, parse_page) -> None:
     assert "Yes: every row has an image, every image has a row, and all images can be read." in read
     assert "No duplicate images." in read and read.count("None.") == 2
     assert "Associated attributes: none beyond chance." in read
+
+
+def make_found(found: Audit, count: int) -> Audit:
+    """The audit with many attributes, of which every third can be learned, and associations in a chain."""
+    names = [f"attribute {i}" for i in range(count)]
+    entry = {"present": 1, "absent": 2, "na": 0}
+    attributes = {
+        name: entry | {"evidence": i % 3 == 0, "sentence": f"{name}: said"} for i, name in enumerate(names)
+    }
+    pairs = [
+        {"attributes": [a, b], "phi": -0.5 if i % 2 else 0.75, "p_adjusted": 0.01 if i < 60 else 0.9}
+        for i, (a, b) in enumerate(pairwise(names))
+    ]
+    return replace(found, attributes=attributes, together=pairs)
+
+
+def test_map_has_the_strongest_significant_pairs(found: Audit) -> None:
+    small = describe_map(make_found(found, 4))
+    assert small["names"] == [f"attribute {i}" for i in range(4)] and not small["more"]
+    cells = {(cell["row"], cell["column"]): cell["kind"] for cell in small["cells"]}
+    kinds = {(0, 1): "positive", (1, 2): "negative", (2, 3): "positive"}
+    assert cells == kinds | {(b, a): kind for (a, b), kind in kinds.items()}
+    assert {cell["strength"] for cell in small["cells"]} == {"0.75", "0.50"}
+    large = describe_map(make_found(found, 100))
+    assert len(large["names"]) == 40 and large["more"]
+    assert describe_map(replace(found, together=[])) is None
+
+
+def test_long_lists_are_folded(found: Audit, files: dict, parse_page) -> None:
+    names = [f"image_{i}.jpg" for i in range(30)]
+    page = format_page(
+        make_found(found, 60), files | {"missing": names}, np.zeros((4, 16, 16, 3), np.uint8), top=1
+    )
+    parse_page(page)
+    missing = page.split("Rows without an image")[1].split("</details>")[0]
+    assert "image_9.jpg" in missing.split("<details>")[0] and "image_10.jpg" in missing.split("<details>")[1]
+    assert "20 more" in missing and "<svg" in page
+    evidence = page.split("Can the labels be learned")[1]
+    folded = evidence[evidence.index("10 more attributes") :].split("</details>")[0]
+    assert folded.count("said") == 10 and "yes" not in folded

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from aimonk.evaluation.evaluate import (
     evaluate_chosen,
     verdict,
 )
-from aimonk.report.html.run import NO_VERDICT, TITLES, RunReport, write_report
+from aimonk.report.html.run import NO_VERDICT, TITLES, RunReport, relative_link, write_report
 
 
 def simulate(count: int, names: list[str], signal: float = 2.0) -> tuple[LabelTable, np.ndarray]:
@@ -40,11 +41,16 @@ def render(
     report: dict | None = None,
     config: str = "seed: 0",
     notes: tuple = (("images", "60"),),
+    files: list[Path] | None = None,
 ) -> str:
     parts = {name: np.arange(len(table)) for name in evaluations}
     path = folder / "report.html"
+    facts = [("data", "labels.csv, 60 images"), ("model", "a network")]
     write_report(
-        path, RunReport("a run", report or {}, evaluations, table, parts, pixels, config, list(notes))
+        path,
+        RunReport(
+            "a run", report or {}, evaluations, table, parts, pixels, config, list(notes), facts, files
+        ),
     )
     # white space between tags is not part of the content
     return re.sub(r">\s+<", "><", path.read_text(encoding="utf-8"))
@@ -125,6 +131,56 @@ def test_mistakes_are_shown_with_image_names(tmp_path: Path) -> None:
     sheet = content.split("predicted present")[1]
     assert re.findall(r"<bdi>(.*?)</bdi>", sheet)[0] == table.names[worst]
     assert sheet.count("data:image/jpeg") == len(re.findall("<figcaption>", sheet))
+
+
+def test_all_mistakes_are_listed_with_links(tmp_path: Path, parse_page, hostile) -> None:
+    table, logits = simulate(600, ["hat"], signal=0.1)
+    names = ["javascript:alert(1)", f"a b/{hostile}.jpg", *table.names[2:]]
+    table = LabelTable(names, table.attributes, table.labels, np.ones_like(table.mask))
+    evaluation = evaluate_with(table, logits)
+    pixels = np.zeros((600, 16, 16, 3), dtype=np.uint8)
+    (tmp_path / "run").mkdir()
+    files = [tmp_path / "images" / name.replace("\0", "") for name in names]
+    content = render(tmp_path / "run", {"val": evaluation}, table, pixels, files=files)
+    page = parse_page(content)
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    wrong = int((evaluation.decisions[:, 0] != (table.labels[:, 0] == 1)).sum())
+    assert 200 < len(links) == min(wrong, len(links)) and len(links) <= 408
+    assert all(link.startswith("../images/") and ":" not in link for link in links)
+    decoded = {(tmp_path / "run" / unquote(link)).resolve() for link in links}
+    assert decoded <= {file.resolve() for file in files}
+    own = render(tmp_path / "run", {"val": evaluation}, table, pixels)
+    assert "<a " not in own and "<ol" in own
+
+
+def test_links_have_no_scheme(tmp_path: Path) -> None:
+    assert relative_link(tmp_path / "javascript:alert(1)", tmp_path) == "javascript%3Aalert%281%29"
+
+
+def test_others_are_folded_below_the_verdict(tmp_path: Path) -> None:
+    table, logits = simulate(60, ["hat", "shoes"])
+    logits[:, 0] = np.random.default_rng(3).normal(size=60)
+    content = render(
+        tmp_path, {"val": evaluate_with(table, logits)}, table, None, {"epochs": [{}], "iterations": 9}
+    )
+    head = content.split("</header>")[0]
+    assert "1 of 2 attributes is predicted" in head and "1 without evidence" in head
+    assert "<details>" in head and "<bdi>hat</bdi>" in head and "<bdi>shoes</bdi>" not in head
+    assert "labels.csv, 60 images" in head and "a network" in head
+    content = render(
+        tmp_path, {"val": evaluate_with(table, logits)}, table, None, {"epochs": [], "iterations": 9}
+    )
+    assert "No verdict: " in content and "1 of 2 attributes" not in content
+
+
+def test_more_than_50_attributes_are_folded(tmp_path: Path) -> None:
+    table, logits = simulate(60, [f"attribute {i}" for i in range(60)])
+    content = render(tmp_path, {"val": evaluate_with(table, logits)}, table)
+    assert content.count("10 more attributes") == 2, "scores and balance"
+    for heading in ("Scores of the validation images", "Data"):
+        section = content.split(f"<h2>{heading}</h2>")[1].split("</section>")[0]
+        folded = section[section.index("10 more attributes") :].split("</details>")[0]
+        assert re.findall(r"<bdi>(.*?)</bdi>", folded) == table.attributes[50:]
 
 
 def test_page_without_held_out_images(tmp_path: Path, parse_page) -> None:

@@ -35,12 +35,16 @@ def falling(count: int) -> list[float]:
 
 def test_curve_has_the_required_title_and_labels(tmp_path: Path, drawn: list[Figure]) -> None:
     losses = falling(60)
-    epochs = [{"iteration": 30, "val_loss": 0.5}, {"iteration": 60, "val_loss": 0.4}]
-    plot_loss(tmp_path / "loss_curve.png", losses, epochs, chosen=60)
+    epochs = [
+        {"iteration": 30, "val_loss": 0.5, "mean_ap": 0.7},
+        {"iteration": 60, "val_loss": 0.4, "mean_ap": None},
+    ]
+    plot_loss(tmp_path / "loss_curve.png", losses, epochs, chosen=60, title="Aimonk_multilabel_problem")
     with Image.open(tmp_path / "loss_curve.png") as image:
         assert image.format == "PNG"
         assert min(image.size) >= 400, "legible"
-    (axes,) = drawn[0].axes
+    axes, right = drawn[0].axes
+    assert right.lines[0].get_xydata().tolist() == [[30, 0.7]] and "mean AP" in right.get_ylabel()
     assert axes.get_title() == "Aimonk_multilabel_problem"
     assert axes.get_xlabel() == "iteration_number"
     assert axes.get_ylabel() == "training_loss"
@@ -52,31 +56,38 @@ def test_curve_has_the_required_title_and_labels(tmp_path: Path, drawn: list[Fig
     widths = {line.get_label(): line.get_linewidth() for line in axes.lines}
     assert widths["smoothed"] > 2 * widths["each iteration"]
     names = {text.get_text() for text in axes.get_legend().get_texts()}
-    assert names == set(lines)
+    assert names == {*lines, "validation mean AP, right axis"}
+
+
+def test_title_is_literal(tmp_path: Path, drawn: list[Figure]) -> None:
+    plot_loss(tmp_path / "curve.png", [0.7, 0.6], [], chosen=None, title="$x^{$ <b>")
+    assert drawn[0].axes[0].get_title() == "$x^{$ <b>"
 
 
 def test_curve_without_validation(tmp_path: Path, drawn: list[Figure]) -> None:
     epochs = [{"iteration": 3, "val_loss": None}]
-    plot_loss(tmp_path / "curve.png", [0.7, 0.6, 0.5], epochs, chosen=None)
+    plot_loss(tmp_path / "curve.png", [0.7, 0.6, 0.5], epochs, chosen=None, title="Aimonk_multilabel_problem")
     assert set(labelled(drawn[0].axes[0])) == {"each iteration", "smoothed"}
 
 
 @pytest.mark.parametrize("losses", [[], [0.7], [0.0, 0.0], [1e30, 1e-30]])
 def test_degenerate_curves_can_be_drawn(losses: list[float], tmp_path: Path) -> None:
-    plot_loss(tmp_path / "curve.png", losses, [], chosen=None)
+    plot_loss(tmp_path / "curve.png", losses, [], chosen=None, title="Aimonk_multilabel_problem")
     with Image.open(tmp_path / "curve.png") as image:
         image.load()
 
 
 def test_single_spike_does_not_flatten_the_curve(tmp_path: Path, drawn: list[Figure]) -> None:
-    plot_loss(tmp_path / "curve.png", [1000.0, *falling(999)], [], chosen=None)
+    plot_loss(
+        tmp_path / "curve.png", [1000.0, *falling(999)], [], chosen=None, title="Aimonk_multilabel_problem"
+    )
     assert drawn[0].axes[0].get_ylim()[1] < 2
 
 
 def test_no_global_figure_remains(tmp_path: Path) -> None:
     import matplotlib.pyplot
 
-    plot_loss(tmp_path / "curve.png", falling(5), [], chosen=None)
+    plot_loss(tmp_path / "curve.png", falling(5), [], chosen=None, title="Aimonk_multilabel_problem")
     assert matplotlib.pyplot.get_fignums() == []
 
 
