@@ -128,6 +128,7 @@ def test_given_attributes_select_columns_of_a_header(write) -> None:
             "line 17: 'hat' is '2'; expected 1, 0 or NA",
         ),
         ("a.jpg 1 0\nb.jpg 1\n", "line 2: the row has 2 fields; expected an image and 2 labels"),
+        ("a,b.jpg 1 0\nc.jpg 1\n", "line 2: the row has 2 fields; expected an image and 2 labels"),
         ("a.jpg,1,0\nb.jpg,1,0,1\n", "line 2: the row has 4 fields; expected an image and 2 labels"),
         ("a.jpg 1\nb.jpg 1 0\nc.jpg 1 0\n", "line 1: the row has 2 fields; expected an image and 2 labels"),
         ("a.jpg maybe no\nb.jpg 1 0\n", "line 1: 'Attr1' is 'maybe'; expected 1, 0 or NA"),

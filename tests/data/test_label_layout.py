@@ -98,6 +98,20 @@ def test_integers_that_are_images(read, content: str, names: list[str], attribut
 
 
 @pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (",hat\n0,a.jpg\n1,b.jpg\n", "'hat' is 'a.jpg'"),
+        (",hat,cap\na.jpg,x,0\nb.jpg,1,0\n", "'hat' is 'x'"),
+        (",hat,cap\n0,x,0\nb.jpg,1,0\n", "'hat' is 'x'"),
+        ("number,hat,cap\n1,x,0\n2,1,0\n", "'hat' is 'x'"),
+    ],
+)
+def test_other_first_columns_are_images(read, content: str, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"line 2: {message}"):
+        read(content)
+
+
+@pytest.mark.parametrize(
     ("content", "names"),
     [
         ("image;hat, red;split\na.jpg;1;train\n", ["hat, red"]),
