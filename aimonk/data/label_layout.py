@@ -79,7 +79,7 @@ def _choose_separator(rows: Rows, tokens: Tokens) -> Split:
 def _fits_all(split: Split, rows: Rows, tokens: Tokens) -> bool:
     first = split(rows[0][1])
     below = split(rows[1][1]) if len(rows) > 1 else []
-    if not (_are_labels(first[1:], tokens) or _is_header(first, below, tokens)):
+    if not (_are_labels(first[1:], tokens) or (below and _is_header(first, below, tokens))):
         return False
     fields = (split(text) for _, text in rows[1:])
     return all(len(row) == len(first) and _are_labels(row[1:], tokens) for row in fields)

@@ -119,6 +119,7 @@ def test_other_first_columns_are_images(read, content: str, message: str) -> Non
         (",image,hat;red\n0,a.jpg,1\n", ["hat;red"]),
         ("a,b.jpg;1;0\nc.jpg;0;1\n", ["Attr1", "Attr2"]),
         ("a;b.jpg,1,0\nc.jpg,0,1\n", ["Attr1", "Attr2"]),
+        ("a,b.jpg;1\n", ["Attr1"]),
         ("a;b.jpg 1 0\nc.jpg 0 1\n", ["Attr1", "Attr2"]),
     ],
 )
