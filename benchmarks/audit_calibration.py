@@ -33,8 +33,8 @@ from aimonk.audit.ridge import principal_components
 from aimonk.audit.shift import find_shift
 from aimonk.audit.suspects import probability_wrong, suspects
 from aimonk.data.duplicates import group_images
+from aimonk.data.formats.label_file import read_labels
 from aimonk.data.images.hashes import hash_images
-from aimonk.data.labels import read_labels
 from aimonk.evaluation.ranking import rank
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"

@@ -25,11 +25,16 @@ import atheris
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 with atheris.instrument_imports(
-    include=["aimonk.files.archive", "aimonk.models.checkpoint", "aimonk.data.labels"]
+    include=[
+        "aimonk.files.archive",
+        "aimonk.models.checkpoint",
+        "aimonk.data.formats.label_file",
+        "aimonk.data.formats.label_layout",
+    ]
 ):
     import torch
 
-    from aimonk.data.labels import read_labels
+    from aimonk.data.formats.label_file import read_labels
     from aimonk.files.tensors import load_tensors
     from aimonk.models.checkpoint import load_model
 

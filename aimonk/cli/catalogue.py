@@ -78,18 +78,16 @@ def _read_option(path: Path, group: str, name: str) -> Option:
     lines = path.read_text(encoding="utf-8").split("\n")
     option = Option(group, name)
     prefix = "" if not group or "# @package _global_" in lines else f"{group}."
-    section = ""
+    sections: list[str] = []  # names of the sections that contain the line
     for line in lines:
         if (match := COMMENT.match(line)) is not None and not match[1].startswith("@"):
             target = option.settings[-1] if option.settings else option
             target.comment = f"{target.comment} {match[1]}".strip()
         elif (match := SETTING.match(line)) is not None:
-            if not match["indent"]:
-                section = match["key"]
-            if section in OWN:
-                continue
-            key = f"{section}.{match['key']}" if match["indent"] else section
-            option.settings.append(Setting(prefix + key, match["value"], match["comment"] or ""))
+            sections = [*sections[: len(match["indent"]) // 2], match["key"]]
+            if sections[0] not in OWN:
+                key = prefix + ".".join(sections)
+                option.settings.append(Setting(key, match["value"], match["comment"] or ""))
     # a section is no setting itself
     parents = {setting.key.rpartition(".")[0] for setting in option.settings}
     option.settings = [setting for setting in option.settings if setting.key not in parents]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from aimonk.data.formats.label_file import read_labels
+from aimonk.data.formats.tokens import Tokens
 from aimonk.data.images.decoding import RESIZES
 from aimonk.data.images.folder import (
     decode_all,
@@ -18,7 +20,7 @@ from aimonk.data.images.folder import (
     open_pixels,
 )
 from aimonk.data.images.hashes import Hashes, split_rows
-from aimonk.data.labels import LabelTable, read_labels, value_warnings
+from aimonk.data.labels import LabelTable, value_warnings
 from aimonk.data.store.row_store import RowStore, StoredRows
 from aimonk.files.text import listed, plural
 
@@ -93,6 +95,7 @@ def open_images(
     labels: Path,
     *,
     attributes: Sequence[str] | None,
+    tokens: Tokens,
     missing: str,
     unreadable: str,
     follow_links: bool,
@@ -104,6 +107,7 @@ def open_images(
     """Read the labels and decode or check every image.
 
     Args:
+        tokens: Meaning of the values in the label file.
         missing: `skip` or `error`: handling of rows whose image does not exist.
         unreadable: `skip` or `error`: handling of images that cannot be decoded.
         store: Store of decoded images; None decodes them now, and again whenever they are used.
@@ -118,7 +122,7 @@ def open_images(
     _check_choice("data.unreadable", unreadable, ("skip", "error"))
     if not isinstance(image_size, int) or not 8 <= image_size <= 4096:
         raise ValueError(f"data.image_size is {image_size!r}; expected 8 to 4096 pixels")
-    file_table = table = read_labels(labels, attributes)
+    file_table = table = read_labels(labels, attributes, images, tokens)
     unlisted = sorted(set(list_images(images)) - set(table.names))
     table, absent = _drop_missing(table, images, labels, missing, follow_links)
     if unlisted:

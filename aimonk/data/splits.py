@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from aimonk.data.groups import duplicate_groups, number_groups
-from aimonk.data.labels import IMAGE_SUFFIXES, SPLITS
+from aimonk.data.labels import SPLIT_NAMES, SPLITS, has_image_suffix
 from aimonk.files.delimited import read_lines
 from aimonk.files.text import join_errors, listed, plural
 
@@ -176,7 +176,9 @@ def assigned_split(
 
 
 def read_assignment(path: Path) -> dict[str, str]:
-    """Read a split file: `image_0.jpg train`, separated by tab, comma or white space; a header is optional.
+    """Read a split file: `image_0.jpg train`, separated by tab, comma, semicolon or white space.
+
+    A header is optional. `training`, `valid`, `validation`, `dev` and `testing` are names of splits as well.
 
     Returns:
         Image name to "train", "val" or "test".
@@ -186,7 +188,7 @@ def read_assignment(path: Path) -> dict[str, str]:
         ValueError: The file has errors; the message lists the first ten with their line numbers.
     """
     rows = [(line, *_name_and_split(text.strip())) for line, text in read_lines(path, "split file")]
-    if rows and rows[0][2] not in SPLITS and Path(rows[0][1]).suffix.lower() not in IMAGE_SUFFIXES:
+    if rows and rows[0][2] not in SPLITS and not has_image_suffix(rows[0][1]):
         rows = rows[1:]  # a header
     assigned: dict[str, str] = {}
     errors = []
@@ -208,8 +210,9 @@ def read_assignment(path: Path) -> dict[str, str]:
 
 
 def _name_and_split(text: str) -> tuple[str, str]:
-    """The two fields of a line; the split is empty if there is one field."""
-    separator = next((mark for mark in "\t," if mark in text), None)
+    """Name and split of a line, such as `val` for `validation`; the split is empty if there is one field."""
+    separator = next((mark for mark in "\t,;" if mark in text), None)
     fields = [field.strip().strip('"') for field in text.rsplit(separator, 1)]
     name = posixpath.normpath(fields[0]) if fields[0] else ""
-    return name, fields[1].lower() if len(fields) > 1 else ""
+    split = fields[1].lower() if len(fields) > 1 else ""
+    return name, SPLIT_NAMES.get(split, split)

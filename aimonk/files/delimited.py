@@ -1,4 +1,4 @@
-"""Delimited text files: decoding, numbered lines, and fields separated by commas or tabs."""
+"""Delimited text files: decoding, numbered lines, and fields separated by commas, semicolons or tabs."""
 
 import contextlib
 import csv
@@ -33,10 +33,19 @@ def read_lines(path: Path, kind: str) -> list[tuple[int, str]]:
 
 def split_commas(line: str) -> list[str]:
     """Fields between commas, with CSV quoting where the line is valid CSV."""
-    fields = line.split(",")
+    return _split_quoted(line, ",")
+
+
+def split_semicolons(line: str) -> list[str]:
+    """Fields between semicolons, quoted as by `split_commas`."""
+    return _split_quoted(line, ";")
+
+
+def _split_quoted(line: str, mark: str) -> list[str]:
+    fields = line.split(mark)
     if '"' in line:
         with contextlib.suppress(csv.Error):
-            fields = next(csv.reader([line], strict=True, skipinitialspace=True))
+            fields = next(csv.reader([line], delimiter=mark, strict=True, skipinitialspace=True))
     return [field.strip() for field in fields]
 
 

@@ -96,6 +96,6 @@ def _spell(hint: Any) -> list[str]:
     if get_origin(hint) in (Union, UnionType):
         return [name for option in get_args(hint) for name in _spell(option)]
     if get_origin(hint) in (Sequence, list, tuple):
-        return [f"a list (each {_spell(get_args(hint)[0])[0]})"]
+        return [f"a list (each {' or '.join(_spell(get_args(hint)[0]))})"]
     names = {int: "an integer", float: "a number", bool: "true or false", str: "a string", NoneType: "null"}
     return [names.get(hint, str(hint))]

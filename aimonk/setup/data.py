@@ -7,6 +7,7 @@ import platformdirs
 from omegaconf import DictConfig, OmegaConf
 
 from aimonk.data.dataset import ImageSet, open_images
+from aimonk.data.formats.tokens import Tokens
 from aimonk.data.store.row_store import RowStore
 from aimonk.runtime.progress import watch
 from aimonk.setup.build import build, check_types
@@ -40,6 +41,20 @@ def label_paths(cfg: DictConfig) -> tuple[Path, Path]:
     return folder / "images", folder / "labels.txt"
 
 
+def read_tokens(cfg: DictConfig) -> Tokens:
+    """The tokens of the label file.
+
+    Raises:
+        ValueError: A token has the wrong type, or is given twice.
+    """
+    hints, tokens = get_type_hints(Tokens.__init__), cfg.data.tokens
+    if not isinstance(tokens, DictConfig) or set(tokens) != set(hints):
+        raise ValueError(f"data.tokens is {tokens}; expected a list for each of {', '.join(hints)}")
+    values = OmegaConf.to_container(tokens, resolve=True)
+    check_types(hints, values, "data.tokens")
+    return Tokens(**values)
+
+
 def open_data(cfg: DictConfig) -> ImageSet:
     """Open the labelled images.
 
@@ -56,6 +71,7 @@ def open_data(cfg: DictConfig) -> ImageSet:
         images,
         labels,
         attributes=data.attributes,
+        tokens=read_tokens(cfg),
         missing=data.missing,
         unreadable=data.unreadable,
         follow_links=data.follow_links,

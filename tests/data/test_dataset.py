@@ -10,12 +10,13 @@ from PIL import Image
 
 from aimonk.data.dataset import ImageSet, StoredSubset, open_images
 from aimonk.data.duplicates import find_groups, group_images
+from aimonk.data.formats.tokens import Tokens
 from aimonk.data.images import folder as images_module
 from aimonk.data.images.hashes import hash_images
 from aimonk.data.store.row_store import RowStore
 
 REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-SETTINGS = dict(attributes=None, missing="skip", unreadable="skip", follow_links=False)
+SETTINGS = dict(attributes=None, tokens=Tokens(), missing="skip", unreadable="skip", follow_links=False)
 SETTINGS |= dict(image_size=8, resize="squash", watch=lambda items, total, title: items)
 ROWS = {"a.png": "1 NA", "b.png": "0 1", "c.png": "1 0", "d.png": "NA 1"}
 
@@ -129,6 +130,14 @@ def test_unlisted_images(read, folder: Path, caplog: pytest.LogCaptureFixture) -
     found = read()
     assert found.unlisted == ["c.png", "d.png"]
     assert f"2 images without a row in {folder}/labels.txt" in caplog.text
+
+
+def test_names_and_tokens_of_other_programs(read, folder: Path) -> None:
+    write_labels(folder, {"a": "1 u", f"{folder}/images/b.png": "-1 1", "c.png": "1 0", "d": "u 1"})
+    found = read(tokens=Tokens(absent=[-1], unknown=["u"]))
+    assert found.table.names == list(ROWS) and found.unlisted == found.missing == []
+    assert found.table.labels.tolist() == [[1, 0], [0, 1], [1, 0], [0, 1]]
+    assert found.table.mask.tolist() == [[True, False], [True, True], [True, True], [False, True]]
 
 
 def test_missing_folder_and_label_file(read, folder: Path) -> None:

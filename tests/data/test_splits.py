@@ -162,6 +162,8 @@ def test_shapes_are_checked():
         "\ufeffa.jpg train\nb c.jpg   val\nsub/d.jpg\ttest\n",
         "\ufeffimage,split\r\na.jpg,train\r\n\r\nb c.jpg, val\r\nsub/d.jpg,TEST",
         '# mine\nname\tpart\n./a.jpg\ttrain\n"b c.jpg"\tval\nsub/d.jpg\ttest\nsub/d.jpg\ttest\n',
+        'image;split\na.jpg;Training\n"b c.jpg";VALID\nsub/d.jpg;testing\n',
+        "a.jpg TRAINING\nb c.jpg validation\nb c.jpg dev\nsub/d.jpg test\n",
     ],
 )
 def test_split_file_is_read(tmp_path, text):
@@ -172,7 +174,7 @@ def test_split_file_is_read(tmp_path, text):
 
 def test_all_errors_of_a_split_file_are_reported(tmp_path):
     file = tmp_path / "split.txt"
-    rows = ["a.jpg trian", "b.jpg val", "b.jpg train", ",val", "c.jpg"] + [f"{i}.jpg dev" for i in range(9)]
+    rows = ["a.jpg trian", "b.jpg val", "b.jpg train", ",val", "c.jpg"] + [f"{i}.jpg x" for i in range(9)]
     file.write_text("\n".join(rows))
     with pytest.raises(ValueError) as caught:
         read_assignment(file)

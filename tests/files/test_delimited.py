@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from aimonk.files.delimited import read_lines, read_text, split_commas
+from aimonk.files.delimited import read_lines, read_text, split_commas, split_semicolons
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -30,5 +30,7 @@ def test_missing_files_and_other_encodings(tmp_path: Path) -> None:
         ('"open,1', ['"open', "1"]),
     ],
 )
-def test_commas_with_and_without_quotes(line: str, fields: list[str]) -> None:
+def test_commas_and_semicolons_with_and_without_quotes(line: str, fields: list[str]) -> None:
     assert split_commas(line) == fields
+    swapped = str.maketrans(",;", ";,")
+    assert split_semicolons(line.translate(swapped)) == [field.translate(swapped) for field in fields]

@@ -6,10 +6,11 @@ import pytest
 from PIL import Image
 
 from aimonk.audit.examine import examine, summarise_evidence
+from aimonk.data.formats.label_file import read_labels
 from aimonk.data.images.folder import find_images
 from aimonk.data.images.hashes import hash_images
 from aimonk.data.images.headers import odd_files, read_headers
-from aimonk.data.labels import LabelTable, read_labels
+from aimonk.data.labels import LabelTable
 from aimonk.report.audit_summary import QUESTIONS, summarise
 from aimonk.report.html.audit import format_page
 

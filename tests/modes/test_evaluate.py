@@ -112,7 +112,7 @@ def test_predictions_of_a_run_keep_its_parts_and_thresholds(command, tmp_path: P
     rng = np.random.default_rng(0)
     names = [f"{i}.jpg" for i in range(40)]
     (tmp_path / "labels.csv").write_text(
-        "image,hat\n" + "".join(f"{n},{i % 2}\n" for i, n in enumerate(names))
+        "image,hat\n" + "".join(f"{n},{i % 2 or -1}\n" for i, n in enumerate(names))
     )
     rows = "".join(f"{n},{0.3 * (i % 2) + 0.2 * rng.random():.4f}\n" for i, n in enumerate(names))
     run = tmp_path / "run"
@@ -124,6 +124,7 @@ def test_predictions_of_a_run_keep_its_parts_and_thresholds(command, tmp_path: P
     metrics = {"epoch": 3, "epochs": [], "val": {"attributes": {"hat": {"threshold": 0.25}}}}
     (run / "metrics.json").write_text(json.dumps(metrics))
     data = ["mode=evaluate", "data=folder", "data.images=.", "data.labels=labels.csv"]
+    data += ["data.tokens.absent=[-1]"]
     result = command(tmp_path, *data, "predictions=run/predictions.csv", "hydra.run.dir=out")
     assert result.returncode == 0, result.stdout + result.stderr
     scores = json.loads((tmp_path / "out" / "metrics.json").read_text())

@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from aimonk.data.dataset import ImageSet
 from aimonk.data.duplicates import find_groups
-from aimonk.data.labels import LabelTable, read_labels
+from aimonk.data.formats.label_file import read_labels
+from aimonk.data.labels import LabelTable
 from aimonk.data.loading import Pixels
 from aimonk.data.splits import read_assignment
 from aimonk.evaluation.calibration import Calibration
@@ -23,7 +24,7 @@ from aimonk.models.checkpoint import ModelInfo, load_model
 from aimonk.report.csv_tables import read_predictions
 from aimonk.runtime.device import pick_device
 from aimonk.runtime.progress import watch
-from aimonk.setup.data import label_paths, open_data
+from aimonk.setup.data import label_paths, open_data, read_tokens
 from aimonk.setup.runs import describe_checkpoint, find_checkpoint, warn_about_training_images
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,9 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
     classifier, info = load_model(source)
     log.info("checkpoint: %s", describe_checkpoint(source, info))
     # before the images are read
-    match_attributes(read_labels(label_paths(cfg)[1], cfg.data.attributes), info, cfg.data.attributes is None)
+    folder, labels = label_paths(cfg)
+    given = cfg.data.attributes
+    match_attributes(read_labels(labels, given, folder, read_tokens(cfg)), info, given is None)
     cfg = OmegaConf.merge(cfg, {"data": {"image_size": info.image_size, "resize": info.resize}})
     images = open_data(cfg)
     table = match_attributes(images.table, info, cfg.data.attributes is None)
@@ -101,8 +104,8 @@ def from_predictions(cfg: DictConfig) -> Subject:
     """
     path = Path(cfg.predictions)
     attributes, names, probs = read_predictions(path)
-    labels = label_paths(cfg)[1]
-    table = read_labels(labels, cfg.data.attributes)
+    images, labels = label_paths(cfg)
+    table = read_labels(labels, cfg.data.attributes, images, read_tokens(cfg))
     if cfg.data.attributes is None:
         table = name_columns(table, attributes)
     if sorted(table.attributes) != sorted(attributes):

@@ -7,10 +7,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aimonk.data.labels import LabelTable, read_labels
+from aimonk.data.formats.label_file import read_labels
+from aimonk.data.formats.tokens import INVALID, Tokens
+from aimonk.data.labels import LabelTable
 from aimonk.files.text import printable
 
 TOKENS = np.array(["0", "1", "NA"])
+SPELLINGS = {
+    "0": ["0", "0.0", "no", "False"],
+    "1": ["1", "1.", "Yes", "TRUE"],
+    "NA": ["NA", "na", "NaN", "none", "null"],
+}
 PROPERTY = settings(
     derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -44,26 +51,28 @@ def files(draw: st.DrawFn) -> tuple[list[list[str]], list[str] | None, bytes]:
     """Rows of image and tokens, the names in the header, and a file of both in one of the dialects."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     images, attributes = draw(st.integers(1, 8)), draw(st.integers(1, 5))
-    separator = draw(st.sampled_from([",", "\t", " "]))
-    text = names if separator == "," else names.filter(lambda s: not any(c.isspace() or c in ',"' for c in s))
+    separator = draw(st.sampled_from([",", ";", "\t", " "]))
+    quoted = separator in ",;"
+    text = names if quoted else names.filter(lambda s: not any(c.isspace() or c in ',;"' for c in s))
     rows = [
         [f"{name}{i}.jpg", *TOKENS[rng.integers(0, 3, attributes)].tolist()]
         for i, name in enumerate(draw(st.lists(text, min_size=images, max_size=images)))
     ]
-    labels = text.filter(lambda s: s.lower() not in ("1", "0", "na") and printable(s) == s)
+    labels = text.filter(lambda s: Tokens()[s] == INVALID and printable(s) == s)
     header = draw(st.none() | st.lists(labels, min_size=attributes, max_size=attributes, unique=True))
     lines = [["image", *header]] if header else []
     for name, *tokens in rows:
-        unknown = ["NA", "na", "Na", *([""] if separator == "," else [])]
-        lines.append([name, *(rng.choice(unknown) if t == "NA" else t for t in tokens)])
+        lines.append(
+            [name, *(rng.choice(SPELLINGS[token] + [""] * (quoted and token == "NA")) for token in tokens)]
+        )
     out = io.StringIO()
     end = draw(st.sampled_from(["\n", "\r\n", "\r"]))
     for line in lines:
         if draw(st.booleans()):
             out.write(draw(st.sampled_from(["# a comment, 1 0", "", "   "])) + end)
-        if separator == ",":
+        if quoted:
             quoting = draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
-            csv.writer(out, lineterminator=end, quoting=quoting).writerow(line)
+            csv.writer(out, delimiter=separator, lineterminator=end, quoting=quoting).writerow(line)
         else:
             out.write(separator.join(line) + end)
     bom = draw(st.sampled_from([b"", b"\xef\xbb\xbf"]))
