@@ -20,6 +20,7 @@ from aimonk.models.backbones import create_backbone
 from aimonk.models.checkpoint import load_model
 from aimonk.models.classifier import Classifier
 from aimonk.modes import train
+from aimonk.setup.task import copy_run
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = ROOT.parent / "shared" / "data" / "aimonk"
@@ -361,6 +362,75 @@ def test_interrupted_run_writes_all_files(environment, demo, tmp_path: Path) -> 
     losses, metrics = read_losses(tmp_path / "run"), json.loads((tmp_path / "run/metrics.json").read_text())
     assert len(losses) == metrics["iterations"] >= 6
     assert metrics["val"]["mean_ap"] is not None
+    command = rest.strip().splitlines()[-1].removeprefix("continue with: ").split()
+    assert command == ["python", "run.py", f"resume={tmp_path / 'run'}"]
+
+
+def test_run_interrupted_in_its_first_epoch_has_no_verdict(environment, demo, tmp_path: Path) -> None:
+    slow = ["data.draw.images=600", "batch_size=1", "optimizer.lr=0", "epochs=2"]
+    arguments = [
+        sys.executable,
+        "-u",
+        str(ROOT / "run.py"),
+        "-m",
+        "seed=0,1",
+        *demo,
+        *slow,
+        "hydra.sweep.dir=sweep",
+    ]
+    with subprocess.Popen(
+        arguments, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("features of"):
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stdout.read()
+    assert "no verdict: the model was trained for less than an epoch" in rest and "\nverdict" not in rest
+    assert load_model(tmp_path / "sweep/0_seed=0")[1].beats_chance == [None] * 4
+    assert rest.strip().splitlines()[-1] == f"continue with: python run.py -m resume={tmp_path / 'sweep'}"
+
+
+def test_last_lines_name_the_epoch_the_report_and_the_next_command(trained: SimpleNamespace) -> None:
+    kept, finished, report, infer = trained.output.strip().splitlines()[-4:]
+    assert kept.startswith("kept: epoch ") and finished.startswith("finished: ")
+    assert Path(report.removeprefix("report: ")).is_file()
+    assert infer.startswith(f"python run.py mode=infer checkpoint={trained.folder} image=")
+
+
+def test_checkpoint_has_the_verdicts(trained: SimpleNamespace) -> None:
+    attributes = json.loads((trained.folder / "metrics.json").read_text())["val"]["attributes"]
+    verdicts = [entry["beats_chance"] for entry in attributes.values()]
+    assert load_model(trained.folder)[1].beats_chance == verdicts
+    assert load_model(trained.folder / "aimonk_model_last.pth")[1].beats_chance == [None] * len(verdicts)
+
+
+def test_weights_of_a_run_start_another(train_here, trained: SimpleNamespace, tmp_path: Path, caplog) -> None:
+    weights, still = (
+        f"backbone.weights={trained.folder}",
+        ["optimizer.lr=0", "epochs=1", "data.image_size=64"],
+    )
+    with caplog.at_level(logging.INFO):
+        train_here(tmp_path / "same", weights, *still)
+        train_here(tmp_path / "other", weights, *still, "data.split_seed=1")
+    for name in ("head.weight", "head.bias", "stages.stem.0.weight"):
+        own, source = (load_model(run)[0].state_dict()[name] for run in (tmp_path / "same", trained.folder))
+        assert torch.equal(own, source)
+    assert "the head of 4 of 4 attributes" in caplog.text
+    seen = [text for text in caplog.messages if "the model was trained on" in text]
+    assert len(seen) == 1, "the other split holds training images of the first run out"
+    with pytest.raises(ValueError, match=r"a run with tf_efficientnet_lite0; expected one with resnet18"):
+        train_here(tmp_path / "wrong", "backbone=resnet18", weights)
+
+
+def test_head_is_copied_by_name(trained: SimpleNamespace) -> None:
+    source, info = load_model(trained.folder)
+    name = info.attributes[2]
+    classifier = Classifier(create_backbone("timm", "tf_efficientnet_lite0", "random"), 2)
+    new = classifier.head.weight[0].clone()
+    copy_run(classifier, trained.folder, "tf_efficientnet_lite0", ["another", name])
+    assert torch.equal(classifier.head.weight[0], new)
+    assert torch.equal(classifier.head.weight[1], source.head.weight[2])
 
 
 def test_two_processes_train_like_one(environment, command, demo, trained, tmp_path: Path) -> None:

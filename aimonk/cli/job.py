@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -52,6 +53,12 @@ def run_job(cfg: DictConfig) -> None:
             raise RuntimeError(f"job {hydra_cfg.job.id}: {error}") from error
         failed.append(hydra_cfg.job.id)
     except KeyboardInterrupt:
+        if cfg.mode == "train":
+            single = hydra_cfg.mode == RunMode.RUN
+            folder = Path(hydra_cfg.runtime.output_dir if single else hydra_cfg.sweep.dir).absolute()
+            log.info(
+                "continue with: python run.py %sresume=%s", "" if single else "-m ", shlex.quote(f"{folder}")
+            )
         sys.exit(128 + signal.SIGINT)  # the status of a process that the signal ended; ends a sweep too
     except Exception:
         log.exception("run failed")

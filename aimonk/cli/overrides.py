@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -95,7 +95,7 @@ def restore_overrides(arguments: Sequence[str]) -> list[str]:
     overrides = _read_overrides(record)
     if overrides is None:
         raise FileNotFoundError(f"{problem} (its {record.name} is incomplete; start the run again)")
-    recorded = [a for a in [*overrides.hydra, *overrides.task] if is_restored(a)]
+    recorded = [a for a in [*overrides["hydra"], *overrides["task"]] if is_restored(a)]
     given = {argument.split("=", 1)[0] for argument in arguments}
     before = [a for a in recorded if a.split("=", 1)[0] not in given | {"resume"}]
     place = f"hydra.sweep.dir={folder}" if sweep else f"hydra.run.dir={folder}"
@@ -117,14 +117,15 @@ def is_restored(argument: str) -> bool:
     return not argument.startswith("-")
 
 
-def _read_overrides(record: Path) -> DictConfig | None:
-    """Hydra's record of the command line; None if it is incomplete, as after a full disk."""
+def _read_overrides(record: Path) -> dict[str, list[str]] | None:
+    """Hydra's record of the command line, as given; None if it is incomplete, as after a full disk."""
     last = record.with_name("overrides.yaml")  # the last file that Hydra writes for a run
     try:
-        overrides = OmegaConf.load(record).hydra.overrides
-        complete = record.name == "multirun.yaml" or OmegaConf.load(last) == overrides.task
-        return overrides if complete and overrides.hydra is not None else None
-    except (OSError, OmegaConfBaseException, YAMLError):
+        # an argument may hold an interpolation, which is resolved where it is used
+        overrides = OmegaConf.to_container(OmegaConf.load(record).hydra.overrides)
+        complete = record.name == "multirun.yaml" or OmegaConf.load(last) == overrides["task"]
+        return overrides if complete and overrides["hydra"] is not None else None
+    except (OSError, KeyError, TypeError, ValueError, OmegaConfBaseException, YAMLError):
         return None
 
 

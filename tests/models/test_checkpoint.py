@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aimonk.files.run_folder import MODEL_FILE
+from aimonk.files.tensors import load_tensors, save_tensors
 from aimonk.models.backbones import create_backbone
 from aimonk.models.checkpoint import FORMAT, ModelInfo, load_model, save_model
 from aimonk.models.classifier import Classifier
@@ -360,3 +361,15 @@ def test_mutated_files_load_or_raise(valid, data):
         assert str(path) in str(error) and "\n" not in str(error)
     else:
         assert isinstance(loaded, Classifier) and len(info.attributes) == 2
+
+
+def test_checkpoints_without_verdicts_are_read(tmp_path: Path, classifier: Classifier) -> None:
+    save_model(tmp_path / "model.pth", INFO, classifier.state_dict())
+    content = load_tensors(tmp_path / "model.pth")
+    del content["info"]["beats_chance"]
+    save_tensors(tmp_path / "old.pth", content)
+    assert load_model(tmp_path / "old.pth")[1] == replace(INFO, beats_chance=[None, None])
+    content["info"]["beats_chance"] = [True, "yes"]
+    save_tensors(tmp_path / "wrong.pth", content)
+    with pytest.raises(ValueError, match="'beats_chance' has an invalid value"):
+        load_model(tmp_path / "wrong.pth")

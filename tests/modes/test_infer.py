@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from aimonk.files.tensors import load_tensors, save_tensors
 from aimonk.files.text import unguard
 from aimonk.modes import infer
 from aimonk.report.predictions import Prediction, Predictions
@@ -162,6 +163,30 @@ def test_invalid_arguments_are_rejected(
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
         infer.run(compose_config("mode=infer", *arguments), Path(), arguments)
     assert "\n" not in f"{caught.value}"
+
+
+def test_doubtful_attributes_are_named(place: Path, compose_config, caplog, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(place)
+    shutil.copy(f"{ODD}.pth", "doubtful.pth")
+    content = load_tensors(Path("doubtful.pth"))
+    count = len(content["info"]["attributes"])
+    content["info"]["beats_chance"] = [True, False] + [None] * (count - 2)
+    save_tensors(Path("doubtful.pth"), content)
+    arguments = ["image=plain", "checkpoint=doubtful.pth", "format=json"]
+    infer.run(compose_config("mode=infer", *arguments), Path(), arguments)
+    doubtful = content["info"]["attributes"][1]
+    assert f"no evidence that it predicts better than chance: {doubtful}" in caplog.text
+    answer = json.loads(capsys.readouterr().out)
+    assert list(answer["beats_chance"].values())[:2] == [True, False] and len(answer["thresholds"]) == count
+
+
+def test_folder_of_the_output_is_checked_first(place: Path, compose_config, monkeypatch) -> None:
+    monkeypatch.chdir(place)
+    arguments = ["image=plain", "checkpoint=missing.pth", "output=no/table.csv"]
+    with pytest.raises(
+        FileNotFoundError, match="output is no/table.csv; expected a file in an existing folder"
+    ):
+        infer.run(compose_config("mode=infer", *arguments), Path(), arguments)
 
 
 @pytest.mark.parametrize("format", ["text", "csv", "json", "jsonl"])

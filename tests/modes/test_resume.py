@@ -74,6 +74,15 @@ def test_changed_config_is_refused(command, terminated: tuple[Path, int]) -> Non
     assert "loss._target_" in result.stdout and "Traceback" not in result.stdout + result.stderr
 
 
+def test_finished_run_keeps_its_settings(command, trained) -> None:
+    same = command(trained.cwd, f"resume={trained.folder}")
+    assert (
+        same.returncode == 0 and "already finished" in same.stdout and "backbone.weights" not in same.stdout
+    )
+    longer = command(trained.cwd, f"resume={trained.folder}", "epochs=10")
+    assert f"a new run with backbone.weights={trained.folder} starts from its weights" in longer.stdout
+
+
 def test_resume_requires_a_run_folder(command, tmp_path: Path) -> None:
     result = command(tmp_path, "resume=nowhere")
     assert result.returncode == 1

@@ -84,7 +84,6 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     log.info("%s: %s", status.state, out_dir)
     log_next_steps(out_dir)
     if interrupt.signal is not None:
-        log.info("python run.py resume=%s continues it", shlex.quote(f"{out_dir}"))
         raise KeyboardInterrupt  # ends a sweep too, and sets the exit status
 
 
