@@ -308,7 +308,8 @@ def test_weights_of_another_network_raise(tmp_path, content):
     assert refusal(path, content | {"state": None}) == other
     for attributes in (1, 3, 100_000):
         info = replace(INFO, attributes=[f"a{i}" for i in range(attributes)])
-        info = replace(info, thresholds=[0.5] * attributes, scale=[1.0] * attributes, bias=[0.0] * attributes)
+        numbers = {"thresholds": [0.5], "scale": [1.0], "bias": [0.0], "beats_chance": [None]}
+        info = replace(info, **{key: value * attributes for key, value in numbers.items()})
         message = refusal(path, content | {"info": asdict(info)})
         assert "head.weight is torch.float32 (2, 1280)" in message or "smaller than its weights" in message
 
