@@ -22,5 +22,7 @@ def pick_device(name: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device is {name}; expected an available device ({reason})") from None
     if device.type == "cuda":
+        if device.index is None:  # which torch requires below
+            device = torch.device("cuda", torch.cuda.current_device())
         torch.cuda.set_device(device)
     return device

@@ -120,10 +120,12 @@ class AsymmetricLoss(MaskedLoss):
             negative = torch.exp(self.gamma_neg * logsigmoid(logits)) * softplus(logits)
         else:
             # 1 - p_m = min(sigmoid(-z) + clip, 1) is never 0, so its logarithm is finite
-            # the lower bound keeps the gradient of a power below 1 finite; log(kept) is 0 there
-            above = torch.clamp(torch.sigmoid(logits) - self.clip, min=1e-8)
+            # the lower bound keeps the gradient of a power below 1 finite
+            prob = torch.sigmoid(logits)
+            above = torch.clamp(prob - self.clip, min=1e-8)
             kept = torch.clamp(torch.sigmoid(-logits) + self.clip, max=1)
-            negative = -above.pow(self.gamma_neg) * torch.log(kept)
+            # releases of torch differ in the gradient of a clamp at its bound
+            negative = torch.where(prob > self.clip, -above.pow(self.gamma_neg) * torch.log(kept), 0)
         return torch.where(labels > 0.5, positive, negative)
 
 

@@ -10,18 +10,25 @@ def available(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     kinds: set[str] = set()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda" in kinds)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: "mps" in kinds)
-    monkeypatch.setattr(torch.cuda, "set_device", lambda device: kinds.add(f"current {device}"))
+
+    def set_device(device: torch.device) -> None:
+        assert device.index is not None, "as torch requires"
+        kinds.add(f"current {device}")
+
+    monkeypatch.setattr(torch.cuda, "set_device", set_device)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch, "empty", lambda size, device: None)
     return kinds
 
 
 @pytest.mark.parametrize(
-    ("kinds", "expected"), [(set(), "cpu"), ({"mps"}, "mps"), ({"cuda"}, "cuda"), ({"cuda", "mps"}, "cuda")]
+    ("kinds", "expected"),
+    [(set(), "cpu"), ({"mps"}, "mps"), ({"cuda"}, "cuda:0"), ({"cuda", "mps"}, "cuda:0")],
 )
 def test_auto_prefers_cuda_then_mps(kinds: set[str], expected: str, available: set[str]) -> None:
     available |= kinds
     assert pick_device("auto") == torch.device(expected)
-    assert ("current cuda" in available) == (expected == "cuda")
+    assert ("current cuda:0" in available) == (expected == "cuda:0")
 
 
 def test_each_process_uses_its_own_gpu(available: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
