@@ -24,6 +24,7 @@ def check_components(cfg: DictConfig) -> None:
     Raises:
         ValueError: A component or a setting is invalid.
     """
+    read_settings(cfg)
     built = {group: build(cfg, group) for group in COMPONENTS}
     built["freeze"].check_epochs(cfg.epochs)
     # their constructors check the values
@@ -31,7 +32,6 @@ def check_components(cfg: DictConfig) -> None:
     built["scheduler"](built["optimizer"](tiny, 0), 1)
     built["sampler"](np.zeros((1, 1), np.float32), np.ones((1, 1), bool))
     check_name(cfg.backbone.library, cfg.backbone.name)
-    read_settings(cfg)
     check_types(SPLIT, cfg.data, "data")
     read_fractions(cfg)
     parse_rule(cfg.threshold)

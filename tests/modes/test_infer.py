@@ -165,14 +165,15 @@ def test_invalid_arguments_are_rejected(
     assert "\n" not in f"{caught.value}"
 
 
-def test_doubtful_attributes_are_named(place: Path, compose_config, caplog, capsys, monkeypatch) -> None:
+def test_doubtful_attributes_are_named(
+    place: Path, compose_config, caplog, capsys, monkeypatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(place)
-    shutil.copy(f"{ODD}.pth", "doubtful.pth")
-    content = load_tensors(Path("doubtful.pth"))
+    content = load_tensors(Path(f"{ODD}.pth"))
     count = len(content["info"]["attributes"])
     content["info"]["beats_chance"] = [True, False] + [None] * (count - 2)
-    save_tensors(Path("doubtful.pth"), content)
-    arguments = ["image=plain", "checkpoint=doubtful.pth", "format=json"]
+    save_tensors(tmp_path / "doubtful.pth", content)
+    arguments = ["image=plain", f"checkpoint={tmp_path / 'doubtful.pth'}", "format=json"]
     infer.run(compose_config("mode=infer", *arguments), Path(), arguments)
     doubtful = content["info"]["attributes"][1]
     assert f"no evidence that it predicts better than chance: {doubtful}" in caplog.text
