@@ -39,11 +39,11 @@ def format_predictions(
     return format_table(["image", *table.attributes], rows)
 
 
-def read_predictions(path: Path) -> tuple[list[str], list[str], np.ndarray]:
-    """Attributes, image names and probabilities [n, A] of a table of a run or of `mode=infer`.
+def read_predictions(path: Path) -> tuple[list[str], list[str], np.ndarray, np.ndarray | None]:
+    """Attributes, image names, probabilities [n, A], thresholds [A] of a table of a run or of `mode=infer`.
 
-    The columns `present`, if its entries are not probabilities, and `... threshold` of the latter are left
-    out.
+    The column `present` of the latter is left out if its entries are not probabilities. Only the latter has
+    thresholds; they are None where they differ between rows.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -55,32 +55,30 @@ def read_predictions(path: Path) -> tuple[list[str], list[str], np.ndarray]:
         raise ValueError(f"{path} is not a CSV table ({error})") from None
     if len(rows) < 2 or len(rows[0]) < 2:
         raise ValueError(f"{path}: expected a header and rows such as 'image_0.jpg,0.91,0.07'")
-    if rows[0][1] == "present" and not all(row[1:2] and _is_number(row[1]) for row in rows[1:]):
+    if rows[0][1] == "present" and not all(row[1:2] and _is_probability(row[1]) for row in rows[1:]):
         rows = [row[:1] + row[2:] for row in rows]
-    half = (len(rows[0]) - 1) // 2
-    if rows[0][1 + half :] == [name + THRESHOLD for name in rows[0][1 : 1 + half]]:
+    half, thresholds = (len(rows[0]) - 1) // 2, None
+    if half and rows[0][1 + half :] == [name + THRESHOLD for name in rows[0][1 : 1 + half]]:
+        ends = {tuple(row[1 + half :]) for row in rows[1:]}
         rows = [row[: 1 + half] if len(row) == len(rows[0]) else row for row in rows]
+        if len(ends) == 1 and all(map(_is_probability, end := ends.pop())):
+            thresholds = np.array(end, dtype=float)
     attributes, names, probs, errors = [unguard(name) for name in rows[0][1:]], [], [], []
     for line, row in enumerate(rows[1:], start=2):
-        try:
-            values = [float(value) for value in row[1:]]
-        except ValueError:
-            values = []
-        if len(values) != len(attributes) or not all(0 <= value <= 1 for value in values):
+        if len(row) != len(attributes) + 1 or not all(map(_is_probability, row[1:])):
             errors.append(f"{path} line {line}: expected an image and {len(attributes)} probabilities")
         else:
             names.append(unguard(row[0]))
-            probs.append(values)
+            probs.append([float(value) for value in row[1:]])
     if errors:
         raise ValueError(join_errors(errors))
     if len(set(names)) < len(names):
         raise ValueError(f"{path}: duplicate image names")
-    return attributes, names, np.array(probs)
+    return attributes, names, np.array(probs), thresholds
 
 
-def _is_number(field: str) -> bool:
+def _is_probability(field: str) -> bool:
     try:
-        float(field)
+        return 0 <= float(field) <= 1
     except ValueError:
         return False
-    return True

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 log = logging.getLogger(__name__)
 
 HELD_OUT = ("data.val_fraction", "data.test_fraction", "data.splits", "data.folds", "data.repeats")
-DECODED = ("data.images", "data.image_size", "data.resize", "data.missing", "data.unreadable")
+DECODED = ("data.image_size", "data.resize", "data.missing", "data.unreadable")
 PREDICTIONS = (*DECODED, "data.follow_links", "data.store", "data.store_limit_gb", "data.duplicate_distance")
 # keys and groups that a mode uses, with all keys below them, and exceptions
 USED = {

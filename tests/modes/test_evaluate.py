@@ -55,7 +55,8 @@ def test_errors_in_predictions_have_line_numbers(tmp_path: Path) -> None:
         f"line {i}" for i in (3, 4, 5, 6)
     ]
     path.write_text("image,'=hat\na.jpg,0.5\n")
-    attributes, names, probs = read_predictions(path)
+    attributes, names, probs, thresholds = read_predictions(path)
+    assert thresholds is None
     assert (attributes, names, probs.tolist()) == (["=hat"], ["a.jpg"], [[0.5]])
 
 
@@ -134,9 +135,16 @@ def test_predictions_of_a_run_keep_its_parts_and_thresholds(command, tmp_path: P
     assert all(part["attributes"]["hat"]["f1"] == 1 for part in scores.values())
 
     # the table of mode=infer, without a run
-    rows = "".join(f"{n},{'hat' if i % 2 else ''},{0.9 if i % 2 else 0.1}\n" for i, n in enumerate(names))
-    (tmp_path / "infer.csv").write_text("image,present,hat\n" + rows)
+    photos = [
+        str(tmp_path / names[0]),
+        *(f"photos/../{name}" for name in names[1:]),
+    ]  # paths as it writes them
+    rows = "".join(
+        f"{n},{'hat' if i % 2 else ''},{0.9 if i % 2 else 0.1},0.7\n" for i, n in enumerate(photos)
+    )
+    (tmp_path / "infer.csv").write_text("image,present,hat,hat threshold\n" + rows)
     result = command(tmp_path, *data, "predictions=infer.csv", "hydra.run.dir=other")
     assert result.returncode == 0, result.stdout + result.stderr
     scores = json.loads((tmp_path / "other" / "metrics.json").read_text())
     assert scores["evaluated"]["attributes"]["hat"]["f1"] == 1
+    assert scores["evaluated"]["attributes"]["hat"]["threshold"] == 0.7

@@ -45,7 +45,8 @@ def test_csv_holds_no_spreadsheet_formula(predictions: Predictions) -> None:
 def test_csv_is_read_as_predictions(predictions: Predictions, tmp_path) -> None:
     predictions.images[1].image = "b.jpg"
     (tmp_path / "table.csv").write_text(to_csv(predictions), encoding="utf-8")
-    attributes, names, probs = read_predictions(tmp_path / "table.csv")
+    attributes, names, probs, thresholds = read_predictions(tmp_path / "table.csv")
+    assert thresholds.tolist() == list(THRESHOLDS.values())
     assert attributes == NAMES and names == ["@photo.jpg", "b.jpg"]
     assert probs.tolist() == [[0.9, 0.1, 0.75, 0.5]] * 2
 

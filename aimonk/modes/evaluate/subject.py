@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def from_predictions(cfg: DictConfig) -> Subject:
     Beside the record of a run, its validation and test images are scored apart, with its thresholds.
     """
     path = Path(cfg.predictions)
-    attributes, names, probs = read_predictions(path)
+    attributes, names, probs, thresholds = read_predictions(path)
     images, labels = label_paths(cfg)
     table = read_labels(labels, cfg.data.attributes, images, read_tokens(cfg))
     if cfg.data.attributes is None:
@@ -114,14 +115,21 @@ def from_predictions(cfg: DictConfig) -> Subject:
             f"those of {cfg.predictions}"
         )
     row_of = {name: i for i, name in enumerate(table.names)}
+    names = [name if name in row_of else relative_name(name, images) for name in names]
     absent = [name for name in names if name not in row_of]
     if absent:
         count = plural(len(absent), "image")
         raise ValueError(f"{labels} has no row for {count} of {cfg.predictions}: {listed(absent)}")
     table = table.take(np.array([row_of[name] for name in names])).select(attributes)
     logits = torch.logit(torch.from_numpy(probs), eps=1e-12).numpy()
-    operating_point = OperatingPoint(Calibration.identity(len(attributes)), run_thresholds(path, attributes))
+    thresholds = run_thresholds(path, attributes) if thresholds is None else thresholds
+    operating_point = OperatingPoint(Calibration.identity(len(attributes)), thresholds)
     return Subject(table, logits, None, operating_point, None, run_parts(path, names))
+
+
+def relative_name(name: str, images: Path) -> str:
+    """The name of an image file relative to the images folder, since `mode=infer` writes paths."""
+    return Path(os.path.relpath(name, images)).as_posix()
 
 
 def run_parts(predictions: Path, names: list[str]) -> dict[str, np.ndarray]:
