@@ -23,6 +23,7 @@ from aimonk.cli.overrides import (
 from aimonk.runtime.memory import postpone_collection
 
 UNKNOWN = re.compile(r"Could not override '([^']+)'")
+MISSING_PLUGIN = re.compile(r"Unknown plugin class : 'hydra_plugins\.(\w+)")
 MISSING = re.compile(r"Could not find '(?P<group>.+)/(?P<name>[^/']+)'")
 
 
@@ -35,6 +36,8 @@ def compose(cfg: DictConfig) -> None:
 def main() -> None:
     """Run the command line of this process."""
     arguments = sys.argv[1:]
+    if not (CONF / "config.yaml").is_file():
+        sys.exit(f"no configuration at {CONF}; install aimonk from a clone with pip install -e .")
     if "--help" in arguments or "-h" in arguments:
         print(format_help([a for a in arguments if not a.startswith("-")]))
         return
@@ -62,6 +65,10 @@ def start(arguments: list[str]) -> None:
         sys.exit(describe_error(error))
     except FileNotFoundError as error:
         sys.exit(str(error))
+    except RuntimeError as error:
+        if (match := MISSING_PLUGIN.search(f"{error}")) is None:
+            raise
+        sys.exit(f"{match[1]} is not installed; pip install -e '.[sweeps]' installs the launchers")
     except (OSError, ValueError) as error:
         # before the mode runs, only the run folder can fail: Hydra creates it, and run.log in it
         cause = error.__cause__ or error

@@ -19,3 +19,17 @@ def test_command_and_module_run_from_any_folder(tmp_path: Path) -> None:
             [*command, "loss=x"], cwd=tmp_path, capture_output=True, text=True, timeout=60
         )
         assert result.stderr.startswith("loss is 'x'; expected asymmetric, "), result.stderr
+
+
+def test_launchers_that_are_not_installed(tmp_path: Path) -> None:
+    # None in sys.modules makes an import fail
+    code = f"""import sys
+sys.modules["hydra_plugins.hydra_joblib_launcher"] = None
+sys.modules["hydra_plugins.hydra_joblib_launcher.joblib_launcher"] = None
+sys.path.insert(0, {str(ROOT)!r})
+from aimonk.cli.main import start
+start(["-m", "hydra/launcher=joblib", "seed=0,1"])"""
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert result.stderr.strip().splitlines()[-1].startswith("hydra_joblib_launcher is not installed; ")
