@@ -8,11 +8,14 @@ from aimonk.data.splits import stratified_folds
 from aimonk.evaluation.calibration import Calibration
 from aimonk.evaluation.evaluate import (
     LabelledLogits,
+    OperatingPoint,
     choose_operating_point,
+    evaluate,
     evaluate_chosen,
     not_above_chance,
     verdict,
 )
+from aimonk.evaluation.significance import holm, rank_test
 
 
 @pytest.mark.parametrize("rule", [0.5, "f1"])
@@ -44,3 +47,20 @@ def test_verdict(beaten, sentence):
     assert verdict(scores) == f"{sentence} (mean AP 0.500, chance 0.250)"
     assert verdict(scores | {"mean_ap": None}) == sentence
     assert not_above_chance(scores) == [name for name, value in zip("abc", beaten, strict=True) if not value]
+
+
+def test_verdicts_are_corrected_for_the_number_of_attributes():
+    rng = np.random.default_rng(2)
+    labels = (rng.random((80, 20)) < 0.4).astype(np.float32)
+    logits = 0.6 * labels + rng.normal(size=labels.shape)
+    table = LabelTable([f"{i}.jpg" for i in range(80)], [f"a{i}" for i in range(20)], labels, labels >= 0)
+    entries = evaluate(LabelledLogits(table, logits, None), _half(20), 0).scores["attributes"].values()
+    single = [entry["interval"]["auroc"][0] > 0.5 for entry in entries]
+    corrected = [entry["beats_chance"] for entry in entries]
+    assert 0 < sum(corrected) < sum(single)
+    expected = holm(rank_test(labels, labels >= 0, logits, None))
+    assert [entry["p_adjusted"] for entry in entries] == pytest.approx(expected)
+
+
+def _half(count: int) -> OperatingPoint:
+    return OperatingPoint(Calibration.identity(count), np.full(count, 0.5))
