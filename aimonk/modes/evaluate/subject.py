@@ -101,7 +101,7 @@ def name_columns(table: LabelTable, attributes: list[str]) -> LabelTable:
 def from_predictions(cfg: DictConfig) -> Subject:
     """Read a table of probabilities and the labels of its images; no image is read.
 
-    Beside the record of a run, its validation and test images are scored apart, with its thresholds.
+    Beside the record of a run, its validation and test images are scored separately, with its thresholds.
     """
     path = Path(cfg.predictions)
     attributes, names, probs, thresholds = read_predictions(path)
