@@ -13,15 +13,7 @@ from omegaconf import OmegaConf
 
 import aimonk
 
-# beside the package in a clone, inside it in an installed wheel
-CONF = next(
-    (
-        folder
-        for folder in (Path(aimonk.__file__).parents[1] / "conf", Path(aimonk.__file__).parent / "conf")
-        if (folder / "config.yaml").is_file()
-    ),
-    Path(aimonk.__file__).parent / "conf",
-)
+CONF = Path(aimonk.__file__).parents[1] / "conf"  # of a clone; a wheel has none
 SETTING = re.compile(r"^(?P<indent> *)(?P<key>\w+): *(?P<value>.*?)(?: +# (?P<comment>.*))?$")
 COMMENT = re.compile(r"^\s*# (.*)$")
 OWN = ("defaults", "hydra")  # keys of a file that are not settings
@@ -105,7 +97,8 @@ def check_keys(keys: Iterable[str], choices: dict[str, str | None]) -> None:
         ValueError: A setting is unknown, or one was deleted.
     """
     chosen = {group: name for group, name in choices.items() if name is not None and "hydra" not in group}
-    for group in sorted(read_defaults().keys() - chosen.keys() - {"experiment"}):
+    required = {group for group, name in read_defaults().items() if name is not None}
+    for group in sorted(required - chosen.keys()):
         options = ", ".join(option.name for option in read_catalogue() if option.group == group)
         raise ValueError(f"{group} is missing; expected one of its options: {options}")
     catalogue = {(option.group, option.name): option for option in read_catalogue()}
@@ -132,8 +125,9 @@ def _parents(key: str) -> Iterator[str]:
 def describe_unknown(key: str) -> str:
     """Why a setting cannot be set, and which one was probably meant."""
     options = read_catalogue()
-    owners = [str(option) for option in options if option.group and key in [s.key for s in option.settings]]
-    if owners and not owners[0].startswith("experiment"):
+    others = [option for option in options if option.group not in ("", "experiment")]
+    owners = [str(option) for option in others if key in [s.key for s in option.settings]]
+    if owners:
         return f"{key} is a setting of {' and '.join(owners)} only"
     known = {s.key: None for option in options for s in option.settings} | {o.group: None for o in options}
     hint = f"did you mean {near[0]}?" if (near := _near(key, list(known))) else "--help lists all settings"

@@ -5,7 +5,6 @@ import logging
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -17,6 +16,7 @@ from aimonk.cli.catalogue import check_keys
 from aimonk.runtime.memory import keep_freed_memory, resume_collection
 from aimonk.runtime.ranks import rank, world_size
 from aimonk.setup.effects import given_keys, unused_in_mode, warn_without_effect
+from aimonk.setup.flatten import flatten
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,8 @@ def run_job(cfg: DictConfig) -> None:
     hydra_cfg = HydraConfig.get()
     try:
         given = given_keys(hydra_cfg.overrides.task)
-        check_keys(full_keys(cfg), hydra_cfg.runtime.choices)
+        settings = dict(flatten(OmegaConf.to_container(cfg)))
+        check_keys(settings, hydra_cfg.runtime.choices)
         mode = importlib.import_module(f"aimonk.modes.{cfg.mode}")
         resume_collection()
         keep_freed_memory()
@@ -63,16 +64,3 @@ def run_job(cfg: DictConfig) -> None:
     except Exception:
         log.exception("run failed")
         raise
-
-
-def full_keys(cfg: DictConfig) -> list[str]:
-    """Full names of all settings."""
-
-    def walk(node: dict, prefix: str) -> Iterator[str]:
-        for key, value in node.items():
-            if isinstance(value, dict) and value:
-                yield from walk(value, f"{prefix}{key}.")
-            else:
-                yield f"{prefix}{key}"
-
-    return list(walk(OmegaConf.to_container(cfg, resolve=False), ""))

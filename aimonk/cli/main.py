@@ -43,10 +43,11 @@ def main() -> None:
         return
     if os.environ.get("RANK", "0") == "0":
         start(arguments)
-    # of the processes of torchrun, only the first one writes a run folder and logs
-    with tempfile.TemporaryDirectory() as folder:
-        silent = "hydra.job_logging.handlers.console.level=ERROR"
-        start([*arguments, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}", silent])
+    else:
+        # of the processes of torchrun, only the first one writes a run folder and logs
+        with tempfile.TemporaryDirectory() as folder:
+            silent = "hydra.job_logging.handlers.console.level=ERROR"
+            start([*arguments, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}", silent])
 
 
 def start(arguments: list[str]) -> None:

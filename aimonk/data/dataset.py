@@ -103,6 +103,7 @@ def open_images(
     resize: str,
     store: RowStore | None,
     watch: Callable,
+    check: Callable[[LabelTable], object] = lambda table: None,
 ) -> ImageSet:
     """Read the labels and decode or check every image.
 
@@ -112,6 +113,7 @@ def open_images(
         unreadable: `skip` or `error`: handling of images that cannot be decoded.
         store: Store of decoded images; None decodes them now, and again whenever they are used.
         watch: Wraps an iterator to show progress; called with (iterator, total, title).
+        check: Called with the labels before any image is read; may raise ValueError.
 
     Raises:
         FileNotFoundError: The label file, the folder or an image does not exist.
@@ -123,6 +125,7 @@ def open_images(
     if not isinstance(image_size, int) or not 8 <= image_size <= 4096:
         raise ValueError(f"data.image_size is {image_size!r}; expected 8 to 4096 pixels")
     file_table = table = read_labels(labels, attributes, images, tokens)
+    check(table)
     unlisted = sorted(set(list_images(images)) - set(table.names))
     table, absent = _drop_missing(table, images, labels, missing, follow_links)
     if unlisted:

@@ -56,7 +56,9 @@ def find_runs(outputs: Path) -> dict[Path, str]:
     runs = {}
     for file in sorted(outputs.rglob(STATUS_FILE)):
         state = read_state(file.parent)
-        if state == "running" and not is_locked(file.parent):
+        if is_locked(file.parent):
+            state = "running"  # also where a failed run is being resumed
+        elif state == "running":
             state = "interrupted"  # its process was killed
         if file.parent != outputs:
             runs[file.parent] = state
@@ -65,11 +67,16 @@ def find_runs(outputs: Path) -> dict[Path, str]:
 
 def is_locked(folder: Path) -> bool:
     """Whether a running process has the run folder."""
+    lock = folder / LOCK_FILE
+    if not lock.exists():
+        return False
     try:
-        with FileLock(folder / LOCK_FILE, timeout=0):
+        with FileLock(lock, timeout=0):
             return False
-    except (Timeout, OSError):
+    except Timeout:
         return True
+    except OSError:
+        return False
 
 
 def size_of(folders: Iterable[Path]) -> int:

@@ -21,6 +21,7 @@ from aimonk.models.classifier import Classifier
 from aimonk.report.predictions import Prediction, Predictions, print_table, to_csv, to_json, to_jsonl, to_text
 from aimonk.runtime.device import pick_device
 from aimonk.runtime.progress import show_progress
+from aimonk.setup.effects import given_keys
 from aimonk.setup.runs import describe_checkpoint, find_checkpoint
 
 log = logging.getLogger(__name__)
@@ -86,8 +87,7 @@ def check_overrides(overrides: list[str]) -> None:
     Raises:
         ValueError: There is such an override.
     """
-    for override in overrides:
-        key = override.split("=", 1)[0].lstrip("+~")
+    for override, key in zip(overrides, given_keys(overrides), strict=True):
         if key not in ALLOWED:
             allowed = ", ".join(ALLOWED)
             raise ValueError(

@@ -1,6 +1,7 @@
 """Scores as a table for a terminal or a log, each with its chance level and its 95 % interval."""
 
 import io
+from collections.abc import Callable
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -41,11 +42,16 @@ def format_figure(scores: dict, key: str) -> str:
     Args:
         scores: Of one attribute, or over all of them.
     """
+    return _join_figure(scores, key, short, ", ", " | ")
+
+
+def _join_figure(scores: dict, key: str, write: Callable[[float], str], comma: str, bar: str | None) -> str:
+    """Score, interval and, unless `bar` is None, chance level, each where it is defined."""
     value, interval, chance = scores[key], scores["interval"][key], scores["chance"][key]
     if value is None:
         return "-"
-    spread = "" if interval is None else f" [{short(interval[0])}, {short(interval[1])}]"
-    return short(value) + spread + ("" if chance is None else f" | {short(chance)}")
+    spread = "" if interval is None else f" [{write(interval[0])}{comma}{write(interval[1])}]"
+    return write(value) + spread + ("" if chance is None or bar is None else f"{bar}{write(chance)}")
 
 
 def short(value: float | None) -> str:
@@ -97,9 +103,8 @@ def format_scores(scores: dict, title: str) -> str:
     ]
     means = ["", *(compact(scores, key) for key in SHOWN_OVERALL.values())] + [""] * has_thresholds
     heads = ["present\n/known", *HEADS] + ["at\np ≥"] * has_thresholds
-    widest = [
-        max(map(len, column)) for column in zip(*rows, means, (h.split()[0] for h in heads), strict=True)
-    ]
+    columns = zip(heads, means, *rows, strict=True)
+    widest = [max(len(line) for cell in column for line in cell.split("\n")) for column in columns]
     # a row has the attribute, a mark, and gaps of two columns
     room = max(SHORTEST_NAME, WIDTH - sum(widest) - 2 * len(widest) - 2)
     marks = ["" if entry["beats_chance"] else " !" for entry in entries.values()]
@@ -118,17 +123,8 @@ def format_scores(scores: dict, title: str) -> str:
 
 
 def compact(scores: dict, key: str) -> str:
-    """Such as `.91 [.88,.94]|.53`: score, interval, chance level; without the latter for the AUROC, .5.
-
-    Args:
-        scores: Of one attribute, or over all of them.
-    """
-    value, interval, chance = scores[key], scores["interval"][key], scores["chance"][key]
-    if value is None:
-        return "-"
-    spread = "" if interval is None else f" [{_brief(interval[0])},{_brief(interval[1])}]"
-    shown = "" if chance is None or "auroc" in key else f"|{_brief(chance)}"
-    return _brief(value) + spread + shown
+    """As `format_figure`, such as `.91 [.88,.94]|.53`; without the chance level of the AUROC, .5."""
+    return _join_figure(scores, key, _brief, ",", None if "auroc" in key else "|")
 
 
 def _brief(value: float) -> str:
@@ -156,7 +152,7 @@ def remarks(scores: dict) -> list[str]:
     low = [name for name, entry in scores["attributes"].items() if _is_rarely_predicted(entry)]
     if low:
         lines.append(
-            f"F1 is low although the images are well ordered: threshold=f1 chooses thresholds "
+            "F1 is low although the images are well ordered: threshold=f1 chooses thresholds "
             f"({listed([shorten(name) for name in low], 3)})"
         )
     optimistic = scores.get("optimistic", {}).get("f1_macro")

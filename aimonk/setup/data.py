@@ -1,5 +1,6 @@
 """From the data section of a config to labelled images."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_type_hints
 
@@ -8,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from aimonk.data.dataset import ImageSet, open_images
 from aimonk.data.formats.tokens import Tokens
+from aimonk.data.labels import LabelTable
 from aimonk.data.store.row_store import RowStore
 from aimonk.runtime.progress import watch
 from aimonk.setup.build import build, check_types
@@ -55,8 +57,11 @@ def read_tokens(cfg: DictConfig) -> Tokens:
     return Tokens(**values)
 
 
-def open_data(cfg: DictConfig) -> ImageSet:
+def open_data(cfg: DictConfig, check: Callable[[LabelTable], object] = lambda table: None) -> ImageSet:
     """Open the labelled images.
+
+    Args:
+        check: Called with the labels before any image is read; may raise ValueError.
 
     Raises:
         FileNotFoundError: The label file, the folder or an image does not exist.
@@ -79,4 +84,5 @@ def open_data(cfg: DictConfig) -> ImageSet:
         resize=data.resize,
         store=store,
         watch=watch,
+        check=check,
     )

@@ -8,8 +8,15 @@ from omegaconf import DictConfig
 log = logging.getLogger(__name__)
 
 HELD_OUT = ("data.val_fraction", "data.test_fraction", "data.splits", "data.folds", "data.repeats")
-DECODED = ("data.image_size", "data.resize", "data.missing", "data.unreadable")
-PREDICTIONS = (*DECODED, "data.follow_links", "data.store", "data.store_limit_gb", "data.duplicate_distance")
+# settings of images, which predictions from a table do not need
+IMAGES = (
+    "data.missing",
+    "data.unreadable",
+    "data.follow_links",
+    "data.store",
+    "data.store_limit_gb",
+    "data.duplicate_distance",
+)
 # keys and groups that a mode uses, with all keys below them, and exceptions
 USED = {
     "audit": (("top", "data", "backbone", "features", "device", "cache_dir", "seed"), HELD_OUT),
@@ -46,7 +53,7 @@ def unused_in_mode(cfg: DictConfig, given: Sequence[str]) -> Iterator[tuple[Sequ
     others = [key for key in given if key in exceptions or not _covers((*used, "mode", "title"), key)]
     yield others, f"mode={cfg.mode} does not use it"
     if cfg.mode == "evaluate" and cfg.predictions is not None:
-        yield ("batch_size", "device", *PREDICTIONS), "predictions= needs no model and no images"
+        yield ("batch_size", "device", *IMAGES), "predictions= needs no model and no images"
 
 
 def _covers(used: Sequence[str], key: str) -> bool:

@@ -53,7 +53,7 @@ def _best(runs: list[Path]) -> Path:
     newest = next(run for run in reversed(runs) if run in scored)
     same = [run for run in runs if kind.get(run) == kind[newest]]
     part = "val" if "val" in scored[newest] else "test"
-    best = max(same, key=lambda run: scored[run][part]["mean_ap"] or 0.0)
+    best = max(same, key=lambda run: scored[run][part]["mean_ap"])
     others = len(runs) - len(same)
     log.info(
         "best of %s with the same held-out images, chosen on these%s",
@@ -71,7 +71,7 @@ def _comparable(run: Path, scores: dict) -> tuple:
         part: [(name, entry["known"], entry["positives"]) for name, entry in own["attributes"].items()]
         for part, own in scores.items()
     }
-    return digest, json.dumps(known, sort_keys=True)
+    return digest, known
 
 
 def _read_scores(run: Path) -> dict:
@@ -107,10 +107,10 @@ def warn_about_training_images(source: Path, names: list[str]) -> None:
     """Warn if images to be scored have the names of training images of a model's run.
 
     Args:
-        source: The run folder, or a file in it; other paths have no record of their images.
+        source: The run folder, or a file in it; other values have no record of their images.
     """
     record = (source if source.is_dir() else source.parent) / SPLITS_FILE
-    if not record.is_file():
+    if not source.exists() or not record.is_file():
         return
     trained = {name for name, part in read_assignment(record).items() if part == "train"}
     seen = sum(name in trained for name in names)

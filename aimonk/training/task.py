@@ -110,16 +110,13 @@ class Task:
         """Moving average of every part that trains in some epoch."""
         if self.settings.ema is None:
             return None
-        suffix = self.classifier.suffix(self.lowest_cut)
-        average = AveragedModel(
-            suffix, multi_avg_fn=get_ema_multi_avg_fn(self.settings.ema), use_buffers=True
-        )
 
         def update(averages: list[Tensor], current: list[Tensor], _: Tensor) -> None:
             decay = warm_decay(self.settings.ema, int(average.n_averaged))
             get_ema_multi_avg_fn(decay)(averages, current, _)
 
-        average.multi_avg_fn = update
+        suffix = self.classifier.suffix(self.lowest_cut)
+        average = AveragedModel(suffix, multi_avg_fn=update, use_buffers=True)
         return average
 
     @cached_property

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from aimonk.cli.catalogue import CONF, check_keys, describe_unknown, describe_unknown_option, read_catalogue
 from aimonk.cli.help import format_help
-from aimonk.cli.job import full_keys
+from aimonk.setup.flatten import flatten
 
 CHOICES = {"loss": "masked", "mode": "train", "experiment": None, "hydra/launcher": "basic"}
 
@@ -16,7 +16,8 @@ CHOICES = {"loss": "masked", "mode": "train", "experiment": None, "hydra/launche
 def test_catalogue_has_every_key_of_a_file(option) -> None:
     path = CONF / option.group / f"{option.name}.yaml" if option.group else CONF / "config.yaml"
     content = OmegaConf.load(path)
-    keys = full_keys(OmegaConf.masked_copy(content, [k for k in content if k not in ("defaults", "hydra")]))
+    own = OmegaConf.masked_copy(content, [k for k in content if k not in ("defaults", "hydra")])
+    keys = dict(flatten(OmegaConf.to_container(own)))
     prefix = "" if "@package _global_" in path.read_text() or not option.group else f"{option.group}."
     assert [setting.key for setting in option.settings] == [prefix + key for key in keys]
     assert option.comment
@@ -32,7 +33,7 @@ def test_comment_of_several_lines() -> None:
 def test_composed_configs_are_accepted(overrides: list[str], compose_config) -> None:
     cfg = compose_config(*overrides)
     own = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
-    check_keys(full_keys(own), cfg.hydra.runtime.choices)
+    check_keys(dict(flatten(OmegaConf.to_container(own))), cfg.hydra.runtime.choices)
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,12 @@ def test_a_running_run_is_shown_as_such(place: Path) -> None:
         assert clean.find_runs(Path("outputs"))[Path("outputs/d")] == "running"
 
 
+def test_a_failed_run_being_resumed_is_kept(place: Path, compose_config) -> None:
+    with FileLock(place / "outputs/b/0" / LOCK_FILE):
+        clean.run(compose_config("mode=clean", "delete=failed"), place, [])
+    assert "b/0" in left(place)
+
+
 def test_sets_in_use_are_kept(place: Path, compose_config) -> None:
     with FileLock(place / "cache/images/family.lock"):
         clean.run(compose_config("mode=clean", "delete=cache", f"cache_dir={place / 'cache'}"), place, [])

@@ -53,6 +53,16 @@ def test_table_fits_80_columns(known: int, thresholds: list[float]) -> None:
     assert ("p ≥" in lines[2]) == (len(thresholds) > 1)
 
 
+def test_table_of_undefined_scores_fits_80_columns() -> None:
+    scores = scored(3, 9, [0.5])
+    empty = {"ap": None, "auroc": None, "f1": None}
+    for entry in scores["attributes"].values():
+        entry |= empty
+    scores |= {"mean_ap": None, "mean_auroc": None, "f1_macro": None}
+    lines = format_scores(scores, "validation images").split("\n")
+    assert max(map(len, lines[:-1])) <= 80 and "…" in lines[3]
+
+
 def test_calibration_and_low_f1_are_remarked() -> None:
     scores = scored(2, 10, [0.5])
     for entry in scores["attributes"].values():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from aimonk.files.run_folder import METRICS_FILE, MODEL_FILE, SPLITS_FILE, STATUS_FILE
-from aimonk.setup.runs import describe_score, find_checkpoint
+from aimonk.setup.runs import describe_score, find_checkpoint, warn_about_training_images
 
 
 def write_run(folder: Path, number: int, mean_ap: float | None, split: str = "a,val\n") -> Path:
@@ -73,3 +73,13 @@ def test_damaged_metrics_are_no_score(content: str, tmp_path: Path) -> None:
 def test_paths_are_returned_as_given(outputs: Path) -> None:
     assert find_checkpoint("model.pth") == Path("model.pth")
     assert find_checkpoint("outputs/new") == outputs / "new"
+
+
+def test_only_images_of_the_model_s_own_run_are_warned_about(outputs: Path, caplog) -> None:
+    (outputs / "new" / SPLITS_FILE).write_text("image,split\na.jpg,train\n")
+    Path(SPLITS_FILE).write_text("image,split\na.jpg,train\n")
+    warn_about_training_images(Path("imagenet"), ["a.jpg"])  # a setting, not a file
+    warn_about_training_images(outputs / "new", ["b.jpg"])
+    assert not caplog.text
+    warn_about_training_images(outputs / "new", ["a.jpg", "b.jpg"])
+    assert "1 " in caplog.text and "train" in caplog.text

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -57,13 +58,10 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
     source = find_checkpoint(cfg.checkpoint)
     classifier, info = load_model(source)
     log.info("checkpoint: %s", describe_checkpoint(source, info))
-    # before the images are read
-    folder, labels = label_paths(cfg)
-    given = cfg.data.attributes
-    match_attributes(read_labels(labels, given, folder, read_tokens(cfg)), info, given is None)
+    match = partial(match_attributes, info=info, may_rename=cfg.data.attributes is None)
     cfg = OmegaConf.merge(cfg, {"data": {"image_size": info.image_size, "resize": info.resize}})
-    images = open_data(cfg)
-    table = match_attributes(images.table, info, cfg.data.attributes is None)
+    images = open_data(cfg, check=match)
+    table = match(images.table)
     pixels = Pixels(images.pixels, lambda images, views: images, info.image_size, info.resize)
     logits = predict_pixels(classifier, pixels, len(table), cfg.batch_size, pick_device(cfg.device))
     warn_about_training_images(source, table.names)

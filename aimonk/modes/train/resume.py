@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from aimonk.data.labels import LabelTable
 from aimonk.files.tensors import load_tensors, save_tensors
 from aimonk.files.text import listed, plural
+from aimonk.setup.flatten import flatten
 
 log = logging.getLogger(__name__)
 
@@ -76,16 +76,8 @@ def compare_configs(path: Path, now: DictConfig) -> list[str]:
 
 def _settings(cfg: DictConfig) -> dict[str, Any]:
     """All settings by their full names, except the FREE ones."""
-    settings = _flatten(OmegaConf.to_container(cfg, resolve=True), "")
+    settings = flatten(OmegaConf.to_container(cfg, resolve=True))
     return {name: value for name, value in settings if name not in FREE}
-
-
-def _flatten(node: dict, prefix: str) -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def refuse_changes(differences: list[str], force: bool) -> None:

@@ -126,7 +126,8 @@ def describe_map(found: Audit) -> dict | None:
     """Cells of the map of the strongest associations beyond chance; None where there are none."""
     pairs = list(filter(is_significant, found.together))
     strongest = list(dict.fromkeys(name for pair in pairs for name in pair["attributes"]))
-    names = [name for name in found.attributes if name in set(strongest[:MOST_MAPPED])]
+    mapped = set(strongest[:MOST_MAPPED])
+    names = [name for name in found.attributes if name in mapped]
     place = {name: i for i, name in enumerate(names)}
     cells = []
     for pair in pairs:

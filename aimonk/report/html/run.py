@@ -158,8 +158,7 @@ def draw_scores(folder: Path, report: RunReport, name: str, shown: list[int], im
     pictures = []
     for heading, figure in figures.items():
         stem = heading.lower().replace(" ", "_")
-        save(figure, folder / f"{stem}.png")
-        parts, legend = split_panels(figure)
+        parts, legend = split_panels(figure, save(figure, folder / f"{stem}.png"))
         pictures.append(
             {
                 "heading": heading,

@@ -6,7 +6,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from PIL import Image
@@ -32,15 +31,6 @@ def font_families() -> list[str]:
     """Matplotlib's own font, then installed fonts for the letters that it lacks."""
     installed = {font.name for font in fontManager.ttflist}
     return ["DejaVu Sans", *(name for name in WIDE_FONTS if name in installed)]
-
-
-def render(figure: Figure) -> np.ndarray:
-    """The pixels of a figure, uint8 [H, W, 3]."""
-    canvas = FigureCanvasAgg(figure)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")
-        canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
 def to_png(pixels: np.ndarray) -> bytes:

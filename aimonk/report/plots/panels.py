@@ -1,10 +1,13 @@
 """A grid of panels, one for each attribute."""
 
+import io
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
-from aimonk.report.plots.figure import DPI, GREY, font_families, render, to_png
+from aimonk.report.plots.figure import DPI, GREY, font_families, to_png
 from aimonk.report.tables import shorten
 
 MOST_PANELS = 24
@@ -88,12 +91,15 @@ def add_legend(figure: Figure) -> None:
         figure.legend(found.values(), found.keys(), **style)
 
 
-def split_panels(figure: Figure) -> tuple[list[tuple[bytes, int]], tuple[bytes, int] | None]:
+def split_panels(figure: Figure, png: bytes) -> tuple[list[tuple[bytes, int]], tuple[bytes, int] | None]:
     """The panels of a figure, and its legend if it has one, as PNGs with their widths in CSS pixels.
 
     A page can arrange them in as many columns as it has room for.
+
+    Args:
+        png: The figure as `save` returns it.
     """
-    pixels = render(figure)
+    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
     height, width = pixels.shape[:2]
     places = [axes.get_position() for axes in figure.axes]  # from the bottom, as shares of the figure
     across = sorted({round(place.x0, 6) for place in places})

@@ -6,28 +6,9 @@ import pytest
 import torch
 
 from aimonk.data.formats.label_file import read_labels
-from aimonk.data.labels import LabelTable
 from aimonk.training.losses import count_pos_weight
 
 REAL_DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
-
-
-@pytest.fixture
-def write(tmp_path: Path):
-    """A function that writes a label file and returns its path."""
-
-    def write(content: str | bytes) -> Path:
-        path = tmp_path / "labels.txt"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
-
-
-def entries(table: LabelTable) -> list[str]:
-    """The rows of a table, as in a label file."""
-    values = np.where(table.mask, np.where(table.labels == 1, "1", "0"), "NA")
-    return [" ".join([name, *row]) for name, row in zip(table.names, values, strict=True)]
 
 
 def errors_of(path: Path, attributes: list[str] | None = None) -> list[str]:
@@ -36,7 +17,7 @@ def errors_of(path: Path, attributes: list[str] | None = None) -> list[str]:
     return str(caught.value).replace(f"{path.parent}/", "").splitlines()
 
 
-def test_types_counts_and_rows(write) -> None:
+def test_types_counts_and_rows(write, entries) -> None:
     table = read_labels(write("a.jpg 1 NA 0\nb.jpg 0 1 NA\n"))
     assert table.names == ["a.jpg", "b.jpg"]
     assert table.attributes == ["Attr1", "Attr2", "Attr3"]
@@ -76,7 +57,7 @@ def test_types_counts_and_rows(write) -> None:
         "a.jpg True none FALSE\nb.jpg no YES Null\n",
     ],
 )
-def test_dialects(write, content: str) -> None:
+def test_dialects(write, content: str, entries) -> None:
     table = read_labels(write(content))
     assert entries(table) == ["a.jpg 1 NA 0", "b.jpg 0 1 NA"]
     assert table.attributes == ["Attr1", "Attr2", "Attr3"]
@@ -93,7 +74,7 @@ def test_dialects(write, content: str) -> None:
         ("sub/a.jpg 1 0\n'b'.jpg NA 1\n", ["sub/a.jpg", "'b'.jpg"]),
     ],
 )
-def test_image_names_with_special_characters(write, content: str, names: list[str]) -> None:
+def test_image_names_with_special_characters(write, content: str, names: list[str], entries) -> None:
     table = read_labels(write(content))
     assert table.names == names
     assert [row.rsplit(" ", 2)[1:] for row in entries(table)] == [["1", "0"], ["NA", "1"]]
@@ -192,7 +173,7 @@ def test_missing_file(tmp_path: Path) -> None:
             read_labels(path)
 
 
-def test_identical_duplicate_rows_are_a_warning(write, caplog: pytest.LogCaptureFixture) -> None:
+def test_identical_duplicate_rows_are_a_warning(write, caplog: pytest.LogCaptureFixture, entries) -> None:
     table = read_labels(write("a.jpg 1 NA\nb.jpg 0 0\n./a.jpg 1 na\n"))
     assert entries(table) == ["a.jpg 1 NA", "b.jpg 0 0"]
     (record,) = caplog.records

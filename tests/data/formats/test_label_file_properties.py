@@ -1,15 +1,12 @@
 import csv
 import io
-from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aimonk.data.formats.label_file import read_labels
 from aimonk.data.formats.tokens import INVALID, Tokens
-from aimonk.data.labels import LabelTable
 from aimonk.files.text import printable
 
 TOKENS = np.array(["0", "1", "NA"])
@@ -21,24 +18,6 @@ SPELLINGS = {
 PROPERTY = settings(
     derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-
-
-@pytest.fixture
-def write(tmp_path: Path):
-    """A function that writes a label file and returns its path."""
-
-    def write(content: str | bytes) -> Path:
-        path = tmp_path / "labels.txt"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
-
-
-def entries(table: LabelTable) -> list[str]:
-    """The rows of a table, as in a label file."""
-    values = np.where(table.mask, np.where(table.labels == 1, "1", "0"), "NA")
-    return [" ".join([name, *row]) for name, row in zip(table.names, values, strict=True)]
 
 
 names = st.text(st.characters(codec="utf-8", exclude_characters="/\\\r\n\0"), min_size=1, max_size=8).filter(
@@ -81,7 +60,7 @@ def files(draw: st.DrawFn) -> tuple[list[list[str]], list[str] | None, bytes]:
 
 @settings(PROPERTY, max_examples=80)
 @given(files())
-def test_tables_in_any_dialect_round_trip(write, drawn: tuple) -> None:
+def test_tables_in_any_dialect_round_trip(entries, write, drawn: tuple) -> None:
     rows, header, content = drawn
     table = read_labels(write(content))
     assert entries(table) == [" ".join(row) for row in rows]

@@ -1,7 +1,12 @@
+import io
+from pathlib import Path
+
 import pytest
+from PIL import Image
 
 from aimonk.report.plots.decisions import plot_decisions
-from aimonk.report.plots.panels import MOST_PANELS, hardest
+from aimonk.report.plots.figure import save
+from aimonk.report.plots.panels import MOST_PANELS, hardest, split_panels
 
 
 def test_attributes_with_lowest_auroc_are_shown() -> None:
@@ -21,3 +26,16 @@ def test_panel_size_does_not_depend_on_their_number(count: int, case: dict) -> N
     for axes in figure.axes:
         box = axes.get_position()
         assert 1.8 < box.width * width < 3.5 and 1.5 < box.height * height < 3.5
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_panels_are_cut_from_the_picture(count: int, case: dict, tmp_path: Path) -> None:
+    scores = {"attributes": {f"a{i}": case["scores"]["attributes"]["hat"] for i in range(count)}}
+    figure = plot_decisions(scores, list(range(count)), "Decisions")
+    parts, legend = split_panels(figure, save(figure, tmp_path / "decisions.png"))
+    assert len(parts) == count and sum(width for _, width in parts[:4]) <= 1080
+    assert (legend is None) == (not figure.legends)
+    for png, width in parts:
+        picture = Image.open(io.BytesIO(png))
+        assert picture.width > width > 150, "a picture of high resolution"
+        assert min(picture.convert("L").getdata()) < 100, "something is drawn"
