@@ -65,7 +65,8 @@ def test_modes_name_settings_of_training() -> None:
         cfg = config(mode=mode, predictions="null")
         assert [key for keys, _ in unused_in_mode(cfg, given) for key in keys] == expected
     table = config(mode="evaluate", predictions="p.csv")
-    assert "data.resize" in {key for keys, _ in unused_in_mode(table, given) for key in keys}
+    unused = {key for keys, _ in unused_in_mode(table, ["data.resize", "data.labels"]) for key in keys}
+    assert {"data.resize", "data.store", "batch_size"} < unused and "data.labels" not in unused
 
 
 def test_one_warning_names_the_given_ones(caplog: pytest.LogCaptureFixture) -> None:
