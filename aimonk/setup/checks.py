@@ -13,6 +13,7 @@ from aimonk.models.backbones import Backbone, check_name
 from aimonk.models.classifier import Classifier
 from aimonk.setup.build import build, check_types
 from aimonk.setup.data import SPLIT
+from aimonk.training.optimizers import HeadSolver
 from aimonk.training.task import Settings
 
 COMPONENTS = ("freeze", "loss", "sampler", "augmentation", "optimizer", "scheduler")
@@ -29,7 +30,9 @@ def check_components(cfg: DictConfig) -> None:
     built["freeze"].check_epochs(cfg.epochs)
     # their constructors check the values
     tiny = Classifier(Backbone("", "", OrderedDict(), 1, (0.0,) * 3, (1.0,) * 3), 1)
-    built["scheduler"](built["optimizer"](tiny, 0), 1)
+    optimizer = built["optimizer"](tiny, 0)
+    if not isinstance(optimizer, HeadSolver):
+        built["scheduler"](optimizer, 1)
     built["sampler"](np.zeros((1, 1), np.float32), np.ones((1, 1), bool))
     check_name(cfg.backbone.library, cfg.backbone.name)
     check_types(SPLIT, cfg.data, "data")

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from timm.layers import convert_sync_batchnorm
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from aimonk.data.augmentation import FixedViews
 from aimonk.data.dataset import ImageSet
@@ -21,6 +23,7 @@ from aimonk.setup.build import build
 from aimonk.setup.checks import read_settings
 from aimonk.setup.inputs import open_inputs
 from aimonk.training.losses import MaskedLoss
+from aimonk.training.optimizers import HeadSolver
 from aimonk.training.task import Task
 
 log = logging.getLogger(__name__)
@@ -83,7 +86,7 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
         policy=policy,
         criterion=build_loss(cfg, table, train_rows).to(device),
         optimizer=optimizer,
-        scheduler=build(cfg, "scheduler")(optimizer, steps * settings.epochs),
+        scheduler=build_scheduler(cfg, optimizer, steps * settings.epochs),
         open_inputs=open_inputs(cfg, images, augmentation, classifier, cuts, device),
         labels=table.labels,
         mask=table.mask,
@@ -95,6 +98,13 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
         device=device,
         settings=settings,
     )
+
+
+def build_scheduler(
+    cfg: DictConfig, optimizer: Optimizer | HeadSolver, iterations: int
+) -> LRScheduler | ReduceLROnPlateau | None:
+    """The schedule of the learning rate; None for a solver, which has no learning rate."""
+    return None if isinstance(optimizer, HeadSolver) else build(cfg, "scheduler")(optimizer, iterations)
 
 
 def build_loss(cfg: DictConfig, table: LabelTable, train_rows: np.ndarray) -> MaskedLoss:

@@ -1,6 +1,7 @@
 """Optimizers of the trainable part of a classifier."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -81,6 +82,33 @@ def sgd(
     """Stochastic gradient descent with momentum."""
     groups = parameter_groups(classifier, cut, lr, weight_decay, backbone_lr_scale)
     return torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov, fused=_is_on_cuda(classifier))
+
+
+@dataclass(frozen=True)
+class HeadSolver:
+    """Solves the head as one logistic regression with an L2 penalty for each attribute.
+
+    Attributes:
+        penalty: The same for all attributes, 1 / C of scikit-learn's LogisticRegression; None chooses one for
+            each by cross-validation.
+        folds: Of the cross-validation.
+    """
+
+    penalty: float | None
+    folds: int
+
+
+def lbfgs(classifier: Classifier, cut: int, penalty: float | None, folds: int) -> HeadSolver:
+    """L-BFGS on the entire training set, in float64.
+
+    Raises:
+        ValueError: A setting is out of range.
+    """
+    if penalty is not None and not 0 < penalty < math.inf:
+        raise ValueError(f"optimizer.penalty is {penalty}; expected null or above 0")
+    if folds < 2:
+        raise ValueError(f"optimizer.folds is {folds}; expected 2 or more")
+    return HeadSolver(penalty, folds)
 
 
 def _is_on_cuda(classifier: Classifier) -> bool:

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from aimonk.evaluation import metrics
 from aimonk.evaluation.paired import mean_ap_difference_error, mean_difference_error
+from aimonk.training.optimizers import HeadSolver
 from aimonk.training.phase import Phase, open_phase, predict
 from aimonk.training.state import TrainState, averaged, trained_state
 from aimonk.training.task import Settings, Task
@@ -69,13 +70,14 @@ def select_epoch(task: Task, state: TrainState, last: Weights, groups: np.ndarra
         why = "the run was interrupted in its first epoch"
         return Selection(state.epoch, len(state.losses), last, why)
     best, end = state.best, state.history[-1]
+    final = "the exact solution" if isinstance(task.optimizer, HeadSolver) else "the last epoch"
     value = f"validation {describe_score(task.settings, best)}"
     if not len(task.val_rows):
-        why = "the last epoch; no images were held out"
+        why = f"{final}; no images were held out"
     elif state.batches:
         why = f"the best epoch of an interrupted run, {value}"
     elif best["epoch"] == end["epoch"]:
-        why = f"the last epoch, {value}"
+        why = f"{final}, {value}"
     else:
         gain, error = compare_epochs(task, state, last, groups)
         detail = f"by {gain:.4f} with a standard error of {error:.4f}"

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from aimonk.models.classifier import Classifier
 from aimonk.models.freeze import FreezePolicy
 from aimonk.training.losses import MaskedLoss
+from aimonk.training.optimizers import HeadSolver
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Task:
         open_inputs: Number of frozen stages to `Inputs`.
         labels: 0 or 1, [N, A].
         mask: True where known, [N, A].
+        scheduler: None where the optimizer is a HeadSolver.
         train_rows: Rows of labels and mask to train on.
         val_rows: Rows to evaluate after each epoch; may be empty.
         weights: Sampling probabilities of train_rows; None visits each row once an epoch.
@@ -87,8 +89,8 @@ class Task:
     classifier: Classifier
     policy: FreezePolicy
     criterion: MaskedLoss
-    optimizer: Optimizer
-    scheduler: LRScheduler | ReduceLROnPlateau
+    optimizer: Optimizer | HeadSolver
+    scheduler: LRScheduler | ReduceLROnPlateau | None
     open_inputs: Callable[[int], Inputs]
     labels: np.ndarray
     mask: np.ndarray

@@ -21,8 +21,10 @@ from aimonk.runtime.determinism import noting_exceptions
 from aimonk.runtime.ranks import rank
 from aimonk.setup.task import build_task
 from aimonk.training.loop import fit
+from aimonk.training.optimizers import HeadSolver
 from aimonk.training.phase import open_phase, predict
 from aimonk.training.selection import select_epoch
+from aimonk.training.solver import solve_head
 from aimonk.training.state import TrainState, averaged, load_state, save_state, trained_state
 from aimonk.training.task import Task
 
@@ -80,7 +82,10 @@ def train_model(run: RunContext, parts: Parts) -> TrainedModel:
             save_state(run.out_dir / STATE_FILE, task, state, run.digest)
 
     with noting_exceptions() as exceptions:
-        fit(task, state, run.stop, save)
+        if isinstance(task.optimizer, HeadSolver):
+            solve_head(task, state, run.groups)
+        else:
+            fit(task, state, run.stop, save)
     if exceptions:
         names = ", ".join(sorted(exceptions))
         log.warning("deterministic=true: torch has no deterministic algorithm for %s", names)
