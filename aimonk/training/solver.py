@@ -92,7 +92,7 @@ def solve_head(task: Task, state: TrainState, groups: np.ndarray | None) -> None
     state.epoch += 1
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def read_features(task: Task) -> tuple[Tensor, np.ndarray]:
     """Features of the training rows in all views, [V * n, D] float64, and the n rows whose image exists.
 
