@@ -5,6 +5,7 @@ from collections import OrderedDict
 from typing import get_type_hints
 
 import numpy as np
+import torch
 from omegaconf import DictConfig
 
 from aimonk.evaluation.evaluate import METHODS
@@ -14,7 +15,6 @@ from aimonk.models.classifier import Classifier
 from aimonk.setup.build import build, check_types
 from aimonk.setup.data import SPLIT
 from aimonk.setup.optimizer import build_optimizer
-from aimonk.training.optimizers import HeadSolver
 from aimonk.training.task import Settings
 
 COMPONENTS = ("freeze", "loss", "sampler", "augmentation", "optimizer", "scheduler")
@@ -31,9 +31,8 @@ def check_components(cfg: DictConfig) -> None:
     built["freeze"].check_epochs(cfg.epochs)
     # their constructors check the values
     tiny = Classifier(Backbone("", "", OrderedDict(), 1, (0.0,) * 3, (1.0,) * 3), 1)
-    optimizer = build_optimizer(cfg, tiny, 0, images=0)
-    if not isinstance(optimizer, HeadSolver):
-        built["scheduler"](optimizer, 1)
+    build_optimizer(cfg, tiny, 0, images=0)
+    built["scheduler"](torch.optim.SGD(tiny.parameters(), lr=1.0), 1)
     built["sampler"](np.zeros((1, 1), np.float32), np.ones((1, 1), bool))
     check_name(cfg.backbone.library, cfg.backbone.name)
     check_types(SPLIT, cfg.data, "data")

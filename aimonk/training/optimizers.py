@@ -114,15 +114,15 @@ def lbfgs(classifier: Classifier, cut: int, penalty: float | None, folds: int) -
 def auto(
     classifier: Classifier,
     cut: int,
-    solvable: bool,
     lr: float,
     betas: Betas,
     weight_decay: float,
     backbone_lr_scale: float,
     penalty: float | None,
     folds: int,
+    solvable: bool = False,
 ) -> Optimizer | HeadSolver:
-    """`lbfgs` where the head can be solved, otherwise `adamw`."""
+    """`lbfgs` where the head can be solved, as `solvable` says, otherwise `adamw`."""
     solver = lbfgs(classifier, cut, penalty, folds)
     descent = adamw(classifier, cut, lr, betas, weight_decay, backbone_lr_scale)
     return solver if solvable else descent

@@ -86,7 +86,7 @@ def make_task(
 
 def run(task: Task, stop=lambda: False, save=lambda: None, state: TrainState | None = None) -> TrainState:
     state = TrainState() if state is None else state
-    fit(task, state, stop, save)
+    fit(task, state, task.settings.epochs, stop, save)
     return state
 
 
@@ -412,7 +412,7 @@ def test_last_epoch_is_kept_without_validation_images() -> None:
     state = run(task)
     final = trained_state(task)
     selected = selection.select_epoch(task, state, final, None)
-    assert (selected.epoch, selected.why) == (3, "the last epoch; no images were held out")
+    assert (selected.epoch, selected.why) == (3, "epoch 3, the last one; no images were held out")
     assert state.history[0]["val_loss"] is None
     assert all(torch.equal(selected.weights[key], value) for key, value in final.items())
 

@@ -37,11 +37,11 @@ def write_results(run: RunContext, outcome: Outcome) -> None:
     write_json(run.out_dir / METRICS_FILE, report)
     write_text(run.out_dir / PREDICTIONS_FILE, format_predictions(table, outcome.parts, evaluations))
     log_scores(scores, report)
-    log.info("kept: %s", report["chosen_by"])
     write_suspects(run, outcome.model.solved)
     uncertain = few_positives(scores.get("val"), report)
     if uncertain:
         log.info("%s", uncertain)
+    log.info("kept: %s", report["chosen_by"])
     content = RunReport(
         title=run.out_dir.name,
         metrics=report,
