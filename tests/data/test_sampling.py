@@ -139,5 +139,5 @@ def test_more_processes_than_rows() -> None:
 def test_batch_list() -> None:
     batches = BatchList()
     assert len(batches) == 0 and list(batches) == []
-    batches.batches = [Batch(np.array([1, PADDING]), np.array([2**61, 0]), 4, True, True)]
+    batches.batches = [Batch(np.array([1, PADDING]), np.array([2**61, 0]), 4, 0, True, True)]
     assert len(batches) == 1 and list(batches) == [[(1, 2**61), (PADDING, 0)]]

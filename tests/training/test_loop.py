@@ -16,9 +16,10 @@ from aimonk.data.loading import Pixels
 from aimonk.models import freeze
 from aimonk.models.backbones import Backbone
 from aimonk.models.classifier import Classifier
-from aimonk.training import missing, selection
+from aimonk.training import missing_images, selection
 from aimonk.training.loop import fit
 from aimonk.training.losses import MaskedLoss
+from aimonk.training.missing_labels import Ignore
 from aimonk.training.phase import open_phase, predict
 from aimonk.training.state import TrainState, averaged, trained_state
 from aimonk.training.task import Inputs, Settings, Task, warm_decay
@@ -69,6 +70,7 @@ def make_task(
         classifier=classifier,
         policy=policy or freeze.none(),
         criterion=MaskedLoss(),
+        missing=Ignore(),
         optimizer=optimizer,
         scheduler=LambdaLR(optimizer, lambda step: 1.0),
         open_inputs=lambda cut: Inputs(pixels, False),
@@ -334,7 +336,7 @@ def delete(task: Task, lost: set[int]) -> None:
 
 
 def test_few_missing_images_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(missing, "MAX_MISSING", 0.1)
+    monkeypatch.setattr(missing_images, "MAX_MISSING", 0.1)
     task, without = make_task(batch_size=N), make_task(batch_size=N)
     delete(task, {3, 7})
     delete(without, set())
@@ -354,7 +356,7 @@ def test_many_missing_images_stop_training(lost: set[int]) -> None:
 
 
 def test_iteration_without_an_image_stops_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(missing, "MAX_MISSING", 0.5)
+    monkeypatch.setattr(missing_images, "MAX_MISSING", 0.5)
     task = make_task(batch_size=1)
     delete(task, {3})
     task.mask[3] = True
