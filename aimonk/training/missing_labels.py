@@ -149,7 +149,7 @@ class SelectiveNegatives(MissingLabels):
         self.sums.mul_(self.decay).add_(all_reduce(batch))
 
     def _find_likely(self, logits: Tensor, unknown: Tensor) -> Tensor:
-        """True for the `top` most probable unknown entries of each image, [B, A]; known ones do not matter."""
+        """The `top` most probable unknown entries of each image, [B, A]; any value at known ones."""
         scores = torch.where(unknown, logits, -math.inf)
         best = scores.topk(min(self.top, logits.shape[1]), dim=1).indices
         return torch.zeros_like(unknown).scatter_(1, best, True)
