@@ -30,7 +30,7 @@ def test_every_policy_trains(command, demo: list[str], tmp_path: Path) -> None:
     assert len({tuple(row) for row in losses}) == len(POLICIES)
 
 
-@pytest.mark.parametrize("policy", [["missing=weak"], ["missing=selective", "missing.threshold=0.4"]])
+@pytest.mark.parametrize("policy", [["missing=weak"], ["missing=selective", "missing.threshold=0.5"]])
 def test_two_processes_train_like_one(
     policy: list[str], command, environment, demo: list[str], tmp_path: Path
 ) -> None:

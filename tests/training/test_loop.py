@@ -335,7 +335,7 @@ def test_deleted_images_are_not_scored() -> None:
 POLICIES = {
     "weak": lambda: WeakNegatives(0.3),
     "entropy": lambda: EntropyMaximization(0.2),
-    "selective": lambda: SelectiveNegatives(A, threshold=0.9, top=1, gamma=2.0, decay=0.9),
+    "selective": lambda: SelectiveNegatives(A, threshold=0.5, top=1, gamma=2.0, decay=0.9),
     "large_loss": lambda: LargeLoss("correct", 0.1),
 }
 every_policy = pytest.mark.parametrize("policy", POLICIES)
@@ -422,6 +422,8 @@ def test_saved_run_resumes_without_a_difference(policy: str, tmp_path: Path) -> 
     resumed = run(second, state=load_state(tmp_path / "state.pth", second, ""))
     assert resumed.losses == expected.losses and resumed.known == expected.known
     assert changed(state_of(whole), state_of(second)) == set()
+    for key, value in whole.missing.state_dict().items():
+        assert torch.equal(second.missing.state_dict()[key], value)
 
 
 def delete(task: Task, lost: set[int]) -> None:

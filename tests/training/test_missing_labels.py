@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from aimonk.training import missing_labels
 from aimonk.training.losses import AsymmetricLoss, FocalLoss, MaskedLoss, PosWeightLoss
 from aimonk.training.missing_labels import (
     EntropyMaximization,
@@ -133,6 +134,16 @@ def test_prior_is_a_moving_average_over_images() -> None:
     other = SelectiveNegatives(3, threshold=0.5, top=1, gamma=2.0, decay=0.5)
     other.load_state_dict(policy.state_dict())
     assert torch.equal(other.prior, policy.prior)
+
+
+def test_prior_covers_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, _, mask = make_batch()
+    probs = torch.sigmoid(logits)
+    of_another = torch.cat([probs[10:].sum(0), torch.tensor([6.0])])
+    monkeypatch.setattr(missing_labels, "all_reduce", lambda of_this: of_this + of_another)
+    policy = SelectiveNegatives(3, threshold=0.5, top=1, gamma=2.0, decay=0.5)
+    policy.total(MaskedLoss(), logits[:10], mask[:10], 1)
+    torch.testing.assert_close(policy.prior, probs.mean(0))
 
 
 def test_prior_leaves_an_attribute_out_until_it_is_rare() -> None:
