@@ -145,7 +145,7 @@ class SelectiveNegatives(MissingLabels):
 
     def _update(self, probs: Tensor) -> None:
         """Add a batch to the moving average; a collective call."""
-        batch = torch.cat([probs.sum(dim=0), probs.new_tensor([len(probs)])])
+        batch = torch.cat([probs.sum(dim=0), probs.new_full((1,), len(probs))])
         self.sums.mul_(self.decay).add_(all_reduce(batch))
 
     def _find_likely(self, logits: Tensor, unknown: Tensor) -> Tensor:
