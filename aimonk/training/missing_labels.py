@@ -101,9 +101,9 @@ class SelectiveNegatives(MissingLabels):
     p^gamma.
 
     The paper takes the priors from a temporary model, trained beforehand without the unknown entries. Here
-    they are a moving average of the probabilities that the model itself predicts for the training images:
-    as these start near one half, the entries of an attribute are left out until it is predicted less often
-    than `threshold`.
+    they are a moving average of the probabilities that the model itself predicts for the training images. As
+    these start near one half, a `threshold` below that leaves all unknown entries of an attribute out until
+    it is predicted less often. If only positives are known, this never happens: the model learns "always 1".
 
     Args:
         attributes: Number of attributes.
