@@ -1,6 +1,6 @@
 """Images that can no longer be read while a run trains."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
@@ -26,7 +26,7 @@ class MissingImages:
     task: Task
     expected: int
     count: int = 0
-    lost: np.ndarray = field(default_factory=lambda: np.zeros(2, dtype=np.int64))
+    lost: np.ndarray | int = 0
 
     def drop(
         self, batch: Batch, inputs: Tensor, labels: Tensor, mask: Tensor, exists: Tensor
@@ -39,9 +39,8 @@ class MissingImages:
             FileNotFoundError: More than 1 % of the images are missing, or all entries of an iteration.
         """
         missing = batch.rows[~exists.numpy() & (batch.rows != PADDING)]
-        mask_of_missing = self.task.mask[missing]
-        lost = np.array([mask_of_missing.sum(), (~mask_of_missing).sum()])
-        self.lost = lost if batch.first else self.lost + lost
+        known = self.task.mask[missing]
+        self.lost = np.array([known.sum(), (~known).sum()]) + (0 if batch.first else self.lost)
         self.count += len(missing)
         is_alone = world_size() == 1  # the other processes of an iteration do not know what is lost
         counts = np.array([batch.known, batch.unknown])
