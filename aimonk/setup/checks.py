@@ -2,6 +2,7 @@
 
 import os
 from collections import OrderedDict
+from functools import partial
 from typing import get_type_hints
 
 import numpy as np
@@ -17,7 +18,7 @@ from aimonk.setup.data import SPLIT
 from aimonk.setup.optimizer import build_optimizer
 from aimonk.training.task import Settings
 
-COMPONENTS = ("freeze", "loss", "sampler", "augmentation", "optimizer", "scheduler")
+COMPONENTS = ("freeze", "loss", "missing", "sampler", "augmentation", "optimizer", "scheduler")
 
 
 def check_components(cfg: DictConfig) -> None:
@@ -30,6 +31,8 @@ def check_components(cfg: DictConfig) -> None:
     built = {group: build(cfg, group) for group in COMPONENTS}
     built["freeze"].check_epochs(cfg.epochs)
     # their constructors check the values
+    if isinstance(built["missing"], partial):
+        built["missing"](1)
     tiny = Classifier(Backbone("", "", OrderedDict(), 1, (0.0,) * 3, (1.0,) * 3), 1)
     build_optimizer(cfg, tiny, 0, images=0)
     built["scheduler"](torch.optim.SGD(tiny.parameters(), lr=1.0), 1)

@@ -20,10 +20,16 @@ def solver_obstacle(cfg: DictConfig, images: int) -> str | None:
     Args:
         images: Number of training images.
     """
-    loss, views = build(cfg, "loss"), build(cfg, "augmentation").views or cfg.features.views
-    # the loss of a partial depends on the training labels, its class does not
-    kind = loss.func.__self__ if isinstance(loss, partial) else type(loss)
-    return find_obstacle(build(cfg, "freeze"), views, kind, images)
+    views = build(cfg, "augmentation").views or cfg.features.views
+    loss, missing = (class_of(build(cfg, group)) for group in ("loss", "missing"))
+    return find_obstacle(build(cfg, "freeze"), views, loss, missing, images)
+
+
+def class_of(built: object) -> type:
+    """Class of a component, or of what a partial will construct, by its class or by a class method."""
+    if not isinstance(built, partial):
+        return type(built)
+    return built.func if isinstance(built.func, type) else built.func.__self__
 
 
 def uses_solver(cfg: DictConfig, images: int) -> bool:

@@ -24,6 +24,7 @@ from aimonk.setup.checks import read_settings
 from aimonk.setup.inputs import open_inputs
 from aimonk.setup.optimizer import build_optimizer, log_choice
 from aimonk.training.losses import MaskedLoss
+from aimonk.training.missing_labels import MissingLabels
 from aimonk.training.optimizers import HeadSolver
 from aimonk.training.task import Task
 
@@ -87,6 +88,7 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
         classifier=classifier,
         policy=policy,
         criterion=build_loss(cfg, table, train_rows).to(device),
+        missing=build_missing(cfg, len(table.attributes)).to(device),
         optimizer=optimizer,
         scheduler=build_scheduler(cfg, optimizer, steps * settings.epochs),
         open_inputs=open_inputs(cfg, images, augmentation, classifier, cuts, device),
@@ -118,3 +120,9 @@ def build_loss(cfg: DictConfig, table: LabelTable, train_rows: np.ndarray) -> Ma
     if isinstance(loss, partial):  # it depends on the training labels
         loss = loss(torch.from_numpy(training.labels), torch.from_numpy(training.mask))
     return loss
+
+
+def build_missing(cfg: DictConfig, attributes: int) -> MissingLabels:
+    """The policy for unknown labels, for this number of attributes."""
+    missing = build(cfg, "missing")
+    return missing(attributes) if isinstance(missing, partial) else missing

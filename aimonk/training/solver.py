@@ -47,12 +47,15 @@ class SolvedHead:
     logits: np.ndarray
 
 
-def find_obstacle(policy: FreezePolicy, views: int | None, loss: type, images: int) -> str | None:
+def find_obstacle(
+    policy: FreezePolicy, views: int | None, loss: type, missing: type, images: int
+) -> str | None:
     """Why the head cannot be solved; None if it can.
 
     Args:
         views: Number of views of the augmentation; None if unbounded.
         loss: Class of the loss.
+        missing: Class of the policy for unknown labels.
         images: Number of training images.
     """
     if set(policy.schedule.values()) != {0}:
@@ -61,6 +64,8 @@ def find_obstacle(policy: FreezePolicy, views: int | None, loss: type, images: i
         return "the augmentation is unbounded; augmentation=flip or features.views=8 have few views"
     if loss not in CONVEX:
         return f"{loss.__name__} is not convex; loss=masked and loss=pos_weight are"
+    if not missing.convex:
+        return f"{missing.__name__} is not convex; missing=ignore and missing=weak are"
     if images * views > MOST_FEATURES:
         return f"{images} images in {plural(views, 'view')} have too many features to solve at once"
     return None
@@ -80,7 +85,9 @@ def solve_head(
         ValueError: A feature is not finite.
     """
     started = time.perf_counter()
-    rows = task.train_rows[task.mask[task.train_rows].any(axis=1)]
+    rows = task.train_rows
+    if not task.missing.weight:  # rows without known labels have no influence
+        rows = rows[task.mask[rows].any(axis=1)]
     features, rows = read_features(task, rows, task.views)
     labels, weights = entry_weights(task, rows)
     centre = features.mean(0)
@@ -106,10 +113,11 @@ def solve_head(
     # every process solves the same problem, but perhaps on another processor
     weight, bias, history, logits = distributed.broadcast((weight, bias, solution.history, choice.logits))
     set_head(task.classifier, weight, bias)
-    known = int(task.mask[rows].sum())
+    mask = task.mask[rows]
+    entries = float(mask.sum() + task.missing.weight * (~mask).sum())
     # the objective of an attribute that cannot be solved is 0 throughout
-    state.losses = [loss / max(1, known) for loss in history] or [0.0]
-    state.known = [known] * len(state.losses)
+    state.losses = [loss / (entries or 1) for loss in history] or [0.0]
+    state.known = [entries] * len(state.losses)
     state.images, state.seconds = len(inputs), time.perf_counter() - started
     state.epoch_seconds.append(state.seconds)
     finish_epoch(task, open_phase(task, len(task.classifier.stages)), state, steps=1)
@@ -171,10 +179,13 @@ def read_features(task: Task, rows: np.ndarray, views: int) -> tuple[Tensor, np.
 
 
 def entry_weights(task: Task, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Labels and weight in the loss of each entry, [n, A] float64 each; 0 where unknown."""
+    """Labels and weight in the loss of each entry, [n, A] float64 each.
+
+    An unknown entry is a negative with the weight of the policy for unknown labels, which may be 0.
+    """
     mask = torch.from_numpy(task.mask[rows]).to(task.device)
     labels = torch.where(mask, torch.from_numpy(task.labels[rows]).to(task.device), 0).double()
-    weights = mask.double()
+    weights = torch.where(mask, 1.0, task.missing.weight).double()
     if isinstance(task.criterion, PosWeightLoss):
         weights = weights * torch.where(labels > 0.5, task.criterion.pos_weight.double(), 1.0)
     return labels, weights

@@ -16,6 +16,7 @@ from aimonk.models.freeze import backbone, gradual
 from aimonk.setup.data import open_data
 from aimonk.setup.task import build_task
 from aimonk.training.losses import FocalLoss, MaskedLoss
+from aimonk.training.missing_labels import Ignore, LargeLoss, WeakNegatives
 from aimonk.training.phase import open_phase, predict
 from aimonk.training.solver import SolvedHead, find_obstacle, solve_head
 from aimonk.training.state import TrainState
@@ -74,6 +75,17 @@ def test_logits_equal_scikit_learn(loss: str, compose, images: ImageSet) -> None
         model = LogisticRegression(C=1 / 0.1, solver="newton-cholesky", tol=1e-12, max_iter=1000)
         model.fit(features[np.tile(known, 2)], np.tile(label[known], 2), sample_weight=weight)
         np.testing.assert_allclose(logits[:, a], model.decision_function(features[:60]), atol=1e-4)
+
+
+def test_weak_negatives_equal_scikit_learn(compose, images: ImageSet) -> None:
+    task, _ = solve(compose("missing=weak", "missing.weight=0.3", "augmentation=none"), images)
+    features, table, logits = features_of(task), images.table, logits_of(task)
+    assert not table.mask.all()
+    for a in range(4):
+        weight = np.where(table.mask[:, a], 1.0, 0.3)
+        model = LogisticRegression(C=1 / 0.1, solver="newton-cholesky", tol=1e-12, max_iter=1000)
+        model.fit(features, table.labels[:, a] * table.mask[:, a], sample_weight=weight)
+        np.testing.assert_allclose(logits[:, a], model.decision_function(features), atol=1e-4)
 
 
 def test_unknown_rows_change_nothing(compose, images: ImageSet) -> None:
@@ -141,15 +153,17 @@ def test_images_that_no_longer_exist_are_left_out(compose, images: ImageSet) -> 
 
 
 @pytest.mark.parametrize(
-    ("policy", "views", "loss", "images", "part"),
+    ("policy", "views", "loss", "missing", "images", "part"),
     [
-        (backbone(), 2, MaskedLoss, 100, None),
-        (gradual([2]), 2, MaskedLoss, 100, "freeze=backbone"),
-        (backbone(), None, MaskedLoss, 100, "features.views=8"),
-        (backbone(), 2, FocalLoss, 100, "FocalLoss is not convex"),
-        (backbone(), 2, MaskedLoss, 300_000, "too many features"),
+        (backbone(), 2, MaskedLoss, Ignore, 100, None),
+        (backbone(), 2, MaskedLoss, WeakNegatives, 100, None),
+        (gradual([2]), 2, MaskedLoss, Ignore, 100, "freeze=backbone"),
+        (backbone(), None, MaskedLoss, Ignore, 100, "features.views=8"),
+        (backbone(), 2, FocalLoss, Ignore, 100, "FocalLoss is not convex"),
+        (backbone(), 2, MaskedLoss, LargeLoss, 100, "LargeLoss is not convex"),
+        (backbone(), 2, MaskedLoss, Ignore, 300_000, "too many features"),
     ],
 )
-def test_obstacles_of_the_solver(policy, views, loss, images: int, part: str | None) -> None:
-    obstacle = find_obstacle(policy, views, loss, images)
+def test_obstacles_of_the_solver(policy, views, loss, missing, images: int, part: str | None) -> None:
+    obstacle = find_obstacle(policy, views, loss, missing, images)
     assert obstacle is None if part is None else part in obstacle
