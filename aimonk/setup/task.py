@@ -11,7 +11,7 @@ from timm.layers import convert_sync_batchnorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from aimonk.data.augmentation import FixedViews
+from aimonk.data.augmentation import FixedViews, MixedFlip
 from aimonk.data.dataset import ImageSet
 from aimonk.data.labels import LabelTable, value_warnings
 from aimonk.files.text import plural
@@ -94,6 +94,7 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
         val_rows=val_rows,
         weights=sampler(table.labels[train_rows], table.mask[train_rows]),
         views=augmentation.views,
+        mix=augmentation.mix if isinstance(augmentation, MixedFlip) else None,
         slow_loading=augmentation.views is None or images.stored is None,
         device=device,
         settings=settings,

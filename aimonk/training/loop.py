@@ -21,6 +21,7 @@ from aimonk.training.missing import MissingImages
 from aimonk.training.phase import Phase, open_phase
 from aimonk.training.selection import finish_epoch, stops_early
 from aimonk.training.state import TrainState
+from aimonk.training.targets import total_loss
 from aimonk.training.task import Settings, Task
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ def train_one_epoch(
 
 
 def seed_iteration(settings: Settings, state: TrainState) -> None:
-    """Seed the randomness inside the network by the iteration, so that a resumed run repeats it."""
+    """Seed the randomness in the network and of mixed inputs by the iteration: a resumed run repeats it."""
     key = np.random.SeedSequence([settings.seed, state.epoch, state.batches])
     torch.manual_seed(int(key.generate_state(1)[0]))
 
@@ -134,8 +135,12 @@ def backward(task: Task, phase: Phase, known: int, inputs: Tensor, labels: Tenso
     if not len(inputs):
         return torch.zeros((), device=task.device)
     labels, mask = (x.to(task.device, non_blocking=True) for x in (labels, mask))
-    logits = phase.logits(task, inputs)
-    loss = task.criterion.total(logits, labels, mask) / max(1, known)
+    inputs, mix = phase.start(task, inputs), None
+    if task.mix is not None:
+        inputs, mix = task.mix(inputs)
+    logits = phase.finish(task, inputs)
+    loss = total_loss(task.criterion, logits, labels, mask, task.settings.label_smoothing, mix)
+    loss = loss / max(1, known)
     # DistributedDataParallel averages gradients where they have to be summed
     task.scaler.scale(loss * world_size()).backward()
     return loss.detach()

@@ -34,6 +34,8 @@ def find_obstacle(task: Task) -> str | None:
         )
     if task.views is None:
         return "the augmentation is unbounded; augmentation=flip or features.views=8 have few views"
+    if task.mix is not None:
+        return "the augmentation mixes images; augmentation=flip does not"
     if type(task.criterion) not in CONVEX:
         return f"{type(task.criterion).__name__} is not convex; loss=masked and loss=pos_weight are"
     return None

@@ -29,6 +29,7 @@ SETTINGS = Settings(
     batch_size=4,
     accumulate=1,
     clip_norm=None,
+    label_smoothing=0.0,
     seed=0,
     monitor="mean_ap",
     patience=None,
@@ -78,6 +79,7 @@ def make_task(
         val_rows=np.arange(N - val, N),
         weights=None,
         views=2,
+        mix=None,
         slow_loading=False,
         device=torch.device("cpu"),
         settings=replace(SETTINGS, **changes),
@@ -221,7 +223,7 @@ def test_frozen_parts_stay_bit_identical(policy: freeze.FreezePolicy, trains: se
     [
         (freeze.gradual([2, 4]), [{"head"}, {"head", "last"}, {"head", "last"}, {"head", "last", "high"}]),
         (
-            freeze.lp_ft(2),
+            freeze.lp_ft(2, None),
             [{"head"}, {"head"}, {"head", "last", "high", "low"}, {"head", "last", "high", "low"}],
         ),
     ],

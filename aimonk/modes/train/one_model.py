@@ -20,6 +20,7 @@ from aimonk.runtime import distributed
 from aimonk.runtime.determinism import noting_exceptions
 from aimonk.runtime.ranks import rank
 from aimonk.setup.task import build_task
+from aimonk.training.head_start import start_from_solution
 from aimonk.training.loop import fit
 from aimonk.training.optimizers import HeadSolver
 from aimonk.training.phase import open_phase, predict
@@ -85,6 +86,8 @@ def train_model(run: RunContext, parts: Parts) -> TrainedModel:
         if isinstance(task.optimizer, HeadSolver):
             solve_head(task, state, run.groups)
         else:
+            if task.policy.solves_head and (state.epoch, state.batches) == (1, 0):
+                start_from_solution(task, run.groups)
             fit(task, state, run.stop, save)
     if exceptions:
         names = ", ".join(sorted(exceptions))
