@@ -188,8 +188,11 @@ def test_every_option_trains(i: int, train_here, tmp_path: Path) -> None:
         ["freeze=stages"],
         ["freeze=gradual", "freeze.epochs=[2]"],
         ["freeze=lp_ft", "freeze.head_epochs=1"],
+        ["freeze=lp_ft", "freeze.last=2"],
+        ["freeze=stages", "augmentation=mixup"],
+        ["freeze=stages", "augmentation=cutmix", "freeze.last=2"],
     ],
-    ids=lambda policy: policy[0],
+    ids=" ".join,
 )
 @pytest.mark.slow
 def test_stored_features_change_nothing(policy: list[str], train_here, tmp_path: Path, caplog) -> None:
@@ -321,6 +324,16 @@ def test_misspelt_keys_are_reported(argument: str, message: str, command, tmp_pa
             ["freeze=lp_ft", "freeze.head_epochs=2"],
             "^epochs is 2; expected 3 or more, since the freeze policy",
         ),
+        (
+            ["augmentation=cutmix"],
+            "^augmentation is cutmix; expected mixup or another one where only the head",
+        ),
+        (
+            ["augmentation=mixup", "optimizer=lbfgs"],
+            "the augmentation mixes images; augmentation=flip does not$",
+        ),
+        (["label_smoothing=1"], "^label_smoothing is 1; expected 0 to below 1$"),
+        (["label_smoothing=true"], "^label_smoothing is True; expected a number$"),
         (["device=tpu"], "^device is tpu; expected an available device"),
     ],
     ids=lambda value: value[0],
