@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from aimonk.data.augmentation import Flip
 from aimonk.data.loading import Pixels
-from aimonk.data.mixing import CutMix, Mixup
+from aimonk.data.mixing import CutMix, Mix, Mixup
 from aimonk.models import freeze
 from aimonk.models.backbones import Backbone
 from aimonk.models.classifier import Classifier
@@ -295,6 +295,17 @@ def test_mixed_inputs_are_those_of_the_part_that_trains() -> None:
         task.mix = keep_shape
         assert run(task).losses == run(make_task(policy, epochs=1, batch_size=N)).losses
     assert shapes == [(3, torch.uint8), (8, torch.float32), (6, torch.float32)]
+
+
+def test_loss_of_mixed_inputs_has_the_labels_of_both_sources() -> None:
+    def swap(inputs: Tensor) -> tuple:
+        # entirely the partner: the same batch in another order
+        partners = torch.arange(len(inputs)).flip(0)
+        return inputs[partners], Mix(partners, 1.0)
+
+    task = make_task(norm=False, epochs=1)
+    task.mix = swap
+    np.testing.assert_allclose(run(task).losses, run(make_task(norm=False, epochs=1)).losses, rtol=1e-5)
 
 
 def test_unknown_labels_have_no_effect_on_mixed_runs() -> None:
