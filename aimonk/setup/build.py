@@ -21,7 +21,7 @@ CONSTRUCTORS = {
         "aimonk.training.losses",
         ["AsymmetricLoss", "FocalLoss", "MaskedLoss", "PosWeightLoss.of_labels"],
     ),
-    "optimizer": ("aimonk.training.optimizers", ["adam", "adamw", "lbfgs", "sgd"]),
+    "optimizer": ("aimonk.training.optimizers", ["adam", "adamw", "auto", "lbfgs", "sgd"]),
     "sampler": ("aimonk.data.sampling", ["shuffle", "weighted"]),
     "scheduler": ("aimonk.training.schedulers", ["constant", "cosine", "onecycle", "plateau"]),
 }

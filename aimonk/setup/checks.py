@@ -15,6 +15,7 @@ from aimonk.models.backbones import Backbone, check_name
 from aimonk.models.classifier import Classifier
 from aimonk.setup.build import build, check_types
 from aimonk.setup.data import SPLIT
+from aimonk.setup.optimizer import build_optimizer
 from aimonk.training.optimizers import HeadSolver
 from aimonk.training.task import Settings
 
@@ -37,7 +38,7 @@ def check_components(cfg: DictConfig) -> None:
         )
     # their constructors check the values
     tiny = Classifier(Backbone("", "", OrderedDict(), 1, (0.0,) * 3, (1.0,) * 3), 1)
-    optimizer = built["optimizer"](tiny, 0)
+    optimizer = build_optimizer(cfg, tiny, 0, images=0)
     if not isinstance(optimizer, HeadSolver):
         built["scheduler"](optimizer, 1)
     built["sampler"](np.zeros((1, 1), np.float32), np.ones((1, 1), bool))
@@ -49,7 +50,7 @@ def check_components(cfg: DictConfig) -> None:
         raise ValueError(f"calibrate is {cfg.calibrate!r}; expected null, platt or temperature")
     if cfg.features.enabled not in ("auto", True, False):
         raise ValueError(f"features.enabled is {cfg.features.enabled!r}; expected auto, true or false")
-    check_types({"deterministic": bool}, cfg, "")
+    check_types({"deterministic": bool, "refit": bool}, cfg, "")
     check_types({"views": int | None, "limit_gb": float}, cfg.features, "features")
     if cfg.features.dtype not in ("auto", "float16", "float32"):
         raise ValueError(f"features.dtype is {cfg.features.dtype!r}; expected auto, float16 or float32")

@@ -22,6 +22,7 @@ from aimonk.runtime.ranks import world_size
 from aimonk.setup.build import build
 from aimonk.setup.checks import read_settings
 from aimonk.setup.inputs import open_inputs
+from aimonk.setup.optimizer import build_optimizer, log_choice
 from aimonk.training.losses import MaskedLoss
 from aimonk.training.optimizers import HeadSolver
 from aimonk.training.task import Task
@@ -79,7 +80,8 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
         classifier = convert_sync_batchnorm(classifier)  # timm's also converts norms with an activation
     classifier = classifier.to(device, memory_format=torch.channels_last)
     cuts = policy.cuts(settings.epochs, len(classifier.stages))
-    optimizer = build(cfg, "optimizer")(classifier, min(cuts))
+    log_choice(cfg, len(train_rows))
+    optimizer = build_optimizer(cfg, classifier, min(cuts), len(train_rows))
     steps = -(-len(train_rows) // (settings.batch_size * world_size() * settings.accumulate))
     return Task(
         classifier=classifier,

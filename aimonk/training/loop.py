@@ -29,11 +29,14 @@ log = logging.getLogger(__name__)
 LOSSES_PER_READ = 50  # reading a loss waits for the accelerator
 
 
-def fit(task: Task, state: TrainState, stop: Callable[[], object], save: Callable[[], None]) -> None:
+def fit(
+    task: Task, state: TrainState, last_epoch: int, stop: Callable[[], object], save: Callable[[], None]
+) -> None:
     """Train from `state` until the last epoch, an early stop or a request to stop.
 
     Args:
         state: Updated during training.
+        last_epoch: May be earlier than the end of the learning rate's schedule.
         stop: Called after each iteration; a true value ends training there.
         save: Called at the end of each epoch, and every `checkpoint_every` iterations.
 
@@ -41,7 +44,9 @@ def fit(task: Task, state: TrainState, stop: Callable[[], object], save: Callabl
         FloatingPointError: The loss or a validation logit is not finite.
     """
     settings, phase = task.settings, None
-    for epoch in range(state.epoch, settings.epochs + 1):
+    if state.history and not state.batches and stops_early(settings, state):
+        return  # as before the interruption
+    for epoch in range(state.epoch, last_epoch + 1):
         cut = task.policy.cut(epoch, len(task.classifier.stages))
         if phase is None or phase.cut != cut:
             phase = open_phase(task, cut)

@@ -89,7 +89,7 @@ def make_task(
 
 def run(task: Task, stop=lambda: False, save=lambda: None, state: TrainState | None = None) -> TrainState:
     state = TrainState() if state is None else state
-    fit(task, state, stop, save)
+    fit(task, state, task.settings.epochs, stop, save)
     return state
 
 
