@@ -11,6 +11,7 @@ from aimonk.data.augmentation import MixedFlip
 from aimonk.data.mixing import CutMix
 from aimonk.evaluation.evaluate import METHODS
 from aimonk.evaluation.thresholds import parse_rule
+from aimonk.models.all_stages import CHOICES
 from aimonk.models.backbones import Backbone, check_name
 from aimonk.models.classifier import Classifier
 from aimonk.setup.build import build, check_types
@@ -52,6 +53,8 @@ def check_components(cfg: DictConfig) -> None:
         raise ValueError(f"features.enabled is {cfg.features.enabled!r}; expected auto, true or false")
     check_types({"deterministic": bool, "refit": bool}, cfg, "")
     check_types({"views": int | None, "limit_gb": float}, cfg.features, "features")
+    if cfg.features.stages not in CHOICES:
+        raise ValueError(f"features.stages is {cfg.features.stages!r}; expected last or all")
     if cfg.features.dtype not in ("auto", "float16", "float32"):
         raise ValueError(f"features.dtype is {cfg.features.dtype!r}; expected auto, float16 or float32")
 

@@ -15,6 +15,7 @@ from aimonk.data.augmentation import FixedViews, MixedFlip
 from aimonk.data.dataset import ImageSet
 from aimonk.data.labels import LabelTable, value_warnings
 from aimonk.files.text import plural
+from aimonk.models.all_stages import choose_stages
 from aimonk.models.checkpoint import is_checkpoint, load_model
 from aimonk.models.classifier import Classifier
 from aimonk.runtime.device import pick_device
@@ -46,18 +47,20 @@ def build_classifier(cfg: DictConfig, attributes: list[str]) -> Classifier:
         raise ValueError(
             f"data.image_size is {size}; expected {backbone.image_size}, the only size of {backbone.name}"
         )
-    return Classifier(backbone, len(attributes))
+    return Classifier(choose_stages(backbone, cfg.features.stages), len(attributes))
 
 
 def copy_run(classifier: Classifier, run: Path, name: str, attributes: list[str]) -> None:
     """Copy the weights of a run; attributes that it does not have keep their new rows of the head.
 
     Raises:
-        ValueError: The run has another backbone than `name`.
+        ValueError: The run has another backbone than `name`, or its head sees other stages.
     """
     source, info = load_model(run)
     if info.backbone != name:
         raise ValueError(f"backbone.weights is {run}, a run with {info.backbone}; expected one with {name}")
+    if source.stages.keys() != classifier.stages.keys():
+        raise ValueError(f"backbone.weights is {run}; expected features.stages={info.stages}, as of that run")
     classifier.stages.load_state_dict(source.stages.state_dict())
     common = [attribute for attribute in attributes if attribute in info.attributes]
     rows, of_run = ([names.index(a) for a in common] for names in (attributes, info.attributes))
