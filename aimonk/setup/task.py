@@ -82,6 +82,7 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
     if cfg.sync_batchnorm and world_size() > 1 and device.type == "cuda":
         classifier = convert_sync_batchnorm(classifier)  # timm's also converts norms with an activation
     classifier = classifier.to(device, memory_format=torch.channels_last)
+    classifier.keeps_statistics = policy.keeps_statistics
     cuts = policy.cuts(settings.epochs, len(classifier.stages))
     log_choice(cfg, len(train_rows))
     optimizer = build_optimizer(cfg, classifier, min(cuts), len(train_rows))

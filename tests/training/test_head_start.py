@@ -61,7 +61,7 @@ def make_task(criterion: nn.Module | None = None, augmentation=None) -> Task:
     pixels = Pixels(images.astype(np.uint8), augmentation, SIZE, "squash")
     return Task(
         classifier=classifier,
-        policy=freeze.lp_ft(None, None),
+        policy=freeze.lp_ft(None, None, False),
         criterion=criterion or MaskedLoss(),
         optimizer=optimizer,
         scheduler=LambdaLR(optimizer, lambda step: 1.0),

@@ -224,7 +224,7 @@ def test_frozen_parts_stay_bit_identical(policy: freeze.FreezePolicy, trains: se
     [
         (freeze.gradual([2, 4]), [{"head"}, {"head", "last"}, {"head", "last"}, {"head", "last", "high"}]),
         (
-            freeze.lp_ft(2, None),
+            freeze.lp_ft(2, None, False),
             [{"head"}, {"head"}, {"head", "last", "high", "low"}, {"head", "last", "high", "low"}],
         ),
     ],
