@@ -155,6 +155,7 @@ RECIPE = {
     "batch_size": 16,
     "accumulate": 1,
     "clip_norm": None,
+    "label_smoothing": 0.0,
     "ema": None,
     "patience": None,
     "backbone": {
@@ -173,6 +174,7 @@ ADAM = {
     "betas": [0.9, 0.999],
     "weight_decay": 0.0,
     "backbone_lr_scale": 1.0,
+    "layer_decay": 1.0,
 }
 RECIPES = {
     "aimonk_finetune": {

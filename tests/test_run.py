@@ -16,6 +16,7 @@ import torchvision
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from aimonk.models.all_stages import choose_stages
 from aimonk.models.backbones import create_backbone
 from aimonk.models.checkpoint import load_model
 from aimonk.models.classifier import Classifier
@@ -192,8 +193,12 @@ def test_every_option_trains(i: int, train_here, tmp_path: Path) -> None:
         ["freeze=stages"],
         ["freeze=gradual", "freeze.epochs=[2]"],
         ["freeze=lp_ft", "freeze.head_epochs=1"],
+        ["freeze=lp_ft", "freeze.last=2"],
+        ["freeze=backbone", "features.stages=all"],
+        ["freeze=stages", "augmentation=mixup"],
+        ["freeze=stages", "augmentation=cutmix", "freeze.last=2"],
     ],
-    ids=lambda policy: policy[0],
+    ids=" ".join,
 )
 @pytest.mark.slow
 def test_stored_features_change_nothing(policy: list[str], train_here, tmp_path: Path, caplog) -> None:
@@ -325,6 +330,18 @@ def test_misspelt_keys_are_reported(argument: str, message: str, command, tmp_pa
             ["freeze=lp_ft", "freeze.head_epochs=2"],
             "^epochs is 2; expected 3 or more, since the freeze policy",
         ),
+        (
+            ["augmentation=cutmix"],
+            "^augmentation is cutmix; expected mixup or another one where only the head",
+        ),
+        (
+            ["augmentation=mixup", "optimizer=lbfgs"],
+            "the augmentation mixes images; augmentation=flip does not$",
+        ),
+        (["features.stages=first"], "^features.stages is 'first'; expected last or all$"),
+        (["features.stages=all", "freeze=stages", "freeze.last=2"], "expected at most 1, the stages of this"),
+        (["label_smoothing=1"], "^label_smoothing is 1; expected 0 to below 1$"),
+        (["label_smoothing=true"], "^label_smoothing is True; expected a number$"),
         (["device=tpu"], "^device is tpu; expected an available device"),
     ],
     ids=lambda value: value[0],
@@ -438,6 +455,9 @@ def test_head_is_copied_by_name(trained: SimpleNamespace) -> None:
     copy_run(classifier, trained.folder, "tf_efficientnet_lite0", ["another", name])
     assert torch.equal(classifier.head.weight[0], new)
     assert torch.equal(classifier.head.weight[1], source.head.weight[2])
+    all_stages = choose_stages(create_backbone("timm", "tf_efficientnet_lite0", "random"), "all")
+    with pytest.raises(ValueError, match=r"^backbone\.weights is .*; expected features\.stages=last, as of"):
+        copy_run(Classifier(all_stages, 1), trained.folder, "tf_efficientnet_lite0", [name])
 
 
 def test_two_processes_train_like_one(environment, command, demo, trained, tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
+from aimonk.data.mixing import CutMix, Mixup
+
 
 class Unchanged:
     """No augmentation: view 0 only."""
@@ -28,6 +30,17 @@ class Flip:
 
     def __call__(self, images: Tensor, views: Tensor) -> Tensor:
         return torch.where((views == 1)[:, None, None, None], images.flip(-1), images)
+
+
+class MixedFlip(Flip):
+    """The same views, to be mixed within each batch at the inputs of the part that trains.
+
+    Attributes:
+        mix: Inputs of a batch, [B, ...], to mixed ones and what was mixed.
+    """
+
+    def __init__(self, mix: Mixup | CutMix):
+        self.mix = mix
 
 
 class Random:
@@ -85,6 +98,16 @@ def none() -> Unchanged:
 def flip() -> Flip:
     """Mirror each image with probability one half."""
     return Flip()
+
+
+def mixup(alpha: float) -> MixedFlip:
+    """Mirror each image with probability one half, then take weighted means of pairs."""
+    return MixedFlip(Mixup(alpha))
+
+
+def cutmix(alpha: float) -> MixedFlip:
+    """Mirror each image with probability one half, then paste a box of another one."""
+    return MixedFlip(CutMix(alpha))
 
 
 def crop_color(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from aimonk.files.run_folder import MODEL_FILE
 from aimonk.files.tensors import load_tensors, save_tensors
+from aimonk.models.all_stages import CHOICES, choose_stages
 from aimonk.models.backbones import create_backbone
 from aimonk.models.classifier import Classifier
 
@@ -25,6 +26,7 @@ class ModelInfo:
     """Everything that inference needs besides the weights.
 
     Attributes:
+        stages: Whose outputs the head sees, `last` or `all`.
         attributes: Names, A of them.
         thresholds: Lowest probability at which an attribute is predicted present, A of them.
         scale: Calibrated probability = sigmoid(scale * logit + bias), A of them.
@@ -39,6 +41,7 @@ class ModelInfo:
 
     library: str
     backbone: str
+    stages: str
     attributes: list[str]
     thresholds: list[float]
     scale: list[float]
@@ -97,7 +100,7 @@ def load_model(path: Path) -> tuple[Classifier, ModelInfo]:
 
 def _create_classifier(info: ModelInfo) -> Classifier:
     backbone = create_backbone(info.library, info.backbone, weights="random")
-    return Classifier(backbone, len(info.attributes))
+    return Classifier(choose_stages(backbone, info.stages), len(info.attributes))
 
 
 def _expected_state(info: ModelInfo) -> dict[str, Tensor]:
@@ -111,13 +114,15 @@ def _expected_state(info: ModelInfo) -> dict[str, Tensor]:
 
 def _check_info(path: Path, raw: Any) -> ModelInfo:
     if isinstance(raw, dict) and isinstance(raw.get("attributes"), list):
-        raw = {"beats_chance": [None] * len(raw["attributes"])} | raw  # not in the first checkpoints
+        # not in the first checkpoints
+        raw = {"beats_chance": [None] * len(raw["attributes"]), "stages": "last"} | raw
     if not isinstance(raw, dict) or raw.keys() != {field.name for field in fields(ModelInfo)}:
         raise ValueError(f"{path}: its fields are not those of a checkpoint")
     info = ModelInfo(**raw)
     checks: dict[str, Callable[[], bool]] = {
         "library": lambda: _is_line(info.library),
         "backbone": lambda: _is_line(info.backbone),
+        "stages": lambda: info.stages in CHOICES,
         "attributes": lambda: _are_names(info.attributes),
         "thresholds": lambda: _are_numbers(info.thresholds, len(info.attributes), 0, 1),
         # larger values overflow in single precision

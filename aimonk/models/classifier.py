@@ -38,6 +38,10 @@ class Classifier(nn.Module):
 
     Args:
         attributes: Number of logits.
+
+    Attributes:
+        frozen_stages: Number of stages that do not train.
+        keeps_statistics: Whether the BatchNorm layers of the others keep their statistics.
     """
 
     def __init__(self, backbone: Backbone, attributes: int):
@@ -46,6 +50,7 @@ class Classifier(nn.Module):
         self.stages = nn.ModuleDict(backbone.stages)
         self.head = nn.Linear(backbone.features, attributes)
         self.frozen_stages = 0
+        self.keeps_statistics = False
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, A] of uint8 RGB images [B, 3, H, W]."""
@@ -73,4 +78,8 @@ class Classifier(nn.Module):
         # a BatchNorm in train mode updates its statistics even if its weights are frozen
         for stage in list(self.stages.values())[: self.frozen_stages]:
             stage.eval()
+        if self.keeps_statistics:
+            for module in self.stages.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
         return self

@@ -10,9 +10,13 @@ class FreezePolicy:
 
     Attributes:
         schedule: First epoch, from 1 -> number of trainable stages; None for all.
+        solves_head: Whether the head starts from the solution for the entirely frozen backbone.
+        keeps_statistics: Whether the BatchNorm layers that train keep their pretrained statistics.
     """
 
     schedule: dict[int, int | None]
+    solves_head: bool = False
+    keeps_statistics: bool = False
 
     def cut(self, epoch: int, stages: int) -> int:
         """Number of frozen stages in an epoch, from 1.
@@ -75,11 +79,21 @@ def gradual(epochs: Sequence[int]) -> FreezePolicy:
     return FreezePolicy({1: 0} | {epoch: i for i, epoch in enumerate(epochs, start=1)})
 
 
-def lp_ft(head_epochs: int) -> FreezePolicy:
-    """Train the head only for some epochs, then the entire network.
+def lp_ft(head_epochs: int | None, last: int | None, keep_statistics: bool) -> FreezePolicy:
+    """Train the head only for some epochs, then the last stages too.
 
     Kumar et al. 2022, "Fine-tuning can distort pretrained features and underperform out-of-distribution".
+
+    Args:
+        head_epochs: None solves the head before the first epoch instead.
+        last: Number of last stages; None for the entire network.
+        keep_statistics: Whether BatchNorm normalises by its pretrained statistics, which the head was solved
+            for, and not by those of the batches.
     """
+    if last is not None and last < 1:
+        raise ValueError(f"freeze.last is {last}; expected null or 1 or more")
+    if head_epochs is None:
+        return FreezePolicy({1: last}, solves_head=True, keeps_statistics=keep_statistics)
     if head_epochs < 1:
-        raise ValueError(f"freeze.head_epochs is {head_epochs}; expected 1 or more")
-    return FreezePolicy({1: 0, head_epochs + 1: None})
+        raise ValueError(f"freeze.head_epochs is {head_epochs}; expected null or 1 or more")
+    return FreezePolicy({1: 0, head_epochs + 1: last}, keeps_statistics=keep_statistics)

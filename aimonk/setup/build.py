@@ -10,7 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 
 # what a config may build: the config of a resumed run comes from a folder, perhaps of somebody else
 CONSTRUCTORS = {
-    "augmentation": ("aimonk.data.augmentation", ["crop_color", "flip", "none", "trivial"]),
+    "augmentation": (
+        "aimonk.data.augmentation",
+        ["crop_color", "cutmix", "flip", "mixup", "none", "trivial"],
+    ),
     "backbone": ("aimonk.models.backbones", ["create_backbone"]),
     "data.draw": ("aimonk.data.demo.dataset", ["draw_demo"]),
     "freeze": ("aimonk.models.freeze", ["backbone", "gradual", "lp_ft", "none", "stages"]),

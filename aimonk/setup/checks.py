@@ -9,8 +9,11 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
+from aimonk.data.augmentation import MixedFlip
+from aimonk.data.mixing import CutMix
 from aimonk.evaluation.evaluate import METHODS
 from aimonk.evaluation.thresholds import parse_rule
+from aimonk.models.all_stages import CHOICES
 from aimonk.models.backbones import Backbone, check_name
 from aimonk.models.classifier import Classifier
 from aimonk.setup.build import build, check_types
@@ -30,6 +33,11 @@ def check_components(cfg: DictConfig) -> None:
     read_settings(cfg)
     built = {group: build(cfg, group) for group in COMPONENTS}
     built["freeze"].check_epochs(cfg.epochs)
+    if set(built["freeze"].schedule.values()) == {0} and _cuts_boxes(built["augmentation"]):
+        raise ValueError(
+            "augmentation is cutmix; expected mixup or another one where only the head trains, since the "
+            "features of an entirely frozen backbone have no place for a box"
+        )
     # their constructors check the values
     if isinstance(built["missing"], partial):
         built["missing"](1)
@@ -47,8 +55,14 @@ def check_components(cfg: DictConfig) -> None:
         raise ValueError(f"features.enabled is {cfg.features.enabled!r}; expected auto, true or false")
     check_types({"deterministic": bool, "refit": bool}, cfg, "")
     check_types({"views": int | None, "limit_gb": float}, cfg.features, "features")
+    if cfg.features.stages not in CHOICES:
+        raise ValueError(f"features.stages is {cfg.features.stages!r}; expected last or all")
     if cfg.features.dtype not in ("auto", "float16", "float32"):
         raise ValueError(f"features.dtype is {cfg.features.dtype!r}; expected auto, float16 or float32")
+
+
+def _cuts_boxes(augmentation: object) -> bool:
+    return isinstance(augmentation, MixedFlip) and isinstance(augmentation.mix, CutMix)
 
 
 def read_settings(cfg: DictConfig) -> Settings:
@@ -68,6 +82,8 @@ def read_settings(cfg: DictConfig) -> Settings:
         raise ValueError(f"ema is {cfg.ema}; expected null or a decay between 0 and 1")
     if cfg.clip_norm is not None and cfg.clip_norm <= 0:
         raise ValueError(f"clip_norm is {cfg.clip_norm}; expected null or above 0")
+    if not 0 <= cfg.label_smoothing < 1:
+        raise ValueError(f"label_smoothing is {cfg.label_smoothing}; expected 0 to below 1")
     if cfg.workers != "auto" and (not isinstance(cfg.workers, int) or cfg.workers < 0):
         raise ValueError(f"workers is {cfg.workers!r}; expected auto or a number of processes")
     workers = min(8, os.cpu_count() or 1) if cfg.workers == "auto" else cfg.workers

@@ -10,6 +10,7 @@ log = logging.getLogger(__name__)
 # settings of gradient descent
 DESCENT = (
     *("epochs", "batch_size", "accumulate", "clip_norm", "monitor", "patience", "min_delta", "ema"),
+    "label_smoothing",
     *("scheduler", "sampler", "compile", "checkpoint_every"),
 )
 SOLVER = ("optimizer.penalty", "optimizer.folds")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from aimonk.data.augmentation import MixedFlip
 from aimonk.data.dataset import ImageSet
 from aimonk.data.loading import Pixels
 from aimonk.data.store.row_store import RowStore
@@ -16,6 +17,8 @@ from aimonk.models.features import FeatureSource
 from aimonk.runtime.progress import watch
 from aimonk.setup.data import FEATURES, cache_folder
 from aimonk.training.task import Inputs
+
+FLIP = "aimonk.data.augmentation.flip"
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +92,12 @@ def open_inputs(
         load_pixels=pixels,
         keys=[f"{cfg.data.image_size} {cfg.data.resize} {key}" for key in images.keys],
         views=augmentation.views or 1,
-        view_key=repr(OmegaConf.to_container(cfg.augmentation, resolve=True)),
+        # inputs are mixed after the views are taken, and these are the views of augmentation=flip
+        view_key=repr(
+            {"_target_": FLIP}
+            if isinstance(augmentation, MixedFlip)
+            else OmegaConf.to_container(cfg.augmentation, resolve=True)
+        ),
         store=RowStore(cache_folder(cfg) / FEATURES, round(cfg.features.limit_gb * 1e9)),
         dtype=cfg.features.dtype,
         watch=watch,

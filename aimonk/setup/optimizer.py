@@ -6,6 +6,7 @@ from functools import partial
 from omegaconf import DictConfig
 from torch.optim import Optimizer
 
+from aimonk.data.augmentation import MixedFlip
 from aimonk.models.classifier import Classifier
 from aimonk.setup.build import build
 from aimonk.training.optimizers import HeadSolver, auto, lbfgs
@@ -20,9 +21,10 @@ def solver_obstacle(cfg: DictConfig, images: int) -> str | None:
     Args:
         images: Number of training images.
     """
-    views = build(cfg, "augmentation").views or cfg.features.views
     loss, missing = (class_of(build(cfg, group)) for group in ("loss", "missing"))
-    return find_obstacle(build(cfg, "freeze"), views, loss, missing, images)
+    augmentation = build(cfg, "augmentation")
+    views, mixes = augmentation.views or cfg.features.views, isinstance(augmentation, MixedFlip)
+    return find_obstacle(build(cfg, "freeze"), views, mixes, loss, missing, images)
 
 
 def class_of(built: object) -> type:

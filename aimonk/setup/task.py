@@ -11,10 +11,11 @@ from timm.layers import convert_sync_batchnorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from aimonk.data.augmentation import FixedViews
+from aimonk.data.augmentation import FixedViews, MixedFlip
 from aimonk.data.dataset import ImageSet
 from aimonk.data.labels import LabelTable, value_warnings
 from aimonk.files.text import plural
+from aimonk.models.all_stages import choose_stages
 from aimonk.models.checkpoint import is_checkpoint, load_model
 from aimonk.models.classifier import Classifier
 from aimonk.runtime.device import pick_device
@@ -47,18 +48,20 @@ def build_classifier(cfg: DictConfig, attributes: list[str]) -> Classifier:
         raise ValueError(
             f"data.image_size is {size}; expected {backbone.image_size}, the only size of {backbone.name}"
         )
-    return Classifier(backbone, len(attributes))
+    return Classifier(choose_stages(backbone, cfg.features.stages), len(attributes))
 
 
 def copy_run(classifier: Classifier, run: Path, name: str, attributes: list[str]) -> None:
     """Copy the weights of a run; attributes that it does not have keep their new rows of the head.
 
     Raises:
-        ValueError: The run has another backbone than `name`.
+        ValueError: The run has another backbone than `name`, or its head sees other stages.
     """
     source, info = load_model(run)
     if info.backbone != name:
         raise ValueError(f"backbone.weights is {run}, a run with {info.backbone}; expected one with {name}")
+    if source.stages.keys() != classifier.stages.keys():
+        raise ValueError(f"backbone.weights is {run}; expected features.stages={info.stages}, as of that run")
     classifier.stages.load_state_dict(source.stages.state_dict())
     common = [attribute for attribute in attributes if attribute in info.attributes]
     rows, of_run = ([names.index(a) for a in common] for names in (attributes, info.attributes))
@@ -80,6 +83,7 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
     if cfg.sync_batchnorm and world_size() > 1 and device.type == "cuda":
         classifier = convert_sync_batchnorm(classifier)  # timm's also converts norms with an activation
     classifier = classifier.to(device, memory_format=torch.channels_last)
+    classifier.keeps_statistics = policy.keeps_statistics
     cuts = policy.cuts(settings.epochs, len(classifier.stages))
     log_choice(cfg, len(train_rows))
     optimizer = build_optimizer(cfg, classifier, min(cuts), len(train_rows))
@@ -98,6 +102,7 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
         val_rows=val_rows,
         weights=sampler(table.labels[train_rows], table.mask[train_rows]),
         views=augmentation.views,
+        mix=augmentation.mix if isinstance(augmentation, MixedFlip) else None,
         slow_loading=augmentation.views is None or images.stored is None,
         device=device,
         settings=settings,

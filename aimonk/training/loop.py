@@ -21,6 +21,7 @@ from aimonk.training.missing_images import MissingImages
 from aimonk.training.phase import Phase, open_phase
 from aimonk.training.selection import finish_epoch, stops_early
 from aimonk.training.state import TrainState
+from aimonk.training.targets import known_loss, unknown_loss
 from aimonk.training.task import Settings, Task
 
 log = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ def train_one_epoch(
 
 
 def seed_iteration(settings: Settings, state: TrainState) -> None:
-    """Seed the randomness inside the network by the iteration, so that a resumed run repeats it."""
+    """Seed the randomness in the network and of mixed inputs by the iteration: a resumed run repeats it."""
     key = np.random.SeedSequence([settings.seed, state.epoch, state.batches])
     torch.manual_seed(int(key.generate_state(1)[0]))
 
@@ -149,11 +150,13 @@ def backward(
     if not len(inputs):
         return torch.zeros((), device=task.device)
     labels, mask = (x.to(task.device, non_blocking=True) for x in (labels, mask))
-    logits = phase.logits(task, inputs)
-    total = task.criterion.total(logits, labels, mask)
-    if not exists.all():  # what does not exist has no unknown labels
-        logits, mask = logits[exists], mask[exists]
-    loss = (total + task.missing.total(task.criterion, logits, mask, epoch)) / (entries or 1)
+    inputs, mix = phase.start(task, inputs), None
+    if task.mix is not None:
+        inputs, mix = task.mix(inputs)
+    logits = phase.finish(task, inputs)
+    loss = known_loss(task.criterion, logits, labels, mask, task.settings.label_smoothing, mix)
+    loss = loss + unknown_loss(task.missing, task.criterion, logits, mask, exists, epoch, mix)
+    loss = loss / (entries or 1)
     # DistributedDataParallel averages gradients where they have to be summed
     task.scaler.scale(loss * world_size()).backward()
     return loss.detach()

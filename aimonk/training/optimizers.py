@@ -15,23 +15,37 @@ PRODUCTS = (nn.Linear, nn.modules.conv._ConvNd)
 
 
 def parameter_groups(
-    classifier: Classifier, cut: int, lr: float, weight_decay: float, backbone_lr_scale: float
+    classifier: Classifier,
+    cut: int,
+    lr: float,
+    weight_decay: float,
+    backbone_lr_scale: float,
+    layer_decay: float,
 ) -> list[dict]:
     """Parameter groups with learning rate and weight decay; biases and norm layers have no weight decay.
 
     Args:
         cut: Fewest frozen stages of all epochs: the stages below never train.
         backbone_lr_scale: Learning rate of the stages, as a multiple of the head's.
+        layer_decay: Factor of the learning rate for each stage on the way down from the head (Bao et al.
+            2022, "BEiT: BERT pre-training of image transformers").
 
     Raises:
-        ValueError: A negative or infinite number.
+        ValueError: A number is out of range.
     """
     # torch does not check the learning rates of groups
     for key, value in (("lr", lr), ("weight_decay", weight_decay), ("backbone_lr_scale", backbone_lr_scale)):
         if not 0 <= value < math.inf:
             raise ValueError(f"optimizer.{key} is {value}; expected 0 or more")
+    if not 0 < layer_decay <= 1:
+        raise ValueError(f"optimizer.layer_decay is {layer_decay}; expected above 0 to 1")
     parts = {"head": ([classifier.head], lr)}
-    parts["backbone"] = (list(classifier.stages.values())[cut:], lr * backbone_lr_scale)
+    trained = list(classifier.stages.items())[cut:]
+    if layer_decay == 1:
+        parts["backbone"] = ([stage for _, stage in trained], lr * backbone_lr_scale)
+    else:
+        for distance, (name, stage) in enumerate(reversed(trained), start=1):
+            parts[f"stage {name}"] = ([stage], lr * backbone_lr_scale * layer_decay**distance)
     groups = []
     for name, (modules, rate) in parts.items():
         decayed, exempt = _by_decay(modules)
@@ -55,18 +69,30 @@ def _by_decay(modules: list[nn.Module]) -> tuple[list[nn.Parameter], list[nn.Par
 
 
 def adam(
-    classifier: Classifier, cut: int, lr: float, betas: Betas, weight_decay: float, backbone_lr_scale: float
+    classifier: Classifier,
+    cut: int,
+    lr: float,
+    betas: Betas,
+    weight_decay: float,
+    backbone_lr_scale: float,
+    layer_decay: float,
 ) -> Optimizer:
     """Adam (Kingma and Ba 2015); weight decay is an L2 penalty."""
-    groups = parameter_groups(classifier, cut, lr, weight_decay, backbone_lr_scale)
+    groups = parameter_groups(classifier, cut, lr, weight_decay, backbone_lr_scale, layer_decay)
     return torch.optim.Adam(groups, betas=tuple(betas), fused=_is_on_cuda(classifier))
 
 
 def adamw(
-    classifier: Classifier, cut: int, lr: float, betas: Betas, weight_decay: float, backbone_lr_scale: float
+    classifier: Classifier,
+    cut: int,
+    lr: float,
+    betas: Betas,
+    weight_decay: float,
+    backbone_lr_scale: float,
+    layer_decay: float,
 ) -> Optimizer:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
-    groups = parameter_groups(classifier, cut, lr, weight_decay, backbone_lr_scale)
+    groups = parameter_groups(classifier, cut, lr, weight_decay, backbone_lr_scale, layer_decay)
     return torch.optim.AdamW(groups, betas=tuple(betas), fused=_is_on_cuda(classifier))
 
 
@@ -78,9 +104,10 @@ def sgd(
     nesterov: bool,
     weight_decay: float,
     backbone_lr_scale: float,
+    layer_decay: float,
 ) -> Optimizer:
     """Stochastic gradient descent with momentum."""
-    groups = parameter_groups(classifier, cut, lr, weight_decay, backbone_lr_scale)
+    groups = parameter_groups(classifier, cut, lr, weight_decay, backbone_lr_scale, layer_decay)
     return torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov, fused=_is_on_cuda(classifier))
 
 
@@ -118,13 +145,14 @@ def auto(
     betas: Betas,
     weight_decay: float,
     backbone_lr_scale: float,
+    layer_decay: float,
     penalty: float | None,
     folds: int,
     solvable: bool = False,
 ) -> Optimizer | HeadSolver:
     """`lbfgs` where the head can be solved, as `solvable` says, otherwise `adamw`."""
     solver = lbfgs(classifier, cut, penalty, folds)
-    descent = adamw(classifier, cut, lr, betas, weight_decay, backbone_lr_scale)
+    descent = adamw(classifier, cut, lr, betas, weight_decay, backbone_lr_scale, layer_decay)
     return solver if solvable else descent
 
 

@@ -37,13 +37,19 @@ class Phase:
 
     def logits(self, task: Task, inputs: Tensor) -> Tensor:
         """Logits [B, A] of a batch from the loader."""
+        return self.finish(task, self.start(task, inputs))
+
+    def start(self, task: Task, inputs: Tensor) -> Tensor:
+        """The suffix's inputs, on the device, of a batch from the loader."""
         inputs = inputs.to(task.device, non_blocking=True)
+        if self.prefix is not None:
+            with task.autocast(), torch.no_grad():
+                return self.prefix(inputs)
+        return inputs.float() if self.cut > 0 and task.precision is None else inputs
+
+    def finish(self, task: Task, inputs: Tensor) -> Tensor:
+        """Logits [B, A] of the suffix's inputs."""
         with task.autocast():
-            if self.prefix is not None:
-                with torch.no_grad():
-                    inputs = self.prefix(inputs)
-            elif self.cut > 0 and task.precision is None:
-                inputs = inputs.float()
             # ranks may hold unequal shares of held-out images, so evaluation must not synchronise
             return (self.module if torch.is_grad_enabled() else self.local)(inputs)
 

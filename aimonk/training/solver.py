@@ -48,12 +48,13 @@ class SolvedHead:
 
 
 def find_obstacle(
-    policy: FreezePolicy, views: int | None, loss: type, missing: type, images: int
+    policy: FreezePolicy, views: int | None, mixes: bool, loss: type, missing: type, images: int
 ) -> str | None:
     """Why the head cannot be solved; None if it can.
 
     Args:
         views: Number of views of the augmentation; None if unbounded.
+        mixes: Whether the augmentation mixes images.
         loss: Class of the loss.
         missing: Class of the policy for unknown labels.
         images: Number of training images.
@@ -62,6 +63,8 @@ def find_obstacle(
         return "stages of the backbone train; freeze=backbone trains the head only"
     if views is None:
         return "the augmentation is unbounded; augmentation=flip or features.views=8 have few views"
+    if mixes:
+        return "the augmentation mixes images; augmentation=flip does not"
     if loss not in CONVEX:
         return f"{loss.__name__} is not convex; loss=masked and loss=pos_weight are"
     if not missing.convex:

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from aimonk.data.mixing import CutMix, Mixup
 from aimonk.models.classifier import Classifier
 from aimonk.models.freeze import FreezePolicy
 from aimonk.training.losses import MaskedLoss
@@ -27,6 +28,7 @@ class Settings:
         batch_size: Images per process and batch.
         accumulate: Batches per optimizer step.
         clip_norm: Maximum norm of the gradient; None sets no limit.
+        label_smoothing: Distance of the training targets from 0 and 1, times 2.
         monitor: `mean_ap` or `loss` of the validation images; it selects the best epoch.
         patience: Epochs without an improvement after which training stops; None disables early stopping.
         min_delta: Smallest change that counts as an improvement.
@@ -39,6 +41,7 @@ class Settings:
     batch_size: int
     accumulate: int
     clip_norm: float | None
+    label_smoothing: float
     seed: int
     monitor: str
     patience: int | None
@@ -85,6 +88,7 @@ class Task:
         val_rows: Rows to evaluate after each epoch; may be empty.
         weights: Sampling probabilities of train_rows; None visits each row once an epoch.
         views: Number of views of the augmentation; None if unbounded.
+        mix: Mixes the inputs of the part that trains within each batch; None leaves them.
         slow_loading: Whether loading pixels is per-image work, best done by loader processes.
     """
 
@@ -101,6 +105,7 @@ class Task:
     val_rows: np.ndarray
     weights: np.ndarray | None
     views: int | None
+    mix: Mixup | CutMix | None
     slow_loading: bool
     device: torch.device
     settings: Settings

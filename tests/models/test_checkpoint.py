@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from aimonk.files.run_folder import MODEL_FILE
 from aimonk.files.tensors import load_tensors, save_tensors
+from aimonk.models.all_stages import choose_stages
 from aimonk.models.backbones import create_backbone
 from aimonk.models.checkpoint import FORMAT, ModelInfo, load_model, save_model
 from aimonk.models.classifier import Classifier
@@ -24,6 +25,7 @@ SMALL = "lcnet_035"  # 1.5 MB
 INFO = ModelInfo(
     library="timm",
     backbone=SMALL,
+    stages="last",
     attributes=["hat", "robe d'été"],
     thresholds=[0.5, 0.25],
     scale=[1.0, 2.5],
@@ -370,6 +372,31 @@ def test_checkpoints_without_verdicts_are_read(tmp_path: Path, classifier: Class
     del content["info"]["beats_chance"]
     save_tensors(tmp_path / "old.pth", content)
     assert load_model(tmp_path / "old.pth")[1] == replace(INFO, beats_chance=[None, None])
+
+
+def test_checkpoints_without_stages_are_read(tmp_path: Path, classifier: Classifier) -> None:
+    save_model(tmp_path / "model.pth", INFO, classifier.state_dict())
+    content = load_tensors(tmp_path / "model.pth")
+    del content["info"]["stages"]
+    save_tensors(tmp_path / "old.pth", content)
+    assert load_model(tmp_path / "old.pth")[1] == INFO
+
+
+def test_checkpoints_with_another_choice_of_stages(tmp_path: Path) -> None:
+    backbone = choose_stages(create_backbone("timm", SMALL, "random"), "all")
+    classifier, info = Classifier(backbone, 2), replace(INFO, stages="all")
+    save_model(tmp_path / "all.pth", info, classifier.state_dict())
+    loaded, found = load_model(tmp_path / "all.pth")
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    assert found == info and torch.equal(loaded(images), classifier.eval()(images))
+    save_model(tmp_path / "wrong.pth", replace(INFO, stages="first"), classifier.state_dict())
+    with pytest.raises(ValueError, match="'stages' has an invalid value"):
+        load_model(tmp_path / "wrong.pth")
+
+
+def test_verdicts_have_three_values(tmp_path: Path, classifier: Classifier) -> None:
+    save_model(tmp_path / "model.pth", INFO, classifier.state_dict())
+    content = load_tensors(tmp_path / "model.pth")
     content["info"]["beats_chance"] = [True, "yes"]
     save_tensors(tmp_path / "wrong.pth", content)
     with pytest.raises(ValueError, match="'beats_chance' has an invalid value"):

@@ -42,7 +42,7 @@ def copy_state(classifier: Classifier) -> dict[str, torch.Tensor]:
 def train_some_steps(classifier: Classifier, steps: int = 3) -> None:
     """As the training loop does it, over all stages, frozen or not."""
     images, labels = make_images(), torch.tensor([[1.0, 0.0]] * 2 + [[0.0, 1.0]] * 2)
-    optimizer = adamw(classifier, 0, 0.1, (0.9, 0.999), 0.1, 1.0)
+    optimizer = adamw(classifier, 0, 0.1, (0.9, 0.999), 0.1, 1.0, 1.0)
     for _ in range(steps):
         classifier.train()
         MaskedLoss()(classifier(images), labels, torch.ones(4, 2, dtype=torch.bool)).backward()
@@ -125,6 +125,21 @@ def test_frozen_stages_stay_in_eval_mode():
         modes = {name: {m.training for m in stage.modules()} for name, stage in classifier.stages.items()}
         assert modes == {"low": {False}, "middle": {False}, "high": {classifier.training}}
     assert classifier.train() is classifier and classifier.head.training
+
+
+def test_kept_statistics_stay_while_the_weights_train():
+    classifier = make_classifier()
+    classifier.keeps_statistics = True
+    classifier.freeze(1)
+    before = copy_state(classifier)
+    train_some_steps(classifier)
+    statistics = [key for key in before if key.endswith(("running_mean", "running_var"))]
+    assert statistics
+    for key, value in classifier.state_dict().items():
+        fixed = key.startswith(("stages.low.", "normalise.")) or "running" in key or "num_batches" in key
+        assert torch.equal(before[key], value) == fixed, key
+    # everything else trains as before
+    assert classifier.stages["middle"].training and classifier.head.training
 
 
 def test_freezing_can_be_undone():

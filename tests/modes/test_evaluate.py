@@ -19,7 +19,13 @@ from aimonk.report.csv_tables import read_predictions
 def info(attributes: list[str]) -> ModelInfo:
     count = len(attributes)
     numbers = {"thresholds": [0.5] * count, "scale": [1.0] * count, "bias": [0.0] * count}
-    network = {"library": "timm", "backbone": "tf_efficientnet_lite0", "image_size": 64, "resize": "squash"}
+    network = {
+        "stages": "last",
+        "library": "timm",
+        "backbone": "tf_efficientnet_lite0",
+        "image_size": 64,
+        "resize": "squash",
+    }
     return ModelInfo(
         attributes=attributes,
         epoch=1,

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from aimonk.data.augmentation import Flip
 from aimonk.data.loading import Pixels
+from aimonk.data.mixing import CutMix, Mix, Mixup
 from aimonk.models import freeze
 from aimonk.models.backbones import Backbone
 from aimonk.models.classifier import Classifier
@@ -38,6 +39,7 @@ SETTINGS = Settings(
     batch_size=4,
     accumulate=1,
     clip_norm=None,
+    label_smoothing=0.0,
     seed=0,
     monitor="mean_ap",
     patience=None,
@@ -88,6 +90,7 @@ def make_task(
         val_rows=np.arange(N - val, N),
         weights=None,
         views=2,
+        mix=None,
         slow_loading=False,
         device=torch.device("cpu"),
         settings=replace(SETTINGS, **changes),
@@ -231,7 +234,7 @@ def test_frozen_parts_stay_bit_identical(policy: freeze.FreezePolicy, trains: se
     [
         (freeze.gradual([2, 4]), [{"head"}, {"head", "last"}, {"head", "last"}, {"head", "last", "high"}]),
         (
-            freeze.lp_ft(2),
+            freeze.lp_ft(2, None, False),
             [{"head"}, {"head"}, {"head", "last", "high", "low"}, {"head", "last", "high", "low"}],
         ),
     ],
@@ -256,6 +259,78 @@ def test_stopped_run_resumes_without_a_difference() -> None:
     assert state.known == expected.known
     assert without_times(state.history) == without_times(expected.history)
     assert changed(state_of(expected_task), state_of(task)) == set()
+
+
+@pytest.mark.parametrize("mix", [Mixup(1.0), CutMix(1.0)])
+@pytest.mark.parametrize("policy", [freeze.none(), freeze.stages(2)])
+def test_mixed_run_resumes_without_a_difference(mix: Mixup | CutMix, policy: freeze.FreezePolicy) -> None:
+    def make() -> Task:
+        task = make_task(policy, val=4, epochs=2, batch_size=3, accumulate=2, label_smoothing=0.1)
+        task.mix = mix
+        return task
+
+    expected, state, task = run(make()), TrainState(), make()
+    torch.rand(5)
+    run(task, stop=lambda: len(state.losses) == 4, state=state)
+    torch.rand(3)
+    run(task, state=state)
+    assert state.losses == expected.losses and len(set(state.losses)) == len(state.losses) == 6
+    plain = make_task(policy, val=4, epochs=2, batch_size=3, accumulate=2, label_smoothing=0.1)
+    assert run(plain).losses != expected.losses
+
+
+@pytest.mark.parametrize("mix", [Mixup(1.0), CutMix(1.0)])
+def test_accumulated_batches_are_mixed_differently(mix: Mixup | CutMix) -> None:
+    task, seen = make_task(batch_size=5, accumulate=4, epochs=1), []
+
+    def remember(inputs: Tensor) -> tuple:
+        mixed, what = mix(inputs)
+        seen.append((what.share, what.partners.tolist()))
+        return mixed, what
+
+    task.mix = remember
+    run(task)
+    assert len(seen) == 4 and len({share for share, _ in seen}) == 4
+
+
+def test_mixed_inputs_are_those_of_the_part_that_trains() -> None:
+    shapes = []
+
+    def keep_shape(inputs: Tensor) -> tuple:
+        shapes.append((inputs.shape[1], inputs.dtype))
+        return inputs, None
+
+    for policy in (freeze.none(), freeze.stages(2), freeze.backbone()):
+        task = make_task(policy, epochs=1, batch_size=N)
+        task.mix = keep_shape
+        assert run(task).losses == run(make_task(policy, epochs=1, batch_size=N)).losses
+    assert shapes == [(3, torch.uint8), (8, torch.float32), (6, torch.float32)]
+
+
+def test_loss_of_mixed_inputs_has_the_labels_of_both_sources() -> None:
+    def swap(inputs: Tensor) -> tuple:
+        # entirely the partner: the same batch in another order
+        partners = torch.arange(len(inputs)).flip(0)
+        return inputs[partners], Mix(partners, 1.0)
+
+    task = make_task(norm=False, epochs=1)
+    task.mix = swap
+    np.testing.assert_allclose(run(task).losses, run(make_task(norm=False, epochs=1)).losses, rtol=1e-5)
+
+
+def test_unknown_labels_have_no_effect_on_mixed_runs() -> None:
+    task, other = make_task(label_smoothing=0.2), make_task(label_smoothing=0.2)
+    other.labels = np.where(other.mask, other.labels, np.nan).astype(np.float32)
+    task.mix = other.mix = Mixup(1.0)
+    assert run(task).losses == run(other).losses
+
+
+def test_validation_loss_is_not_smoothed() -> None:
+    plain, smooth = make_task(val=8, epochs=1, lr=1e-12), make_task(val=8, epochs=1, lr=1e-12)
+    smooth.settings = replace(smooth.settings, label_smoothing=0.5)
+    before, after = run(plain), run(smooth)
+    assert before.history[0]["val_loss"] == pytest.approx(after.history[0]["val_loss"], abs=1e-6)
+    assert before.losses != after.losses
 
 
 def test_stop_waits_for_the_optimizer_step() -> None:

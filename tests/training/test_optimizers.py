@@ -44,7 +44,7 @@ def names_of(classifier: Classifier, group: dict) -> set[str]:
 
 
 def test_biases_norms_and_scales_have_no_weight_decay(classifier):
-    groups = optimizers.parameter_groups(classifier, 0, lr=1e-3, weight_decay=0.1, backbone_lr_scale=0.5)
+    groups = optimizers.parameter_groups(classifier, 0, 1e-3, 0.1, backbone_lr_scale=0.5, layer_decay=1.0)
     groups = {
         group["name"]: (names_of(classifier, group), group["lr"], group["weight_decay"]) for group in groups
     }
@@ -79,7 +79,7 @@ def test_biases_norms_and_scales_have_no_weight_decay(classifier):
 
 @pytest.mark.parametrize("cut", [0, 1, 2, 3])
 def test_groups_hold_each_trainable_parameter_once(classifier, cut):
-    groups = optimizers.parameter_groups(classifier, cut, 1e-3, 0.1, 1.0)
+    groups = optimizers.parameter_groups(classifier, cut, 1e-3, 0.1, 1.0, 1.0)
     given = [parameter for group in groups for parameter in group["params"]]
     assert len(given) == len({id(parameter) for parameter in given})
     above = tuple(f"stages.{name}." for name in list(classifier.stages)[cut:])
@@ -91,7 +91,9 @@ def test_groups_hold_each_trainable_parameter_once(classifier, cut):
 def test_shared_parameter_is_in_one_group(classifier):
     classifier.stages["high"][3].bias = classifier.stages["high"][2].bias
     given = [
-        p for group in optimizers.parameter_groups(classifier, 0, 1e-3, 0.1, 1.0) for p in group["params"]
+        p
+        for group in optimizers.parameter_groups(classifier, 0, 1e-3, 0.1, 1.0, 1.0)
+        for p in group["params"]
     ]
     assert len(given) == len({id(parameter) for parameter in given})
 
@@ -101,7 +103,8 @@ def test_groups_of_real_networks(name):
     with torch.device("meta"):
         classifier = Classifier(create_backbone("torchvision", name, "random"), 4)
     groups = {
-        g["name"]: names_of(classifier, g) for g in optimizers.parameter_groups(classifier, 0, 1e-3, 0.1, 1.0)
+        g["name"]: names_of(classifier, g)
+        for g in optimizers.parameter_groups(classifier, 0, 1e-3, 0.1, 1.0, 1.0)
     }
     modules = dict(classifier.named_modules())
     kinds = {type(modules[n.rpartition(".")[0]]) for n in groups["backbone"]}
@@ -113,10 +116,18 @@ def test_groups_of_real_networks(name):
 @pytest.mark.parametrize(
     ("make", "kind", "own"),
     [
-        (lambda c: optimizers.adam(c, 1, 0.1, list(BETAS), 0.3, 0.5), torch.optim.Adam, {"betas": BETAS}),
-        (lambda c: optimizers.adamw(c, 1, 0.1, list(BETAS), 0.3, 0.5), torch.optim.AdamW, {"betas": BETAS}),
         (
-            lambda c: optimizers.sgd(c, 1, 0.1, 0.9, True, 0.3, 0.5),
+            lambda c: optimizers.adam(c, 1, 0.1, list(BETAS), 0.3, 0.5, 1.0),
+            torch.optim.Adam,
+            {"betas": BETAS},
+        ),
+        (
+            lambda c: optimizers.adamw(c, 1, 0.1, list(BETAS), 0.3, 0.5, 1.0),
+            torch.optim.AdamW,
+            {"betas": BETAS},
+        ),
+        (
+            lambda c: optimizers.sgd(c, 1, 0.1, 0.9, True, 0.3, 0.5, 1.0),
             torch.optim.SGD,
             {"momentum": 0.9, "nesterov": True},
         ),
@@ -125,7 +136,7 @@ def test_groups_of_real_networks(name):
 def test_optimizers_get_groups_and_settings(classifier, make, kind, own):
     optimizer = make(classifier)
     assert type(optimizer) is kind
-    expected = optimizers.parameter_groups(classifier, 1, 0.1, 0.3, 0.5)
+    expected = optimizers.parameter_groups(classifier, 1, 0.1, 0.3, 0.5, 1.0)
     assert len(optimizer.param_groups) == 4
     for group, wanted in zip(optimizer.param_groups, expected, strict=True):
         assert {key: group[key] for key in own} == own
@@ -135,9 +146,28 @@ def test_optimizers_get_groups_and_settings(classifier, make, kind, own):
         assert all(a is b for a, b in zip(group["params"], wanted["params"], strict=True))
 
 
+@pytest.mark.parametrize("cut", [0, 1, 3])
+def test_layer_decay_lowers_the_rate_from_stage_to_stage(classifier, cut):
+    groups = optimizers.parameter_groups(classifier, cut, 0.1, 0.3, backbone_lr_scale=0.5, layer_decay=0.6)
+    rates = {name: group["lr"] for group in groups for name in names_of(classifier, group)}
+    # 0.1 * 0.5 * 0.6 ** distance from the head
+    expected = {"high": 0.03, "middle": 0.018, "low": 0.0108}
+    stages = list(classifier.stages)[cut:]
+    assert {name.split(".")[1] for name in rates if name.startswith("stages.")} == set(stages)
+    for name, rate in rates.items():
+        assert rate == pytest.approx(0.1 if name.startswith("head.") else expected[name.split(".")[1]])
+    plain = optimizers.parameter_groups(classifier, cut, 0.1, 0.3, 0.5, 1.0)
+    decays = [
+        {name: group["weight_decay"] for group in some for name in names_of(classifier, group)}
+        for some in (groups, plain)
+    ]
+    assert decays[0] == decays[1]
+    assert sum(len(group["params"]) for group in groups) == len(rates)
+
+
 def test_step_scales_the_backbone_and_skips_frozen_stages(classifier):
     before = {name: value.detach().clone() for name, value in classifier.named_parameters()}
-    optimizer = optimizers.sgd(classifier, 1, 0.1, 0.0, False, 0.0, 0.25)
+    optimizer = optimizers.sgd(classifier, 1, 0.1, 0.0, False, 0.0, 0.25, 1.0)
     for parameter in classifier.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
@@ -148,9 +178,19 @@ def test_step_scales_the_backbone_and_skips_frozen_stages(classifier):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("lr", -0.1), ("lr", math.nan), ("weight_decay", -1.0), ("backbone_lr_scale", -1.0), ("lr", math.inf)],
+    [
+        ("lr", -0.1),
+        ("lr", math.nan),
+        ("weight_decay", -1.0),
+        ("backbone_lr_scale", -1.0),
+        ("lr", math.inf),
+        ("layer_decay", 0.0),
+        ("layer_decay", 1.1),
+        ("layer_decay", math.nan),
+    ],
 )
 def test_invalid_rates_raise(classifier, key, value):
-    settings = {"lr": 0.1, "weight_decay": 0.1, "backbone_lr_scale": 1.0, key: value}
+    settings = {"lr": 0.1, "weight_decay": 0.1, "backbone_lr_scale": 1.0, "layer_decay": 1.0}
+    settings[key] = value
     with pytest.raises(ValueError, match=f"optimizer.{key} is {value}"):
         optimizers.adamw(classifier, 0, betas=BETAS, **settings)

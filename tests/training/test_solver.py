@@ -153,17 +153,18 @@ def test_images_that_no_longer_exist_are_left_out(compose, images: ImageSet) -> 
 
 
 @pytest.mark.parametrize(
-    ("policy", "views", "loss", "missing", "images", "part"),
+    ("policy", "views", "mixes", "loss", "missing", "images", "part"),
     [
-        (backbone(), 2, MaskedLoss, Ignore, 100, None),
-        (backbone(), 2, MaskedLoss, WeakNegatives, 100, None),
-        (gradual([2]), 2, MaskedLoss, Ignore, 100, "freeze=backbone"),
-        (backbone(), None, MaskedLoss, Ignore, 100, "features.views=8"),
-        (backbone(), 2, FocalLoss, Ignore, 100, "FocalLoss is not convex"),
-        (backbone(), 2, MaskedLoss, LargeLoss, 100, "LargeLoss is not convex"),
-        (backbone(), 2, MaskedLoss, Ignore, 300_000, "too many features"),
+        (backbone(), 2, False, MaskedLoss, Ignore, 100, None),
+        (backbone(), 2, False, MaskedLoss, WeakNegatives, 100, None),
+        (backbone(), 2, True, MaskedLoss, Ignore, 100, "mixes images"),
+        (gradual([2]), 2, False, MaskedLoss, Ignore, 100, "freeze=backbone"),
+        (backbone(), None, False, MaskedLoss, Ignore, 100, "features.views=8"),
+        (backbone(), 2, False, FocalLoss, Ignore, 100, "FocalLoss is not convex"),
+        (backbone(), 2, False, MaskedLoss, LargeLoss, 100, "LargeLoss is not convex"),
+        (backbone(), 2, False, MaskedLoss, Ignore, 300_000, "too many features"),
     ],
 )
-def test_obstacles_of_the_solver(policy, views, loss, missing, images: int, part: str | None) -> None:
-    obstacle = find_obstacle(policy, views, loss, missing, images)
+def test_obstacles_of_the_solver(policy, views, mixes, loss, missing, images: int, part: str | None) -> None:
+    obstacle = find_obstacle(policy, views, mixes, loss, missing, images)
     assert obstacle is None if part is None else part in obstacle

@@ -44,6 +44,7 @@ def describe_model(
     return ModelInfo(
         library=run.cfg.backbone.library,
         backbone=run.cfg.backbone.name,
+        stages=run.cfg.features.stages,
         attributes=run.images.table.attributes,
         thresholds=operating_point.thresholds.tolist(),
         scale=operating_point.calibration.scale.tolist(),

@@ -122,6 +122,6 @@ def find_unused(run: RunContext, parts: Parts, given: list[str]) -> Iterator[tup
         has_val=bool(cfg.data.folds) or len(parts["val"]) > 0,
         cuda=pick_device(cfg.device).type == "cuda",
         views=build(cfg, "augmentation").views,
-        frozen=any(stages is not None for stages in policy.schedule.values()),
+        frozen=policy.solves_head or any(stages is not None for stages in policy.schedule.values()),
         solver=uses_solver(cfg, len(parts["train"])),
     )

@@ -16,6 +16,7 @@ from aimonk.runtime import distributed
 from aimonk.runtime.determinism import noting_exceptions
 from aimonk.runtime.ranks import rank
 from aimonk.setup.task import build_task
+from aimonk.training.head_start import start_from_solution
 from aimonk.training.loop import fit
 from aimonk.training.optimizers import HeadSolver
 from aimonk.training.phase import open_phase, predict
@@ -76,6 +77,8 @@ def train_model(run: RunContext, parts: Parts, like: TrainedModel | None = None)
         if isinstance(task.optimizer, HeadSolver):
             solved = solve_head(task, state, run.groups, like and like.solved.penalty)
         else:
+            if task.policy.solves_head and (state.epoch, state.batches) == (1, 0):
+                start_from_solution(task, run.groups)
             fit(task, state, like.report["epoch"] if like else task.settings.epochs, run.stop, save)
     if exceptions:
         names = ", ".join(sorted(exceptions))
