@@ -19,6 +19,7 @@ from aimonk.models.classifier import Classifier
 from aimonk.training import solver
 from aimonk.training.head_start import FOLDS, start_from_solution
 from aimonk.training.losses import FocalLoss, MaskedLoss, PosWeightLoss
+from aimonk.training.missing_labels import Ignore
 from aimonk.training.optimizers import HeadSolver
 from aimonk.training.phase import open_phase, predict
 from aimonk.training.state import TrainState
@@ -63,6 +64,7 @@ def make_task(criterion: nn.Module | None = None, augmentation=None) -> Task:
         classifier=classifier,
         policy=freeze.lp_ft(None, None, False),
         criterion=criterion or MaskedLoss(),
+        missing=Ignore(),
         optimizer=optimizer,
         scheduler=LambdaLR(optimizer, lambda step: 1.0),
         open_inputs=lambda cut: Inputs(pixels, False),
