@@ -123,3 +123,18 @@ def _rank(rows: list[dict]) -> list[dict]:
 def is_significant(row: dict) -> bool:
     """Whether a row of `associate` or `associate_unknown` is beyond chance."""
     return row["p_adjusted"] is not None and row["p_adjusted"] <= ALPHA
+
+
+def by_value(rows: Sequence[dict], level: float) -> dict[str, dict]:
+    """For each attribute whose NA depends on the value of another one, its strongest row of
+    `associate_unknown` with p_adjusted up to a level, by name.
+
+    NA together with NA of another attribute, as of images without any label, says nothing about values.
+    """
+    found: dict[str, dict] = {}
+    for row in rows:
+        if row["on"] == "value" and row["p_adjusted"] is not None and row["p_adjusted"] <= level:
+            strongest = found.setdefault(row["attribute"], row)
+            if abs(row["phi"]) > abs(strongest["phi"]):
+                found[row["attribute"]] = row
+    return found

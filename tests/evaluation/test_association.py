@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aimonk.audit.association import associate, associate_unknown, fisher_exact
+from aimonk.evaluation.association import associate, associate_unknown, by_value, fisher_exact
 
 NAMES = ["hat", "coat", "shoe"]
 
@@ -110,3 +110,15 @@ def test_strong_association_of_few_entries_comes_last() -> None:
     mask[3:, 2] = False
     pairs = associate(labels, mask, ["a", "b", "c"])
     assert pairs[0]["attributes"] == ["a", "b"] and pairs[0]["p_adjusted"] < 0.001
+
+
+def test_dependence_on_values_keeps_the_strongest_row():
+    rows = [
+        {"attribute": "hat", "given": "coat", "on": "unknown", "phi": 1.0, "p_adjusted": 0.0},
+        {"attribute": "hat", "given": "coat", "on": "value", "phi": 0.3, "p_adjusted": 0.01},
+        {"attribute": "hat", "given": "shoe", "on": "value", "phi": -0.4, "p_adjusted": 0.01},
+        {"attribute": "coat", "given": "shoe", "on": "value", "phi": 0.9, "p_adjusted": 0.04},
+        {"attribute": "shoe", "given": "hat", "on": "value", "phi": None, "p_adjusted": None},
+    ]
+    assert by_value(rows, 0.02) == {"hat": rows[2]}
+    assert set(by_value(rows, 0.05)) == {"hat", "coat"}
