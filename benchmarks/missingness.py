@@ -26,7 +26,6 @@ import torch
 from aimonk.audit.missingness import explain_missing
 from aimonk.audit.probe import probe
 from aimonk.audit.ridge import principal_components
-from aimonk.evaluation.association import associate_unknown
 from aimonk.evaluation.metrics import score
 from aimonk.training.logistic import Problems, solve
 
@@ -82,8 +81,7 @@ def explain(features: np.ndarray, labels: np.ndarray, mask: np.ndarray, seed: in
     labels, apart = labels * mask, np.arange(len(labels))
     names = [f"attribute {a}" for a in range(labels.shape[1])]
     found = probe(features, labels, mask, apart, folds=5, repeats=1, seed=seed)
-    depends = associate_unknown(labels, mask, names)
-    return explain_missing(features, labels, mask, names, found.probabilities, found.evidence, depends, seed)
+    return explain_missing(features, labels, mask, names, found.probabilities, found.evidence, seed)
 
 
 def measure(kind: str, draws: list[tuple[np.ndarray, np.ndarray]], seed: int) -> tuple[float, float, Counter]:

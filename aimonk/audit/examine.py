@@ -95,7 +95,6 @@ def examine(
     shift = None
     if not any(found.evidence):
         shift = describe_shift(find_shift(features, labels, mask, groups, seed=seed))
-    unknown_depends = associate_unknown(labels[first], mask[first], names)
     missingness = explain_missing(
         features[first],
         labels[first],
@@ -103,7 +102,6 @@ def examine(
         names,
         found.probabilities[first],
         found.evidence,
-        unknown_depends,
         seed,
         watch,
     )
@@ -117,7 +115,7 @@ def examine(
         suspects=[describe(table, e) for e in suspects(found.probabilities, labels, mask, found.evidence)],
         to_label=[describe(table, e) for e in unknowns(found.probabilities, mask, found.evidence)],
         together=associate(labels[first], mask[first], names)[:MOST_PAIRS],
-        unknown_depends=unknown_depends[:MOST_PAIRS],
+        unknown_depends=associate_unknown(labels[first], mask[first], names)[:MOST_PAIRS],
         missingness=missingness,
         shift=shift,
     )

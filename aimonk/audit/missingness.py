@@ -8,7 +8,7 @@ import numpy as np
 
 from aimonk.audit.expected_share import Shares, expected_share, mask_correlation
 from aimonk.audit.mask_probe import MaskProbe, probe_mask
-from aimonk.evaluation.association import by_value
+from aimonk.evaluation.association import Dependence, strongest_dependence
 from aimonk.evaluation.significance import ALPHA, holm, rank_test
 from aimonk.files.text import plural
 from aimonk.runtime.progress import unwatched
@@ -26,7 +26,6 @@ def explain_missing(
     names: Sequence[str],
     probabilities: np.ndarray,
     evidence: Sequence[bool],
-    depends: Sequence[dict],
     seed: int = 0,
     watch: Callable = unwatched,
 ) -> dict | None:
@@ -40,7 +39,6 @@ def explain_missing(
         mask: True where the label is known, [N, A].
         probabilities: Out of fold, [N, A], as of `probe`.
         evidence: Whether the features predict the attribute, A.
-        depends: From `associate_unknown`.
         watch: Wraps an iterator to show progress; called with (iterator, total, title).
 
     Returns:
@@ -48,7 +46,7 @@ def explain_missing(
         and figures for each one with NA, by name. None where nothing is NA.
     """
     mask = np.asarray(mask, dtype=bool)
-    unknown, others = ~mask, by_value(depends, ALPHA / TESTS)
+    unknown, others = ~mask, strongest_dependence(labels, mask)
     if not unknown.any():
         return None
     # known against unknown entries, by the probabilities of the probe
@@ -67,7 +65,8 @@ def explain_missing(
             by_probe = expected_share(probabilities[:, a], labels[:, a], mask[:, a])
         if mirrored[a] is not None and mirrored[a] <= ALPHA:
             by_mask = expected_share(scores[:, a], labels[rows, a], mask[rows, a])
-        entry = describe_figures(known, unknown[:, a], by_probe, by_mask, probes[a], others.get(names[a]))
+        entry = describe_figures(known, unknown[:, a], by_probe, by_mask, probes[a])
+        entry |= describe_dependence(others[a], names)
         entry |= {"p_adjusted": differ[a], "evidence": bool(tested[a])}
         is_value = by_mask is not None and by_mask.plausible
         if probes[a].scores is None:
@@ -89,14 +88,12 @@ def describe_figures(
     by_probe: Shares | None,
     by_mask: Shares | None,
     probe: MaskProbe,
-    other: dict | None,
 ) -> dict:
     """The figures on one attribute.
 
     Args:
         known: Its known labels, 0 or 1.
         unknown: [N].
-        other: The strongest dependence on another attribute.
     """
     plausible = [shares for shares in (by_probe, by_mask) if shares is not None and shares.plausible]
     shares = min(plausible, key=lambda s: s.interval[1] - s.interval[0], default=None)
@@ -107,12 +104,17 @@ def describe_figures(
         "expected_share": None if shares is None else shares.expected,
         "interval": None if shares is None else shares.interval,
         "correlation": None if shares is None else mask_correlation(shares, float(unknown.mean())),
-        "given": None if other is None else other["given"],
-        "phi": None if other is None else other["phi"],
         "image_p_adjusted": probe.p_value,
         "image_auroc": probe.auroc,
         "image_correlation": probe.correlation,
     }
+
+
+def describe_dependence(found: Dependence | None, names: Sequence[str]) -> dict:
+    """Name and phi of the other attribute whose value NA depends on; None without evidence."""
+    if found is None or TESTS * found.p_adjusted > ALPHA:
+        return {"given": None, "phi": None}
+    return {"given": names[found.given], "phi": found.phi}
 
 
 def find_cause(entry: dict, is_value: bool) -> str:
