@@ -12,6 +12,7 @@ from aimonk.evaluation.evaluate import (
     choose_operating_point,
     evaluate,
     evaluate_chosen,
+    measure_dependence,
 )
 from aimonk.evaluation.thresholds import parse_rule
 from aimonk.modes.train.context import Parts, RunContext
@@ -38,10 +39,11 @@ def evaluate_parts(
 ) -> dict[str, Evaluation]:
     """Scores of the held-out parts, by name; thresholds were chosen on "val"."""
     cfg, table, evaluations = run.cfg, run.images.table, {}
-    seed = cfg.data.split_seed
+    seed, dependence = cfg.data.split_seed, measure_dependence(table, run.groups)
     for name, values in logits.items():
         rows = parts[name]
-        data = LabelledLogits(table.take(rows), values, None if run.groups is None else run.groups[rows])
+        groups = None if run.groups is None else run.groups[rows]
+        data = LabelledLogits(table.take(rows), values, groups, dependence)
         if name == "val":
             evaluations[name] = evaluate_chosen(data, operating_point, cfg.threshold, cfg.calibrate, seed)
         else:
