@@ -104,7 +104,6 @@ def strongest_dependence(labels: np.ndarray, mask: np.ndarray) -> list[Dependenc
     values = [positive, known & ~positive]
     with_na = np.stack([_overlap(unknown, value) for value in values])  # [2, U, A]
     tables = np.stack([with_na, np.stack([v.sum(0) for v in values])[:, None] - with_na])  # [2, 2, U, A]
-    tables[:, :, np.arange(len(incomplete)), incomplete] = 0
     (a, b), (c, d) = tables.astype(np.float64)
     margins = (a + b) * (c + d) * (a + c) * (b + d)
     phi = np.divide(a * d - b * c, np.sqrt(margins), out=np.zeros_like(a), where=margins > 0)

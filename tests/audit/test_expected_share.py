@@ -49,11 +49,15 @@ def test_share_beyond_0_and_1_is_not_plausible():
 
 
 def test_scores_that_do_not_tell_values_apart_give_none():
-    labels, known = np.array([1, 0, 1, 0]), np.array([True, True, False, False])
-    assert expected_share(np.full(4, 0.1) + 0.2, labels, known) is None
-    # each value has mean .3, up to rounding
+    # means of .35 and .3, with standard errors of .18 and .07
     labels, known = np.array([1, 1, 0, 0, 0]), np.arange(5) < 4
-    assert expected_share(np.array([0.1, 0.5, 0.2, 0.4, 0.9]), labels, known) is None
+    assert expected_share(np.array([0.1, 0.6, 0.2, 0.4, 0.9]), labels, known) is None
+
+
+def test_equal_scores_give_none_in_spite_of_rounding():
+    for count in range(2, 60):
+        labels = np.arange(2 * count + 7) < count
+        assert expected_share(np.full(len(labels), 0.1), labels, np.arange(len(labels)) > 0) is None
 
 
 def test_correlation_with_mask_equals_numpy():

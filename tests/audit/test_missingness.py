@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aimonk.audit import missingness
+from aimonk.audit.expected_share import Shares
 from aimonk.audit.missingness import choose_policy, describe_cause, find_cause, recommend
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,6 +61,19 @@ def test_known_attributes_are_left_out(benchmark):
     assert list(found["attributes"]) == ["attribute 1", "attribute 2"]
     assert found["attributes"]["attribute 2"]["sentence"] == "attribute 2: no entry is known"
     assert found["policy"] == "ignore" and "fits 1 of 1 attribute with NA" in found["sentence"]
+
+
+@pytest.mark.parametrize(("plausible", "cause"), [(True, "values"), (False, "image")])
+def test_scores_that_predict_na_decide_on_the_value(benchmark, monkeypatch, plausible, cause):
+    rng = np.random.default_rng(6)
+    features, labels = benchmark.draw_set(300, 4, rng)
+    mask = np.ones(labels.shape, dtype=bool)
+    mask[:, 0] = labels[:, 0] + rng.normal(size=300) > 0.5
+    answers = iter([Shares(0.9, 0.0, [0.0, 0.1], True), Shares(0.9, 0.0, [0.0, 0.2], plausible)])
+    monkeypatch.setattr(missingness, "expected_share", lambda *arguments: next(answers))
+    (entry,) = benchmark.explain(features, labels, mask, 0)["attributes"].values()
+    assert entry["interval"] == [0.0, 0.1], "the narrower of two"
+    assert entry["cause"] == cause
 
 
 def figures(**values) -> dict:
