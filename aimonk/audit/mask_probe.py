@@ -23,7 +23,8 @@ class MaskProbe(NamedTuple):
     """Result for the NA of one attribute; None where it is not tested.
 
     Attributes:
-        p_value: From the permutation test, times the number of distinct columns.
+        p_value: From the permutation test, times the number of distinct columns; 1 with a single NA or known
+            entry.
         scores: Of a ridge regression for NA, out of fold, [M]; None where p_value is above .05.
         auroc: Of NA by the scores.
         correlation: Of NA with the scores.
@@ -57,7 +58,7 @@ def probe_mask(
     columns, column_of = np.unique(unknown[rows], axis=1, return_inverse=True)
     rarer = np.minimum(columns.sum(0), (~columns).sum(0))
     chosen = [m for m in np.argsort(-rarer, kind="stable")[:MOST_COLUMNS] if rarer[m] > 1]
-    results = [MaskProbe()] * columns.shape[1]
+    results = [MaskProbe() if count > 1 else MaskProbe(1.0) for count in rarer]
     if chosen:
         found = principal_components(features[rows])
         components = Components(found.scores[:, :COMPONENTS], found.variances[:COMPONENTS], found.scale)

@@ -33,12 +33,12 @@ def test_p_values_count_distinct_columns_and_tests():
     assert found[0].scores is found[2].scores
 
 
-def test_constant_columns_are_not_tested():
+def test_constant_columns_are_no_evidence():
     features, unknown = data(40)
     unknown[:, 0], unknown[:, 1] = True, False
     unknown[:, 2] = np.arange(40) == 3
     _, found = probe_mask(features, unknown, 1, 0, unwatched)
-    assert all(result.p_value is None for result in found)
+    assert all(result.p_value == 1 and result.scores is None for result in found)
 
 
 def test_constant_features_predict_nothing():

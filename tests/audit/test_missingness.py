@@ -157,3 +157,13 @@ def test_policy_of_most_unknown_entries_is_recommended():
     assert recommend({"hat": few, "coat": many | {"policy": "ignore"}})["policy"] == "ignore"
     never = figures(cause="never known", policy="ignore", values=[], unknown=900)
     assert recommend({"hat": never, "coat": many})["policy"] == "weak"
+
+
+@pytest.mark.parametrize("rows", [2, 3, 12])
+def test_a_few_images_and_constant_features_end_without_a_claim(benchmark, rows):
+    labels = (np.arange(rows)[:, None] + np.arange(3)) % 2.0
+    mask = np.ones(labels.shape, dtype=bool)
+    mask[0, 0], mask[1, 1], mask[:, 2] = False, False, False
+    for features in (np.random.default_rng(0).normal(size=(rows, 5)), np.full((rows, 5), 0.1)):
+        found = benchmark.explain(features.astype(np.float32), labels, mask, 0)
+        assert found["policy"] == "ignore" and len(found["attributes"]) == 3

@@ -1,5 +1,7 @@
 """Ranges of scores over the values of NA, and when they are reported."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
@@ -171,3 +173,12 @@ def test_attribute_with_one_known_value_has_a_range_but_no_score() -> None:
 def test_nothing_is_added_without_dependence() -> None:
     scores = {"attributes": {}}
     assert add_ranges(scores, *[np.zeros((0, 0))] * 5, {}, 0) is scores
+
+
+def test_dependence_of_more_images_replaces_that_of_the_evaluated_ones() -> None:
+    given = data(False)
+    given.table.mask[::3, 2] = False
+    assert "range" not in evaluate(given, half(), 0).scores
+    known = replace(given, dependence=[None, None, Dependence(0, 0.5, 0.001)])
+    shoe = evaluate(known, half(), 0).scores["attributes"]["shoe"]
+    assert shoe["na_depends_on"] == {"given": "hat", "p_adjusted": 0.002}
