@@ -53,18 +53,16 @@ def explain_missing(
     tested = np.asarray(evidence, dtype=bool) & unknown.any(axis=0) & mask.any(axis=0)
     differ = adjust(rank_test(unknown, np.broadcast_to(tested, unknown.shape), probabilities, None))
     # known positives against known negatives, by scores that predict NA
-    rows, probes = probe_mask(features, unknown, TESTS, seed, watch)
-    scores = np.full((len(rows), len(names)), np.nan)
-    for a, found in enumerate(probes):
-        scores[:, a] = np.nan if found.scores is None else found.scores
-    mirrored = adjust(rank_test(labels[rows], mask[rows] & np.isfinite(scores), scores, None))
+    probes = probe_mask(features, unknown, TESTS, seed, watch)
+    mirrored = adjust([compare_values(probes[a], labels[:, a], mask[:, a]) for a in range(len(names))])
     attributes = {}
     for a in np.flatnonzero(unknown.any(axis=0)):
         known, by_probe, by_mask = labels[mask[:, a], a], None, None
         if tested[a]:
             by_probe = expected_share(probabilities[:, a], labels[:, a], mask[:, a])
         if mirrored[a] is not None and mirrored[a] <= ALPHA:
-            by_mask = expected_share(scores[:, a], labels[rows, a], mask[rows, a])
+            rows = probes[a].rows
+            by_mask = expected_share(probes[a].scores, labels[rows, a], mask[rows, a])
         entry = describe_figures(known, unknown[:, a], by_probe, by_mask, probes[a])
         entry |= describe_dependence(others[a], names)
         entry |= {"p_adjusted": differ[a], "evidence": bool(tested[a])}
@@ -75,6 +73,14 @@ def explain_missing(
         entry["policy"] = choose_policy(entry)
         attributes[names[a]] = entry | {"sentence": describe_cause(names[a], entry)}
     return recommend(attributes) | {"attributes": attributes}
+
+
+def compare_values(probe: MaskProbe, labels: np.ndarray, mask: np.ndarray) -> float | None:
+    """P-value of known positives against known negatives by scores that predict NA; labels, mask are [N]."""
+    if probe.scores is None:
+        return None
+    columns = (values[:, None] for values in (labels[probe.rows], mask[probe.rows], probe.scores))
+    return rank_test(*columns, None)[0]
 
 
 def adjust(p_values: Sequence[float | None]) -> list[float | None]:

@@ -167,3 +167,12 @@ def test_a_few_images_and_constant_features_end_without_a_claim(benchmark, rows)
     for features in (np.random.default_rng(0).normal(size=(rows, 5)), np.full((rows, 5), 0.1)):
         found = benchmark.explain(features.astype(np.float32), labels, mask, 0)
         assert found["policy"] == "ignore" and len(found["attributes"]) == 3
+
+
+def test_a_few_known_positives_among_many_images_are_enough(benchmark):
+    rng = np.random.default_rng(7)
+    features, labels = benchmark.draw_set(10_000, 4, rng)
+    mask = (labels == 1) & (rng.random(labels.shape) < [0.02, 0.02, 0.02, 1.0])
+    found = benchmark.explain(features, labels, mask, 0)["attributes"]
+    assert [found[f"attribute {a}"]["policy"] for a in range(3)] == ["weak"] * 3
+    assert found["attribute 3"]["values"] == [1]
