@@ -31,6 +31,11 @@ def explain_missing(
 ) -> dict | None:
     """Finds for each attribute with NA why labels are missing, and an option of the group `missing`.
 
+    NA depends on the value of the label if features that predict NA differ between known positives and
+    negatives as they must (`expected_share`), or, where features do not predict NA, if the probe's
+    probabilities differ between NA and known entries. Another attribute or the image is the cause if its
+    correlation with NA is the larger one.
+
     Rows are assumed independent: pass one row per photograph.
 
     Args:
@@ -168,11 +173,11 @@ def describe_cause(name: str, entry: dict) -> str:
         if policy == "weak":
             also = " or missing=selective"
             if entry["image_auroc"] is not None:
-                why += f"; the features tell it from NA (AUROC {entry['image_auroc']:.2f})"
+                why += f"; the features distinguish it from NA (AUROC {entry['image_auroc']:.2f})"
         elif value == 1:
             why += "; no evidence that unknown entries differ from known ones"
     elif cause == "undetermined":
-        why = "no evidence that the label can be learned, so that nothing can be said about NA values"
+        why = "no evidence that the label can be learned, so that its unknown values cannot be estimated"
     elif cause == "attributes":
         why = f"NA depends on {entry['given']} (phi {entry['phi']:+.2f}); {describe_shares(entry)}"
     elif cause == "image":
@@ -212,6 +217,6 @@ def recommend(attributes: dict[str, dict]) -> dict:
         f"{fitted / max(total, 1):.0%} of the unknown entries"
     )
     if all(entry["cause"] == "undetermined" for entry in fitting):
-        sentence = "no evidence that the labels can be learned: nothing can be said about NA values"
+        sentence = "no evidence that the labels can be learned, so that unknown values cannot be estimated"
         sentence += f": missing={policy}"
     return {"policy": policy, "sentence": sentence}

@@ -48,7 +48,7 @@ def test_share_beyond_0_and_1_is_not_plausible():
     assert not found.plausible and found.interval == [0, 0]
 
 
-def test_scores_that_do_not_tell_values_apart_give_none():
+def test_scores_alike_for_both_values_give_none():
     # means of .35 and .3, with standard errors of .18 and .07
     labels, known = np.array([1, 1, 0, 0, 0]), np.arange(5) < 4
     assert expected_share(np.array([0.1, 0.6, 0.2, 0.4, 0.9]), labels, known) is None

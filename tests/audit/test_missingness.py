@@ -136,8 +136,8 @@ def test_sentences_have_the_figures():
         ),
         (
             {"cause": "one value", "policy": "weak", "values": [1]} | image,
-            "only 1 is known, and a model of the known entries learns to predict always 1; the features tell "
-            "it from NA (AUROC 0.81): missing=weak or missing=selective",
+            "only 1 is known, and a model of the known entries learns to predict always 1; the features "
+            "distinguish it from NA (AUROC 0.81): missing=weak or missing=selective",
         ),
         (
             {"cause": "one value", "policy": "ignore", "values": [0]},
