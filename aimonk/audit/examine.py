@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from aimonk.audit.association import associate, associate_unknown
+from aimonk.audit.missingness import explain_missing
 from aimonk.audit.probe import Probe, probe
 from aimonk.audit.shift import Shift, find_shift
 from aimonk.audit.suspects import Entry, suspects, unknowns
@@ -13,6 +13,7 @@ from aimonk.data.duplicates import describe_refused, group_images
 from aimonk.data.groups import contradictions, duplicate_groups
 from aimonk.data.images.hashes import Hashes
 from aimonk.data.labels import LabelTable
+from aimonk.evaluation.association import associate, associate_unknown
 from aimonk.runtime.progress import unwatched
 
 MOST_PAIRS = 10_000  # associations in a list; a thousand attributes have a million
@@ -33,6 +34,7 @@ class Audit:
         to_label: Unknown entries, by descending probability of 1.
         together: From `associate`, the strongest 10,000.
         unknown_depends: From `associate_unknown`, the strongest 10,000.
+        missingness: From `explain_missing`.
         shift: Result of `find_shift`; None where there is evidence for an attribute.
     """
 
@@ -46,6 +48,7 @@ class Audit:
     to_label: list[dict]
     together: list[dict]
     unknown_depends: list[dict]
+    missingness: dict | None
     shift: dict | None
 
 
@@ -92,6 +95,16 @@ def examine(
     shift = None
     if not any(found.evidence):
         shift = describe_shift(find_shift(features, labels, mask, groups, seed=seed))
+    missingness = explain_missing(
+        features[first],
+        labels[first],
+        mask[first],
+        names,
+        found.probabilities[first],
+        found.evidence,
+        seed,
+        watch,
+    )
     return Audit(
         table=table,
         attributes=describe_attributes(file, found),
@@ -103,6 +116,7 @@ def examine(
         to_label=[describe(table, e) for e in unknowns(found.probabilities, mask, found.evidence)],
         together=associate(labels[first], mask[first], names)[:MOST_PAIRS],
         unknown_depends=associate_unknown(labels[first], mask[first], names)[:MOST_PAIRS],
+        missingness=missingness,
         shift=shift,
     )
 

@@ -7,8 +7,10 @@ import numpy as np
 from aimonk.data.labels import LabelTable
 from aimonk.data.splits import stratified_folds
 from aimonk.evaluation import metrics
+from aimonk.evaluation.association import Dependence, strongest_dependence
 from aimonk.evaluation.bootstrap import add_intervals, bootstrap
 from aimonk.evaluation.calibration import Calibration
+from aimonk.evaluation.missing_range import add_ranges, find_dependent
 from aimonk.evaluation.significance import holm, rank_test
 from aimonk.evaluation.thresholds import choose_thresholds, nested_thresholds, parse_rule, unreached
 
@@ -24,11 +26,15 @@ class LabelledLogits:
         table: Labels, n rows.
         logits: Raw scores, [n, A].
         groups: Group number of each image, [n]; None: each image is a group.
+        dependence: Of NA on values of other attributes, A, from more images; None: measured on these.
+        trained: Whether the model was trained on some of these images.
     """
 
     table: LabelTable
     logits: np.ndarray
     groups: np.ndarray | None
+    dependence: list[Dependence | None] | None = None
+    trained: bool = False
 
 
 @dataclass
@@ -141,7 +147,24 @@ def _score(
     scores = metrics.score(*predicted, data.table.attributes, decisions)
     intervals = bootstrap(*predicted, data.groups, seed=seed, decisions=decisions)
     p_adjusted = holm(rank_test(data.table.labels, data.table.mask, probs, data.groups))
-    return Evaluation(add_intervals(scores, intervals, p_adjusted), probs, decisions)
+    scores = add_intervals(scores, intervals, p_adjusted)
+    return Evaluation(_add_ranges(data, scores, probs, decisions, seed), probs, decisions)
+
+
+def _add_ranges(
+    data: LabelledLogits, scores: dict, probs: np.ndarray, decisions: np.ndarray, seed: int
+) -> dict:
+    """The scores with their range over the values of NA, where labels are not missing at random."""
+    table = data.table
+    dependence = data.dependence or measure_dependence(table, data.groups)
+    dependent = find_dependent(table.mask, probs, table.attributes, dependence, data.groups, data.trained)
+    return add_ranges(scores, table.labels, table.mask, data.logits, probs, decisions, dependent, seed)
+
+
+def measure_dependence(table: LabelTable, groups: np.ndarray | None) -> list[Dependence | None]:
+    """Dependence of NA on values of other attributes, A, on one image of each group."""
+    first = slice(None) if groups is None else np.unique(groups, return_index=True)[1]
+    return strongest_dependence(table.labels[first], table.mask[first])
 
 
 def verdict(scores: dict) -> str:

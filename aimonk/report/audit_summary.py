@@ -1,7 +1,7 @@
 """The result of an audit as text for a terminal."""
 
-from aimonk.audit.association import is_significant
 from aimonk.audit.examine import Audit
+from aimonk.evaluation.association import is_significant
 from aimonk.files.text import listed, plural
 from aimonk.report.data_notes import FILE_PROBLEMS, with_reasons
 
@@ -13,6 +13,7 @@ QUESTIONS = (
     "Are there duplicates?",
     "Can the labels be learned?",
     "Which labels are probably wrong?",
+    "Why are labels missing?",
 )
 
 
@@ -27,13 +28,12 @@ def summarise(found: Audit, files: dict) -> list[str]:
     if not any(entry["evidence"] for entry in found.attributes.values()):
         doubtful += ": without evidence that the labels can be learned, no entry can be judged"
     sizes = f"{plural(files['rows'], 'row')}, {plural(files['images'], 'usable image')}"
-    answers = (sizes, "", describe_duplicates(found), "", doubtful)
-    details = (
+    answers = [sizes, "", describe_duplicates(found), "", doubtful]
+    details = [
         [f"{kind} ({len(names)}): {listed(names)}" for kind, names in file_problems(files)],
         [
             *cut([f"{n}: {e['present']} present, {e['absent']} absent, {e['na']} NA" for n, e in counts]),
             *(f"associated: {pair}" for pair in associated(found)[:3]),
-            *(f"NA depends on another label: {pair}" for pair in unknown_depends(found)[:3]),
         ],
         [*describe_contradictions(found), *([found.series] if found.series else [])],
         describe_evidence(found),
@@ -41,9 +41,12 @@ def summarise(found: Audit, files: dict) -> list[str]:
             f"{e['image']} {e['attribute']}: labelled {e['label']}, probability {e['probability']:.2f}"
             for e in found.suspects[:5]
         ],
-    )
+    ]
+    if found.missingness is not None:
+        answers.append(found.missingness["sentence"])
+        details.append(describe_missingness(found))
     lines = []
-    for i, question in enumerate(QUESTIONS):
+    for i, question in enumerate(QUESTIONS[: len(answers)]):
         lines += ["", f"{i + 1}. {question} {answers[i]}".rstrip(), *(f"   {line}" for line in details[i])]
     return [*lines, ""]
 
@@ -52,6 +55,13 @@ def describe_evidence(found: Audit) -> list[str]:
     """A sentence on each attribute, those that can be learned first, and one on the order of the rows."""
     entries = sorted(found.attributes.values(), key=lambda entry: not entry["evidence"])
     return cut([entry["sentence"] for entry in entries]) + ([found.shift["sentence"]] if found.shift else [])
+
+
+def describe_missingness(found: Audit) -> list[str]:
+    """A sentence on each attribute with NA, those that need another policy than `ignore` first."""
+    entries = sorted(found.missingness["attributes"].values(), key=lambda entry: entry["policy"] == "ignore")
+    depends = [f"NA is associated with another label: {pair}" for pair in unknown_depends(found)[:3]]
+    return cut([entry["sentence"] for entry in entries]) + depends
 
 
 def cut(lines: list[str]) -> list[str]:

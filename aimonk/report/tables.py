@@ -17,8 +17,10 @@ HEADS = ("AP [95 %]|chance", "AUROC [95 %]", "F1 [95 %]|chance")
 WIDTH = 80  # columns of a table of scores
 SHORTEST_NAME = 9  # characters left of a name in it
 LONGEST_NAME = 32
+LISTED_NAME = 14  # of three names and the number of the others in a remark
 NO_EPOCH = "the model was trained for less than an epoch, or for one iteration"
 UNREACHED = "No threshold reaches the requested precision; the nearest one is used"
+NOT_RANDOM = "NA is not random"
 CHOSEN_HERE = "Thresholds or calibration were chosen on these images"
 
 
@@ -154,6 +156,14 @@ def remarks(scores: dict) -> list[str]:
         lines.append(f"{UNREACHED}: {', '.join(shorten(name) for name in scores['unreached'])}")
     if scores.get("uncalibrated"):
         lines.append(f"Calibration, cross-validated: {describe_calibration(scores)}")
+    if "range" in scores:
+        names = [shorten(name, LISTED_NAME) for name in dependent_attributes(scores)]
+        ends = scores["range"]["mean_ap"]
+        lines.append(f"{NOT_RANDOM}: {listed(names, 3)}")
+        if ends is not None:
+            lines.append(
+                f"mean AP {precise(ends[0])} to {precise(ends[1])} if NA is read as absent or as predicted"
+            )
     low = [name for name, entry in scores["attributes"].items() if _is_rarely_predicted(entry)]
     if low:
         lines.append(
@@ -169,6 +179,11 @@ def remarks(scores: dict) -> list[str]:
     if any(not entry["beats_chance"] for entry in scores["attributes"].values()):
         lines.append("! no evidence of a score above chance, corrected for the number of attributes")
     return lines
+
+
+def dependent_attributes(scores: dict) -> list[str]:
+    """Attributes whose labels are not missing at random."""
+    return [name for name, entry in scores["attributes"].items() if "range" in entry]
 
 
 def _is_rarely_predicted(entry: dict) -> bool:

@@ -103,15 +103,15 @@ def describe_checkpoint(source: Path, info: ModelInfo) -> str:
     return f"{source} ({'; '.join(facts)})"
 
 
-def warn_about_training_images(source: Path, names: list[str]) -> None:
-    """Warn if images to be scored have the names of training images of a model's run.
+def warn_about_training_images(source: Path, names: list[str]) -> bool:
+    """Warn, and return True, if images to be scored have the names of training images of a model's run.
 
     Args:
         source: The run folder, or a file in it; other values have no record of their images.
     """
     record = (source if source.is_dir() else source.parent) / SPLITS_FILE
     if not source.exists() or not record.is_file():
-        return
+        return False
     kept = source.is_dir() or source.name == MODEL_FILE
     parts = ("train", "val") if kept and (record.parent / SCORED_FILE).is_file() else ("train",)
     trained = {name for name, part in read_assignment(record).items() if part in parts}
@@ -119,3 +119,4 @@ def warn_about_training_images(source: Path, names: list[str]) -> None:
     if seen:
         total = plural(len(names), "image")
         log.warning("the model was trained on %d of these %s, by name: the scores are too high", seen, total)
+    return seen > 0

@@ -59,6 +59,8 @@ def test_audit_json_lists_all_findings(dirty: tuple[Path, str]) -> None:
     assert found["suspects"][0]["image"] in ("copy.png", "3.png")
     assert {"image", "attribute", "label", "probability"} == set(found["suspects"][0])
     assert {entry["image"] for entry in found["to_label"]} >= {"grey.jpg"}
+    assert found["missingness"]["policy"] == "ignore"
+    assert set(found["missingness"]["attributes"]) == {"bright", HOSTILE}
 
 
 def test_summary_fits_on_one_screen(dirty: tuple[Path, str]) -> None:
@@ -67,7 +69,11 @@ def test_summary_fits_on_one_screen(dirty: tuple[Path, str]) -> None:
         assert f"   {entry['sentence']}\n" in output
     assert "   rows without an image (1): gone.png\n" in output
     assert "   3.png = copy.png: contradicting labels for bright\n" in output
-    assert len(output.splitlines()) < 45
+    missingness = json.loads((dirty[0] / "audit.json").read_text())["missingness"]
+    assert f"6. Why are labels missing? {missingness['sentence']}\n" in output
+    for entry in missingness["attributes"].values():
+        assert f"   {entry['sentence']}\n" in output
+    assert len(output.splitlines()) < 48
 
 
 def test_page_is_self_contained_and_escapes_names(dirty: tuple[Path, str]) -> None:
@@ -90,6 +96,7 @@ def test_random_labels_give_no_evidence_and_no_suspects() -> None:
     files |= {"formats": {"PNG": 80}, "shortest_side": 32, "median_side": 32, "longest_side": 32}
     assert "<h1>There is no evidence that any of these labels" in format_page(found, files, pixels, top=5)
     assert any("no entry can be judged" in line for line in summarise(found, files))
+    assert found.missingness is None and not any("missing" in line for line in summarise(found, files))
 
 
 def test_attribute_with_one_class_cannot_be_tested() -> None:

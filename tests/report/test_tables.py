@@ -111,3 +111,17 @@ def test_verdict_names_the_first_ten_others() -> None:
         text.startswith("1 of 30 attributes is predicted better than chance; not long")
         and "and 19 more" in text
     )
+
+
+def test_range_of_dependent_na_fits_80_columns() -> None:
+    scores = scored(30, 9, [0.5])
+    assert not any("random" in line for line in remarks(scores))
+    for entry in list(scores["attributes"].values())[:17]:
+        entry |= {"range": {"ap": [0.7, 0.9]}}
+    scores["range"] = {"mean_ap": [0.7, 0.9]}
+    lines = remarks(scores)[:2]
+    assert lines[0].startswith("NA is not random: long") and lines[0].endswith(" and 14 more")
+    assert lines[1] == "mean AP 0.700 to 0.900 if NA is read as absent or as predicted"
+    assert max(map(len, lines)) <= 80
+    scores["range"] = {"mean_ap": None}
+    assert not any("mean AP" in line for line in remarks(scores))

@@ -72,7 +72,7 @@ def evaluate_as_asked(cfg: DictConfig, subject: Subject, rows: np.ndarray) -> Ev
     """Score rows with the subject's thresholds, a fixed one, or those of a rule, scored by nested folds."""
     table, logits, operating_point = subject.table.take(rows), subject.logits[rows], subject.operating_point
     groups = None if subject.groups is None else subject.groups[rows]
-    data = LabelledLogits(table, logits, groups)
+    data = LabelledLogits(table, logits, groups, trained=subject.trained)
     if cfg.threshold is None:
         return evaluate(data, operating_point, cfg.data.split_seed)
     rule = parse_rule(cfg.threshold)
@@ -80,5 +80,5 @@ def evaluate_as_asked(cfg: DictConfig, subject: Subject, rows: np.ndarray) -> Ev
         fixed = np.full(len(table.attributes), rule.value)
         return evaluate(data, OperatingPoint(operating_point.calibration, fixed), cfg.data.split_seed)
     calibrated = operating_point.calibration.scale * logits + operating_point.calibration.bias
-    data = LabelledLogits(table, calibrated, groups)
+    data = LabelledLogits(table, calibrated, groups, trained=subject.trained)
     return choose_and_evaluate(data, cfg.threshold, cfg.data.split_seed)

@@ -43,6 +43,7 @@ class Subject:
         operating_point: From logits to predictions.
         images: None where there are predictions only.
         parts: Rows to be scored together, by name.
+        trained: Whether the model was trained on some of the images.
     """
 
     table: LabelTable
@@ -51,6 +52,7 @@ class Subject:
     operating_point: OperatingPoint
     images: ImageSet | None
     parts: dict[str, np.ndarray]
+    trained: bool = False
 
 
 def from_checkpoint(cfg: DictConfig) -> Subject:
@@ -64,12 +66,13 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
     table = match(images.table)
     pixels = Pixels(images.pixels, lambda images, views: images, info.image_size, info.resize)
     logits = predict_pixels(classifier, pixels, len(table), cfg.batch_size, pick_device(cfg.device))
-    warn_about_training_images(source, table.names)
+    trained = warn_about_training_images(source, table.names)
     operating_point = OperatingPoint(
         Calibration(np.array(info.scale), np.array(info.bias)), np.array(info.thresholds)
     )
     groups = find_groups(images.hashes, table.names, cfg.data.duplicate_distance, watch)
-    return Subject(table, logits, groups, operating_point, images, {"evaluated": np.arange(len(table))})
+    parts = {"evaluated": np.arange(len(table))}
+    return Subject(table, logits, groups, operating_point, images, parts, trained)
 
 
 def match_attributes(table: LabelTable, info: ModelInfo, may_rename: bool) -> LabelTable:

@@ -13,6 +13,7 @@ from aimonk.evaluation.evaluate import (
     choose_operating_point,
     evaluate,
     evaluate_chosen,
+    measure_dependence,
 )
 from aimonk.evaluation.thresholds import parse_rule
 from aimonk.modes.train.context import RunContext
@@ -69,10 +70,9 @@ def evaluate_rows(
     Args:
         chosen: Whether thresholds and calibration were chosen on these rows.
     """
-    cfg, seed = run.cfg, run.cfg.data.split_seed
-    data = LabelledLogits(
-        run.images.table.take(rows), logits, None if run.groups is None else run.groups[rows]
-    )
+    cfg, table, seed = run.cfg, run.images.table, run.cfg.data.split_seed
+    groups, dependence = run.groups, measure_dependence(table, run.groups)
+    data = LabelledLogits(table.take(rows), logits, None if groups is None else groups[rows], dependence)
     if chosen:
         return evaluate_chosen(data, operating_point, cfg.threshold, cfg.calibrate, seed)
     return evaluate(data, operating_point, seed)

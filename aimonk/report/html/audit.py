@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk.audit.association import is_significant
 from aimonk.audit.examine import Audit
+from aimonk.evaluation.association import is_significant
 from aimonk.files.text import plural
 from aimonk.report.audit_summary import (
     QUESTIONS,
@@ -54,9 +54,19 @@ def format_page(found: Audit, files: dict, pixels: Sequence[np.ndarray] | Sequen
         duplicates=describe_groups(found, picture),
         attributes=sorted(found.attributes.values(), key=lambda entry: not entry["evidence"]),
         shift=found.shift,
+        missingness=describe_missingness(found),
         suspects=describe_entries(found, found.suspects, picture, top, doubtful),
         to_label=describe_entries(found, found.to_label, picture, top, "probability {probability:.2f}"),
     )
+
+
+def describe_missingness(found: Audit) -> dict | None:
+    """The recommended policy, and a sentence on each attribute with NA, those that need another first."""
+    if found.missingness is None:
+        return None
+    entries = list(found.missingness["attributes"].values())
+    entries.sort(key=lambda entry: entry["policy"] == "ignore")
+    return {"sentence": found.missingness["sentence"], "attributes": [entry["sentence"] for entry in entries]}
 
 
 def describe_verdict(found: Audit, files: dict) -> dict:

@@ -4,12 +4,15 @@ from aimonk.evaluation.bootstrap import above
 from aimonk.files.text import plural
 from aimonk.report.tables import (
     CHOSEN_HERE,
+    NOT_RANDOM,
     SHOWN,
     SHOWN_OVERALL,
     UNREACHED,
+    dependent_attributes,
     format_figure,
     format_share,
     precise,
+    short,
     undefined_reason,
 )
 
@@ -41,6 +44,8 @@ def describe_scores(title: str, scores: dict) -> dict:
         "full": describe_all(scores),
         "unreached": scores.get("unreached", []),
         "unreached_remark": UNREACHED,
+        "dependent": dependent_attributes(scores),
+        "dependent_remark": NOT_RANDOM,
         "optimistic": optimistic_rows(scores),
         "chosen_remark": CHOSEN_HERE,
     }
@@ -74,13 +79,17 @@ def describe_attribute(name: str, entry: dict) -> dict:
 def describe_cell(scores: dict, key: str, label: str, note: str = "") -> dict:
     """A score, and whether its entire interval is above chance."""
     interval, chance = scores["interval"][key], scores["chance"][key]
+    ends = scores.get("range", {}).get(key)
+    notes = [note] if note else []
+    if ends is not None:
+        notes.append(f"range {short(ends[0])} to {short(ends[1])}")
     return {
         "value": scores[key],
         "interval": interval,
         "chance": chance,
         "above_chance": chance is not None and above(interval, chance),
         "label": f"{label} {format_figure(scores, key)}",
-        "note": note,
+        "note": "; ".join(notes),
     }
 
 

@@ -36,6 +36,14 @@ def found(names: list[str]) -> Audit:
         together=[pair | {"phi": 0.5, "p_adjusted": 0.01}, pair | {"phi": None, "p_adjusted": None}],
         unknown_depends=[pair | {"phi": -0.5, "p_adjusted": 0.01}],
         shift={"sentence": names[0]},
+        missingness={
+            "policy": "weak",
+            "sentence": "missing=weak fits 4 of 4 attributes with NA",
+            "attributes": {
+                name: {"policy": "weak" if name == names[2] else "ignore", "sentence": f"{name}: NA"}
+                for name in names
+            },
+        },
     )
 
 
@@ -68,12 +76,22 @@ def test_groups_with_contradicting_labels_come_first(found: Audit, files: dict, 
 def test_page_without_findings(found: Audit, parse_page) -> None:
     found.duplicates, found.near_duplicates, found.contradictions = [], [], []
     found.suspects, found.to_label, found.together, found.shift = [], [], [], None
+    found.missingness = None
     files = {"rows": 4, "images": 4, "missing": [], "unreadable": {}, "unlisted": [], "odd": {}}
     files |= {"formats": {"PNG": 4}, "shortest_side": 32, "median_side": 40, "longest_side": 48}
     read = parse_page(format_page(found, files, np.zeros((4, 16, 16, 3), np.uint8), top=1)).read
     assert "Yes: every row has an image, every image has a row, and all images can be read." in read
     assert "No duplicate images." in read and read.count("None.") == 2
     assert "Associated attributes: none beyond chance." in read
+    assert not any("missing" in text for text in read)
+
+
+def test_page_recommends_a_policy_for_missing_labels(found: Audit, files: dict, parse_page) -> None:
+    read = parse_page(format_page(found, files, np.zeros((4, 16, 16, 3), np.uint8), top=1)).read
+    start = read.index("6. Why are labels missing?")
+    assert read[start + 1] == "Recommended: missing=weak fits 4 of 4 attributes with NA."
+    sentences = [text for text in read[start:] if text.endswith(": NA")]
+    assert len(sentences) == 4 and sentences[0].startswith("a"), "other policies than ignore come first"
 
 
 def make_found(found: Audit, count: int) -> Audit:

@@ -234,3 +234,18 @@ def test_scores_of_folds_are_shown(tmp_path: Path) -> None:
     assert "Scores of the out-of-fold images" in content and "trained on all of them" in content
     assert "<td>2</td><td>0.810</td><td>-</td><td>0.500</td>" in content
     assert "<td>0.020</td><td>-</td><td>0.100</td>" in content
+
+
+@pytest.mark.slow
+def test_attributes_with_dependent_na_are_named(tmp_path: Path, parse_page, hostile: str) -> None:
+    names = [hostile, *(f"attribute {i}" for i in range(12))]
+    table, logits = simulate(200, names)
+    assert "NA is not random" not in render(tmp_path, {"val": evaluate_with(table, logits)}, table)
+    mask = logits < 0.8  # the other entries are NA
+    table = LabelTable(table.names, names, table.labels * mask, mask)
+    content = render(tmp_path, {"val": evaluate_with(table, logits)}, table)
+    read = " ".join(parse_page(content).read)
+    named = read[read.index("NA is not random") :].split("):")[0]
+    assert hostile in named and "attribute 8" in named and "and 3 more" in named
+    board = content.split("<tbody>")[1].split("</tbody>")[0]
+    assert board.count("range .") + board.count("range 1.") == 3 * 14, "13 attributes and the mean"

@@ -40,3 +40,11 @@ def test_equal_scores_are_not_optimistic() -> None:
     ]
     assert optimistic_rows({"f1_macro": None, "optimistic": {"f1_macro": None}}) is None
     assert optimistic_rows({"f1_macro": 0.5}) is None
+
+
+def test_range_is_below_the_score() -> None:
+    scores = {"ap": 0.5, "interval": {"ap": None}, "chance": {"ap": 0.1}}
+    assert describe_cell(scores | {"range": {"ap": [0.25, 1.0]}}, "ap", "AP")["note"] == "range .25 to 1.00"
+    cell = describe_cell(scores | {"range": {"ap": [0.25, 1.0]}}, "ap", "AP", "over 3 of 4 attributes")
+    assert cell["note"] == "over 3 of 4 attributes; range .25 to 1.00"
+    assert describe_cell(scores | {"range": {"ap": None}}, "ap", "AP")["note"] == ""

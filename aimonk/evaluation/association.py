@@ -2,10 +2,27 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from aimonk.evaluation.significance import ALPHA, holm
+
+BLOCK = 8192  # rows at a time, which bounds the memory
+
+
+class Dependence(NamedTuple):
+    """Dependence of an attribute's NA on the value of another attribute.
+
+    Attributes:
+        given: Index of the other attribute.
+        phi: -1 to 1; positive if NA where the other attribute is present.
+        p_adjusted: Adjusted for the number of pairs of attributes.
+    """
+
+    given: int
+    phi: float
+    p_adjusted: float
 
 
 def associate(labels: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> list[dict]:
@@ -64,6 +81,41 @@ def associate_unknown(labels: np.ndarray, mask: np.ndarray, names: Sequence[str]
     return _rank(rows)
 
 
+def strongest_dependence(labels: np.ndarray, mask: np.ndarray) -> list[Dependence | None]:
+    """For each attribute the value of another one that NA depends on most, by phi^2 times the number of rows.
+
+    NA together with NA of other attributes, as of images without any label, says nothing about values and is
+    left out. A thousand attributes take seconds.
+
+    Args:
+        labels: 0 or 1, [N, A], one row per photograph; ignored where mask is False.
+        mask: True where the label is known, [N, A].
+
+    Returns:
+        None for an attribute without NA, and where no other attribute has both values on rows with NA and
+        without.
+    """
+    known = np.asarray(mask, dtype=bool)
+    incomplete = np.flatnonzero(~known.all(axis=0))
+    strongest: list[Dependence | None] = [None] * known.shape[1]
+    if not len(incomplete):
+        return strongest
+    positive, unknown = known & (np.asarray(labels) == 1), ~known[:, incomplete]
+    values = [positive, known & ~positive]
+    with_na = np.stack([_overlap(unknown, value) for value in values])  # [2, U, A]
+    tables = np.stack([with_na, np.stack([v.sum(0) for v in values])[:, None] - with_na])  # [2, 2, U, A]
+    (a, b), (c, d) = tables.astype(np.float64)
+    margins = (a + b) * (c + d) * (a + c) * (b + d)
+    phi = np.divide(a * d - b * c, np.sqrt(margins), out=np.zeros_like(a), where=margins > 0)
+    strength = phi**2 * tables.sum((0, 1))
+    for i, attribute in enumerate(incomplete):
+        given = int(strength[i].argmax())
+        if margins[i, given] > 0:
+            p = min(1.0, fisher_exact(tables[:, :, i, given]) * int((margins > 0).sum()))
+            strongest[attribute] = Dependence(given, float(phi[i, given]), p)
+    return strongest
+
+
 def fisher_exact(table: np.ndarray) -> float:
     """Two-sided p-value of Fisher's exact test on a 2x2 table of counts."""
     (a, b), (c, d) = np.asarray(table, dtype=np.int64)
@@ -87,10 +139,18 @@ def _indicators(labels: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> t
 
 
 def _count(x1: np.ndarray, x0: np.ndarray, y1: np.ndarray, y0: np.ndarray) -> np.ndarray:
-    """2x2 tables of all columns of x against all columns of y, [2, 2, A, A]; 1 comes before 0."""
-    # float64 is exact up to 2**53 and, unlike integers, uses BLAS
-    xs, ys = (x1.astype(np.float64), x0.astype(np.float64)), (y1.astype(np.float64), y0.astype(np.float64))
-    return np.array([[x.T @ y for y in ys] for x in xs]).round().astype(np.int64)
+    """2x2 tables of the columns of x against those of y, [2, 2, X, Y]; 1 comes before 0."""
+    return np.array([[_overlap(x, y) for y in (y1, y0)] for x in (x1, x0)])
+
+
+def _overlap(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Number of rows with both, for all columns of x, [N, X], and of y, [N, Y]."""
+    counts = np.zeros((x.shape[1], y.shape[1]), dtype=np.int64)
+    for start in range(0, len(x), BLOCK):
+        rows = slice(start, start + BLOCK)
+        # float32 is exact up to 2**24 and, unlike integers, uses BLAS
+        counts += (x[rows].T.astype(np.float32) @ y[rows].astype(np.float32)).round().astype(np.int64)
+    return counts
 
 
 def _describe(table: np.ndarray) -> dict:

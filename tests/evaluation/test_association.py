@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aimonk.audit.association import associate, associate_unknown, fisher_exact
+from aimonk.evaluation.association import associate, associate_unknown, fisher_exact, strongest_dependence
 
 NAMES = ["hat", "coat", "shoe"]
 
@@ -110,3 +110,39 @@ def test_strong_association_of_few_entries_comes_last() -> None:
     mask[3:, 2] = False
     pairs = associate(labels, mask, ["a", "b", "c"])
     assert pairs[0]["attributes"] == ["a", "b"] and pairs[0]["p_adjusted"] < 0.001
+
+
+def test_strongest_dependence_by_hand():
+    # NA of hat: 3 of 4 rows with a coat, 1 of 4 without; independent of shoe
+    coat, shoe = np.array([1, 1, 1, 1, 0, 0, 0, 0]), np.array([1, 0, 1, 0, 1, 0, 1, 0])
+    labels = np.stack([np.ones(8, int), coat, shoe], axis=1)
+    mask = np.ones((8, 3), dtype=bool)
+    mask[:, 0] = [False, False, False, True, False, True, True, True]
+    hat, *others = strongest_dependence(labels, mask)
+    assert hat.given == 1 and hat.phi == pytest.approx(0.5)
+    # the tea-tasting lady, times two pairs
+    assert hat.p_adjusted == pytest.approx(2 * 34 / 70)
+    assert others == [None, None]
+    assert strongest_dependence(labels, np.ones((8, 3), bool)) == [None] * 3
+
+
+def test_strongest_dependence_is_that_of_all_tests():
+    rng = np.random.default_rng(5)
+    labels = (rng.random((20_000, 4)) < 0.5).astype(int)
+    mask = rng.random(labels.shape) > 0.3
+    mask[:, 1] = rng.random(20_000) > np.where(labels[:, 3] == 1, 0.6, 0.2)
+    mask[:, 2] &= mask[:, 0]
+    names = ["a", "b", "c", "d"]
+    rows = [row for row in associate_unknown(labels, mask, names) if row["on"] == "value"]
+    rows = [row for row in rows if row["p_value"] is not None]
+    assert len(rows) == 11, "a is known wherever c is"
+    for a, found in enumerate(strongest_dependence(labels, mask)):
+        expected = min((row for row in rows if row["attribute"] == names[a]), key=lambda r: r["p_value"])
+        assert (names[found.given], found.phi) == (expected["given"], pytest.approx(expected["phi"]))
+        assert found.p_adjusted == pytest.approx(min(1, 11 * expected["p_value"]))
+
+
+def test_dependence_on_constant_attributes_is_not_tested():
+    labels, mask = np.ones((6, 2), int), np.ones((6, 2), bool)
+    mask[:3, 0] = False
+    assert strongest_dependence(labels, mask) == [None, None]
