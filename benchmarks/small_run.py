@@ -12,4 +12,5 @@ SMALL = [
     "backbone.name=test_resnet",
     "backbone.weights=random",
     "batch_size=8",
+    "optimizer=adamw",
 ]

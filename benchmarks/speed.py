@@ -128,7 +128,7 @@ def finetune(bench: Bench) -> list[str]:
 
 def sweep(bench: Bench) -> list[str]:
     plain = bench.plain("train", "--trains", "head", "--model", "lite0")
-    grid = ["loss=masked,pos_weight,focal", "optimizer.lr=1e-3,1e-4", "seed=0,1"]
+    grid = ["loss=masked,pos_weight,focal", "optimizer=adamw", "optimizer.lr=1e-3,1e-4", "seed=0,1"]
     ours = bench.aimonk(bench.cold(), "-m", *grid, "epochs=10", out="sweep")
     each = plain_total(plain, 10) - plain["start"]
     return [row("12 jobs over loss, lr and seed, lite0, 10 epochs, cold", plain["start"] + 12 * each, ours)]

@@ -21,6 +21,7 @@ EXPERIMENTS = [name for name in OPTIONS if name.startswith("experiment/")]
 RUNTIME = {
     "data.draw": ["folder"],
     "loss": ["labels", "mask"],
+    "missing": ["attributes"],
     "optimizer": ["classifier", "cut"],
     "scheduler": ["optimizer", "total_steps"],
     "sampler": ["labels", "mask"],

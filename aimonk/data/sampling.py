@@ -45,6 +45,7 @@ class Batch:
         rows: Rows of the label table, or PADDING.
         views: View of each row.
         known: Known entries of the effective batch, over all processes and accumulated batches.
+        unknown: Unknown entries of the same images.
         first: Whether it is the first of an effective batch.
         last: Whether the optimizer steps after it.
     """
@@ -52,6 +53,7 @@ class Batch:
     rows: np.ndarray
     views: np.ndarray
     known: int
+    unknown: int
     first: bool
     last: bool
 
@@ -99,6 +101,7 @@ def split_batches(
     for start in range(0, len(order), step):
         end = min(start + step, len(order))
         total = int(known[order[start:end]].sum())
+        unknown = (end - start) * mask.shape[1] - total
         for first in range(start, end, size):
             last = min(first + size, end)
             share = -(-(last - first) // world)  # the last batch is divided evenly, and padded
@@ -109,6 +112,7 @@ def split_batches(
                     np.pad(order[mine], padding, constant_values=PADDING),
                     np.pad(views[mine], padding),
                     total,
+                    unknown,
                     first == start,
                     last == end,
                 )

@@ -11,7 +11,9 @@ from filelock import FileLock, Timeout
 from aimonk.files.atomic import write_json
 
 MODEL_FILE = "aimonk_model.pth"
+SCORED_FILE = "aimonk_model_scored.pth"  # where the kept model is refitted
 LAST_FILE = "aimonk_model_last.pth"
+REFIT_FOLDER = "refit"
 STATE_FILE = "state.pth"
 LABELS_FILE = "labels.pth"
 OUTCOME_FILE = "outcome.pth"  # result of a fold, for resuming a cross-validation
@@ -21,6 +23,7 @@ LOCK_FILE = ".lock"
 METRICS_FILE = "metrics.json"
 AUDIT_FILE = "audit.json"
 PREDICTIONS_FILE = "predictions.csv"
+SUSPECTS_FILE = "suspects.csv"
 SPLITS_FILE = "splits.csv"
 LOSS_FILE = "loss.csv"
 CURVE_FILE = "loss_curve.png"
@@ -30,8 +33,8 @@ AUDIT_PAGE = "audit.html"
 
 def clear_run_folder(out_dir: Path) -> None:
     """Delete what a resumed run or an inference would read of an earlier run in the same folder."""
-    for folder in (out_dir, *out_dir.glob("*fold_*")):
-        for name in (STATE_FILE, OUTCOME_FILE, MODEL_FILE, LAST_FILE, METRICS_FILE):
+    for folder in (out_dir, out_dir / REFIT_FOLDER, *out_dir.glob("*fold_*")):
+        for name in (STATE_FILE, OUTCOME_FILE, MODEL_FILE, SCORED_FILE, LAST_FILE, METRICS_FILE):
             (folder / name).unlink(missing_ok=True)
 
 

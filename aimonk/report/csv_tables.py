@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aimonk.audit.suspects import Entry
 from aimonk.data.labels import LabelTable
 from aimonk.evaluation.evaluate import Evaluation
 from aimonk.files.delimited import read_text
@@ -37,6 +38,19 @@ def format_predictions(
         for row, probs in zip(parts[name], evaluations[name].probs, strict=True)
     )
     return format_table(["image", *table.attributes], rows)
+
+
+def format_suspects(table: LabelTable, entries: Sequence[Entry]) -> str:
+    """Labels that are probably wrong, with the out-of-fold probability of a 1.
+
+    Args:
+        entries: By row and column of `table`.
+    """
+    rows = (
+        [table.names[e.row], table.attributes[e.attribute], str(e.label), f"{e.probability:.6f}"]
+        for e in entries
+    )
+    return format_table(["image", "attribute", "label", "probability"], rows)
 
 
 def read_predictions(path: Path) -> tuple[list[str], list[str], np.ndarray, np.ndarray | None]:

@@ -75,7 +75,12 @@ def format_share(value: float | None) -> str:
 
 
 def has_verdict(report: dict) -> bool:
-    """Whether a run trained long enough for a verdict: not for one iteration, and not less than an epoch."""
+    """Whether a run trained long enough for a verdict: not for one iteration, and not less than an epoch.
+
+    A head that was solved has penalties, and any number of iterations.
+    """
+    if "penalties" in report:
+        return True
     return report.get("iterations", 2) > 1 and bool(report.get("epochs", True))
 
 

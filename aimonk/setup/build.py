@@ -18,7 +18,11 @@ CONSTRUCTORS = {
         "aimonk.training.losses",
         ["AsymmetricLoss", "FocalLoss", "MaskedLoss", "PosWeightLoss.of_labels"],
     ),
-    "optimizer": ("aimonk.training.optimizers", ["adam", "adamw", "lbfgs", "sgd"]),
+    "missing": (
+        "aimonk.training.missing_labels",
+        ["EntropyMaximization", "Ignore", "LargeLoss", "SelectiveNegatives", "WeakNegatives"],
+    ),
+    "optimizer": ("aimonk.training.optimizers", ["adam", "adamw", "auto", "lbfgs", "sgd"]),
     "sampler": ("aimonk.data.sampling", ["shuffle", "weighted"]),
     "scheduler": ("aimonk.training.schedulers", ["constant", "cosine", "onecycle", "plateau"]),
 }

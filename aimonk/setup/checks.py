@@ -2,9 +2,11 @@
 
 import os
 from collections import OrderedDict
+from functools import partial
 from typing import get_type_hints
 
 import numpy as np
+import torch
 from omegaconf import DictConfig
 
 from aimonk.evaluation.evaluate import METHODS
@@ -13,10 +15,10 @@ from aimonk.models.backbones import Backbone, check_name
 from aimonk.models.classifier import Classifier
 from aimonk.setup.build import build, check_types
 from aimonk.setup.data import SPLIT
-from aimonk.training.optimizers import HeadSolver
+from aimonk.setup.optimizer import build_optimizer
 from aimonk.training.task import Settings
 
-COMPONENTS = ("freeze", "loss", "sampler", "augmentation", "optimizer", "scheduler")
+COMPONENTS = ("freeze", "loss", "missing", "sampler", "augmentation", "optimizer", "scheduler")
 
 
 def check_components(cfg: DictConfig) -> None:
@@ -29,10 +31,11 @@ def check_components(cfg: DictConfig) -> None:
     built = {group: build(cfg, group) for group in COMPONENTS}
     built["freeze"].check_epochs(cfg.epochs)
     # their constructors check the values
+    if isinstance(built["missing"], partial):
+        built["missing"](1)
     tiny = Classifier(Backbone("", "", OrderedDict(), 1, (0.0,) * 3, (1.0,) * 3), 1)
-    optimizer = built["optimizer"](tiny, 0)
-    if not isinstance(optimizer, HeadSolver):
-        built["scheduler"](optimizer, 1)
+    build_optimizer(cfg, tiny, 0, images=0)
+    built["scheduler"](torch.optim.SGD(tiny.parameters(), lr=1.0), 1)
     built["sampler"](np.zeros((1, 1), np.float32), np.ones((1, 1), bool))
     check_name(cfg.backbone.library, cfg.backbone.name)
     check_types(SPLIT, cfg.data, "data")
@@ -42,7 +45,7 @@ def check_components(cfg: DictConfig) -> None:
         raise ValueError(f"calibrate is {cfg.calibrate!r}; expected null, platt or temperature")
     if cfg.features.enabled not in ("auto", True, False):
         raise ValueError(f"features.enabled is {cfg.features.enabled!r}; expected auto, true or false")
-    check_types({"deterministic": bool}, cfg, "")
+    check_types({"deterministic": bool, "refit": bool}, cfg, "")
     check_types({"views": int | None, "limit_gb": float}, cfg.features, "features")
     if cfg.features.dtype not in ("auto", "float16", "float32"):
         raise ValueError(f"features.dtype is {cfg.features.dtype!r}; expected auto, float16 or float32")

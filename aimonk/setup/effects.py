@@ -7,6 +7,12 @@ from omegaconf import DictConfig
 
 log = logging.getLogger(__name__)
 
+# settings of gradient descent
+DESCENT = (
+    *("epochs", "batch_size", "accumulate", "clip_norm", "monitor", "patience", "min_delta", "ema"),
+    *("scheduler", "sampler", "compile", "checkpoint_every"),
+)
+SOLVER = ("optimizer.penalty", "optimizer.folds")
 HELD_OUT = ("data.val_fraction", "data.test_fraction", "data.splits", "data.folds", "data.repeats")
 # settings of images, which predictions from a table do not need
 IMAGES = (
@@ -61,7 +67,14 @@ def _covers(used: Sequence[str], key: str) -> bool:
 
 
 def unused_in_training(
-    cfg: DictConfig, assigned: str, has_val: bool, cuda: bool, views: int | None, frozen: bool
+    cfg: DictConfig,
+    given: Sequence[str],
+    assigned: str,
+    has_val: bool,
+    cuda: bool,
+    views: int | None,
+    frozen: bool,
+    solver: bool,
 ) -> Iterator[tuple[Sequence[str], str]]:
     """Settings that others make useless.
 
@@ -70,7 +83,16 @@ def unused_in_training(
         has_val: Whether images are held out, by folds or otherwise.
         views: Number of views of the augmentation before `features.views`; None if unbounded.
         frozen: Whether a stage is frozen in some epoch.
+        solver: Whether the head is solved, not trained by gradient descent.
     """
+    if solver:
+        others = [key for key in given if key.startswith("optimizer.") and key not in SOLVER]
+        descent = [key for key in given if _covers(DESCENT, key)]
+        yield (*others, *descent), "the head is solved exactly; optimizer=adamw uses it"
+    else:
+        yield SOLVER, "gradient descent trains; optimizer=lbfgs uses it"
+    if not has_val or cfg.data.folds:
+        yield ("refit",), "the model is trained on all images"
     if cfg.data.folds:
         yield ("data.val_fraction",), "data.folds holds images out instead"
     if assigned:

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from aimonk.data.splits import read_assignment
-from aimonk.files.run_folder import METRICS_FILE, MODEL_FILE, SPLITS_FILE, finished_runs
+from aimonk.files.run_folder import METRICS_FILE, MODEL_FILE, SCORED_FILE, SPLITS_FILE, finished_runs
 from aimonk.files.text import plural
 from aimonk.models.checkpoint import ModelInfo
 
@@ -112,7 +112,9 @@ def warn_about_training_images(source: Path, names: list[str]) -> bool:
     record = (source if source.is_dir() else source.parent) / SPLITS_FILE
     if not source.exists() or not record.is_file():
         return False
-    trained = {name for name, part in read_assignment(record).items() if part == "train"}
+    kept = source.is_dir() or source.name == MODEL_FILE
+    parts = ("train", "val") if kept and (record.parent / SCORED_FILE).is_file() else ("train",)
+    trained = {name for name, part in read_assignment(record).items() if part in parts}
     seen = sum(name in trained for name in names)
     if seen:
         total = plural(len(names), "image")

@@ -22,7 +22,9 @@ from aimonk.runtime.ranks import world_size
 from aimonk.setup.build import build
 from aimonk.setup.checks import read_settings
 from aimonk.setup.inputs import open_inputs
+from aimonk.setup.optimizer import build_optimizer, log_choice
 from aimonk.training.losses import MaskedLoss
+from aimonk.training.missing_labels import MissingLabels
 from aimonk.training.optimizers import HeadSolver
 from aimonk.training.task import Task
 
@@ -79,12 +81,14 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
         classifier = convert_sync_batchnorm(classifier)  # timm's also converts norms with an activation
     classifier = classifier.to(device, memory_format=torch.channels_last)
     cuts = policy.cuts(settings.epochs, len(classifier.stages))
-    optimizer = build(cfg, "optimizer")(classifier, min(cuts))
+    log_choice(cfg, len(train_rows))
+    optimizer = build_optimizer(cfg, classifier, min(cuts), len(train_rows))
     steps = -(-len(train_rows) // (settings.batch_size * world_size() * settings.accumulate))
     return Task(
         classifier=classifier,
         policy=policy,
         criterion=build_loss(cfg, table, train_rows).to(device),
+        missing=build_missing(cfg, len(table.attributes)).to(device),
         optimizer=optimizer,
         scheduler=build_scheduler(cfg, optimizer, steps * settings.epochs),
         open_inputs=open_inputs(cfg, images, augmentation, classifier, cuts, device),
@@ -116,3 +120,9 @@ def build_loss(cfg: DictConfig, table: LabelTable, train_rows: np.ndarray) -> Ma
     if isinstance(loss, partial):  # it depends on the training labels
         loss = loss(torch.from_numpy(training.labels), torch.from_numpy(training.mask))
     return loss
+
+
+def build_missing(cfg: DictConfig, attributes: int) -> MissingLabels:
+    """The policy for unknown labels, for this number of attributes."""
+    missing = build(cfg, "missing")
+    return missing(attributes) if isinstance(missing, partial) else missing

@@ -1,5 +1,6 @@
 """Many L2-penalised logistic regressions on the same features, solved together."""
 
+import math
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -9,7 +10,8 @@ from torch.nn.functional import softplus
 MEMORY = 10  # pairs of steps and gradient changes behind each direction (Nocedal 1980, "Updating quasi-Newton
 # matrices with limited storage")
 LINE_STEPS = 12  # Newton iterations along a direction, at most
-NEWTON_STEPS = 100
+NEWTON_STEPS = 200
+NEWTON_TOLERANCE = 1e-2  # of L-BFGS's: logits move on where the gradient hardly does
 
 
 @dataclass
@@ -133,31 +135,54 @@ def finish(problems: Problems, solution: Solution) -> None:
     """Solve the problems that have not converged by Newton's method, one after another.
 
     With a weak penalty and separable classes, a few images near the boundary determine the Hessian, which
-    L-BFGS approximates slowly. A step of Newton's method takes as long as some R / 10 of its iterations.
+    L-BFGS approximates slowly.
     """
     x = torch.cat([problems.features, problems.features.new_ones(len(problems.features), 1)], dim=1)
     zeros = torch.zeros_like(solution.coefficients)
     scale = problems.curvature().rsqrt()
-    start = (problems.gradient(x @ zeros, zeros) * scale).norm(dim=0)
+    limit = NEWTON_TOLERANCE * problems.tolerance * (problems.gradient(x @ zeros, zeros) * scale).norm(dim=0)
     for p in (~solution.converged).nonzero().flatten().tolist():
         one, own = problems.take(torch.tensor([p], device=x.device)), solution.coefficients[:, [p]]
         known = one.weights[:, 0] > 0
-        diagonal = torch.full_like(own[:, 0], float(one.penalty))
-        diagonal[-1] = 0
-        for _ in range(NEWTON_STEPS):
-            logits = x @ own
-            gradient = one.gradient(logits, own)
-            if (gradient[:, 0] * scale[:, p]).norm() <= problems.tolerance * start[p]:
-                solution.converged[p] = True
-                break
-            probability = torch.sigmoid(logits[known])
-            weighted = x[known] * (one.weights[known] * probability * (1 - probability)).sqrt()
-            hessian = weighted.T @ weighted + diagonal.diag()
-            hessian.diagonal().add_(1e-12 * float(hessian.diagonal().mean()))
-            direction = -torch.linalg.solve(hessian, gradient)
-            own += line_minimum(one, own, direction, logits, x @ direction) * direction
+        one = replace(one, features=x[known, :-1], labels=one.labels[known], weights=one.weights[known])
+        own, solution.converged[p] = newton(one, x[known], own, scale[:, p], float(limit[p]))
         solution.coefficients[:, [p]], solution.logits[:, [p]] = own, x @ own
     solution.history.append(float(problems.losses(solution.logits, solution.coefficients).sum()))
+
+
+def newton(problem: Problems, x: Tensor, start: Tensor, scale: Tensor, limit: float) -> tuple[Tensor, bool]:
+    """Coefficients of one problem, [R + 1, 1], and whether they have converged.
+
+    A Hessian serves several steps, as long as each reduces the gradient tenfold; single precision suffices
+    for it, since it only sets the direction.
+
+    Args:
+        x: Features and a column of ones, [n, R + 1].
+        scale: Multiplies the gradient, [R + 1].
+        limit: Length of the scaled gradient that ends the iteration.
+    """
+    coefficients, factor, before = start, None, math.inf
+    single, diagonal = x.float(), torch.full_like(start[:, 0], float(problem.penalty))
+    diagonal[-1] = 0
+    for _ in range(NEWTON_STEPS):
+        logits = x @ coefficients
+        gradient = problem.gradient(logits, coefficients)
+        length = float((gradient[:, 0] * scale).norm())
+        if length <= limit:
+            return coefficients, True
+        if factor is None or length > before / 10:
+            prob = torch.sigmoid(logits)
+            weighted = single * (problem.weights * prob * (1 - prob)).sqrt().float()
+            hessian = (weighted.T @ weighted).double() + diagonal.diag()
+            # rounding may leave it slightly indefinite where the penalty is very weak
+            hessian.diagonal().add_(1e-6 * float(hessian.diagonal().mean()))
+            factor = torch.linalg.cholesky(hessian)
+        direction = -torch.cholesky_solve(gradient, factor)
+        before = length
+        coefficients = (
+            coefficients + line_minimum(problem, coefficients, direction, logits, x @ direction) * direction
+        )
+    return coefficients, False
 
 
 def quasi_newton(gradient: Tensor, steps: list[Tensor], changes: list[Tensor]) -> Tensor:

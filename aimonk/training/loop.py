@@ -17,7 +17,7 @@ from aimonk.data.sampling import Batch, plan_epoch, split_batches
 from aimonk.runtime import distributed
 from aimonk.runtime.progress import show_progress
 from aimonk.runtime.ranks import rank, world_size
-from aimonk.training.missing import MissingImages
+from aimonk.training.missing_images import MissingImages
 from aimonk.training.phase import Phase, open_phase
 from aimonk.training.selection import finish_epoch, stops_early
 from aimonk.training.state import TrainState
@@ -28,11 +28,14 @@ log = logging.getLogger(__name__)
 LOSSES_PER_READ = 50  # reading a loss waits for the accelerator
 
 
-def fit(task: Task, state: TrainState, stop: Callable[[], object], save: Callable[[], None]) -> None:
+def fit(
+    task: Task, state: TrainState, last_epoch: int, stop: Callable[[], object], save: Callable[[], None]
+) -> None:
     """Train from `state` until the last epoch, an early stop or a request to stop.
 
     Args:
         state: Updated during training.
+        last_epoch: May be earlier than the end of the learning rate's schedule.
         stop: Called after each iteration; a true value ends training there.
         save: Called at the end of each epoch, and every `checkpoint_every` iterations.
 
@@ -40,7 +43,9 @@ def fit(task: Task, state: TrainState, stop: Callable[[], object], save: Callabl
         FloatingPointError: The loss or a validation logit is not finite.
     """
     settings, phase = task.settings, None
-    for epoch in range(state.epoch, settings.epochs + 1):
+    if state.history and not state.batches and stops_early(settings, state):
+        return  # as before the interruption
+    for epoch in range(state.epoch, last_epoch + 1):
         cut = task.policy.cut(epoch, len(task.classifier.stages))
         if phase is None or phase.cut != cut:
             phase = open_phase(task, cut)
@@ -95,15 +100,15 @@ def train_one_epoch(
         for batch, loaded in zip(phase.batches.batches, iterate(phase.loader), strict=True):
             if batch.first:
                 seed_iteration(settings, state)
-            *loaded, known = missing.drop(batch, *loaded)
-            total += backward(task, phase, known, *loaded)
+            *loaded, entries = missing.drop(batch, *loaded)
+            total += backward(task, phase, state.epoch, entries, *loaded)
             state.batches += 1
             images += len(batch.rows)
             if not batch.last:
                 continue
             lr = highest_lr(task.optimizer)
             step(task, phase)
-            buffer.add(total, known, lr)
+            buffer.add(total, entries, lr)
             total = torch.zeros((), device=task.device)
             if state.losses:
                 rate = images / (time.perf_counter() - started)
@@ -124,18 +129,31 @@ def seed_iteration(settings: Settings, state: TrainState) -> None:
     torch.manual_seed(int(key.generate_state(1)[0]))
 
 
-def backward(task: Task, phase: Phase, known: int, inputs: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+def backward(
+    task: Task,
+    phase: Phase,
+    epoch: int,
+    entries: float,
+    inputs: Tensor,
+    labels: Tensor,
+    mask: Tensor,
+    exists: Tensor,
+) -> Tensor:
     """Add a batch's gradients, and return its part of the loss.
 
     Args:
-        known: Known entries of all processes and accumulated batches of the iteration; its loss is the mean
-            over them.
+        entries: Known entries of all processes and accumulated batches of the iteration, and the unknown ones
+            by their weight; the loss of the iteration is the mean over them.
+        exists: False for rows of padding and for missing images, [B] on the CPU.
     """
     if not len(inputs):
         return torch.zeros((), device=task.device)
     labels, mask = (x.to(task.device, non_blocking=True) for x in (labels, mask))
     logits = phase.logits(task, inputs)
-    loss = task.criterion.total(logits, labels, mask) / max(1, known)
+    total = task.criterion.total(logits, labels, mask)
+    if not exists.all():  # what does not exist has no unknown labels
+        logits, mask = logits[exists], mask[exists]
+    loss = (total + task.missing.total(task.criterion, logits, mask, epoch)) / (entries or 1)
     # DistributedDataParallel averages gradients where they have to be summed
     task.scaler.scale(loss * world_size()).backward()
     return loss.detach()
@@ -169,14 +187,14 @@ class LossBuffer:
     Attributes:
         size: Losses that are read at a time.
         losses: This process's part of each loss, scalars.
-        known: Known entries behind each loss.
+        entries: Entries in the mean of each loss.
         rates: Learning rate of each step.
     """
 
     state: TrainState
     size: int
     losses: list[Tensor] = field(default_factory=list)
-    known: list[int] = field(default_factory=list)
+    entries: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
 
     @property
@@ -184,10 +202,10 @@ class LossBuffer:
         """Iterations of the run so far."""
         return len(self.state.losses) + len(self.losses)
 
-    def add(self, loss: Tensor, known: int, lr: float) -> None:
+    def add(self, loss: Tensor, entries: float, lr: float) -> None:
         """Append the loss of an iteration; flush if the buffer is full."""
         self.losses.append(loss)
-        self.known.append(known)
+        self.entries.append(entries)
         self.rates.append(lr)
         if len(self.losses) >= self.size:
             self.flush()
@@ -199,12 +217,12 @@ class LossBuffer:
             FloatingPointError: One is not finite; the state ends with it.
         """
         values = distributed.all_reduce(torch.stack(self.losses)).tolist() if self.losses else []
-        for value, known, lr in zip(values, self.known, self.rates, strict=True):
+        for value, entries, lr in zip(values, self.entries, self.rates, strict=True):
             self.state.losses.append(value)
-            self.state.known.append(known)
+            self.state.known.append(entries)
             if not math.isfinite(value):
                 raise diverged("the loss", self.state, lr)
-        for pending in (self.losses, self.known, self.rates):
+        for pending in (self.losses, self.entries, self.rates):
             pending.clear()
 
 

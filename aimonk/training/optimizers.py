@@ -111,5 +111,22 @@ def lbfgs(classifier: Classifier, cut: int, penalty: float | None, folds: int) -
     return HeadSolver(penalty, folds)
 
 
+def auto(
+    classifier: Classifier,
+    cut: int,
+    lr: float,
+    betas: Betas,
+    weight_decay: float,
+    backbone_lr_scale: float,
+    penalty: float | None,
+    folds: int,
+    solvable: bool = False,
+) -> Optimizer | HeadSolver:
+    """`lbfgs` where the head can be solved, as `solvable` says, otherwise `adamw`."""
+    solver = lbfgs(classifier, cut, penalty, folds)
+    descent = adamw(classifier, cut, lr, betas, weight_decay, backbone_lr_scale)
+    return solver if solvable else descent
+
+
 def _is_on_cuda(classifier: Classifier) -> bool:
     return next(classifier.parameters()).is_cuda

@@ -13,13 +13,14 @@ from aimonk.training.logistic import Problems, solve
 GRID = tuple(10.0 ** (exponent / 2) for exponent in range(0, -7, -1))
 STEP, WIDEN, SMALLEST, LARGEST = 10**0.5, 2, 1.1e-4, 1e3
 FALLBACK = (
-    1e-3  # where no attribute has two known positives and two known negatives: weak, as few labels need it
+    1e-3  # where no attribute has two known positives and two known negatives: few labels, weak penalty
 )
 # Known entries that the mean of all attributes counts for. On draws of 50 to 1,000 images with 7 or 25
 # attributes, 30 to 300 give the same mean AP; without it, few known entries choose a penalty at random.
 BORROWED = 100
 TOLERANCE = 1e-3  # of the fits to folds
 ENTRIES = 4_000_000  # logits that are computed at a time
+MOST_ROWS = 20_000  # on which penalties are compared; more change them little, and take long
 
 
 @dataclass
@@ -28,11 +29,33 @@ class Choice:
 
     Attributes:
         penalty: [A].
-        logits: Out-of-fold logits of the images themselves, [N, A]; nan for attributes without folds.
+        logits: Out-of-fold logits of the images themselves, [N, A]; nan for attributes without folds, and
+            for images that the choice did not use.
     """
 
     penalty: np.ndarray
     logits: np.ndarray
+
+
+@dataclass
+class Folded:
+    """The part of a data set on which penalties are compared.
+
+    Attributes:
+        columns: Attributes with folds, a of them.
+        rows: Rows that are used, n of them.
+        features: [V * n, R].
+        labels: [n, a].
+        weights: [n, a].
+        fold_of: Fold of each entry, [n, a].
+    """
+
+    columns: list[int]
+    rows: np.ndarray
+    features: Tensor
+    labels: Tensor
+    weights: Tensor
+    fold_of: Tensor
 
 
 def choose_penalties(
@@ -45,38 +68,73 @@ def choose_penalties(
 
     Args:
         features: Centred, [V * N, R]: N rows in each of V views, the images themselves first.
-        labels: 0 or 1, [N, A].
+        labels: 0 to 1, [N, A].
         weights: Weight of each entry, [N, A]; 0 where unknown.
         groups: Group number of each row, [N]; the rows of a group share a fold.
     """
     scale = float(features.square().sum() / len(features)) or 1.0
-    known, positive = (weights > 0).cpu().numpy(), (labels > 0.5).cpu().numpy()
-    folded = [a for a in range(labels.shape[1]) if _has_folds(positive[:, a], known[:, a], groups)]
-    logits = np.full(known.shape, np.nan)
-    if not folded:
-        return Choice(np.full(known.shape[1], FALLBACK * scale), logits)
-    fold_of = np.full(known.shape, -1)
-    for a in folded:
-        fold_of[:, a] = deal_folds(positive[:, a], known[:, a], groups, folds, seed)
-    column = torch.tensor(folded, device=features.device)
-    labels, weights = labels[:, column], weights[:, column]
-    held = torch.from_numpy(fold_of[:, folded]).to(features.device)
-    grid, losses, found = list(GRID), np.zeros((0, len(folded))), []
+    data = fold(features, labels, weights, groups, folds, seed)
+    if not data.columns:
+        return Choice(np.full(labels.shape[1], FALLBACK * scale), np.full(labels.shape, np.nan))
+    grid, losses, found = list(GRID), np.zeros((0, len(data.columns))), []
     new = grid
     while new:
-        outs = out_of_fold(features, labels, weights, held, folds, [penalty * scale for penalty in new])
-        entries = weights * (softplus(outs) - labels * outs)
+        outs = out_of_fold(data, folds, np.repeat(np.array(new)[:, None] * scale, len(data.columns), axis=1))
+        entries = data.weights * (softplus(outs) - data.labels * outs)
         losses = np.vstack([losses, entries.sum(1).double().cpu().numpy()])
         found += outs
-        counts = weights.sum(0).cpu().numpy()
+        counts = data.weights.sum(0).cpu().numpy()
         mean = (losses / counts).mean(axis=1, keepdims=True)
         best = (losses + BORROWED * mean).argmin(axis=0)
         new = _widen(grid, {grid[i] for i in (*best, mean.argmin())})
         grid += new
-    penalty = np.full(known.shape[1], grid[int(mean.argmin())] * scale)
-    penalty[folded] = np.array(grid)[best] * scale
-    logits[:, folded] = torch.stack([found[i][:, a] for a, i in enumerate(best)], dim=1).cpu().numpy()
+    penalty = np.full(labels.shape[1], grid[int(mean.argmin())] * scale)
+    penalty[data.columns] = np.array(grid)[best] * scale
+    chosen = torch.stack([found[i][:, a] for a, i in enumerate(best)], dim=1)
+    return Choice(penalty, spread(data, chosen, labels.shape))
+
+
+def cross_validate(
+    features: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    groups: np.ndarray,
+    folds: int,
+    seed: int,
+    penalty: np.ndarray,
+) -> Choice:
+    """Out-of-fold logits with given penalties, [A]; other arguments as in `choose_penalties`."""
+    data = fold(features, labels, weights, groups, folds, seed)
+    logits = np.full(labels.shape, np.nan)
+    if data.columns:
+        logits = spread(data, out_of_fold(data, folds, penalty[None, data.columns])[0], labels.shape)
     return Choice(penalty, logits)
+
+
+def fold(
+    features: Tensor, labels: Tensor, weights: Tensor, groups: np.ndarray, folds: int, seed: int
+) -> Folded:
+    """Deal at most MOST_ROWS rows into folds, for each attribute that can have folds."""
+    rows = np.arange(len(labels))
+    if len(rows) > MOST_ROWS:
+        rows = np.sort(np.random.default_rng(seed).permutation(len(rows))[:MOST_ROWS])
+        part = torch.from_numpy(rows).to(features.device)
+        features = features.view(-1, len(labels), features.shape[1])[:, part].flatten(0, 1)
+        labels, weights, groups = labels[part], weights[part], groups[rows]
+    known, positive = (weights > 0).cpu().numpy(), (labels > 0.5).cpu().numpy()
+    columns = [a for a in range(labels.shape[1]) if _has_folds(positive[:, a], known[:, a], groups)]
+    dealt = [deal_folds(positive[:, a], known[:, a], groups, folds, seed) for a in columns]
+    fold_of = np.stack(dealt, axis=1) if dealt else np.zeros((len(rows), 0), dtype=np.int64)
+    column = torch.tensor(columns, dtype=torch.int64, device=features.device)
+    held = torch.from_numpy(fold_of).to(features.device)
+    return Folded(columns, rows, features, labels[:, column], weights[:, column], held)
+
+
+def spread(data: Folded, logits: Tensor, shape: tuple[int, int]) -> np.ndarray:
+    """Logits [n, a] in a table of all rows and attributes, which is nan elsewhere."""
+    table = np.full(shape, np.nan)
+    table[np.ix_(data.rows, data.columns)] = logits.cpu().numpy()
+    return table
 
 
 def _has_folds(positive: np.ndarray, known: np.ndarray, groups: np.ndarray) -> bool:
@@ -111,30 +169,28 @@ def deal_folds(
     return fold[group]
 
 
-def out_of_fold(
-    features: Tensor, labels: Tensor, weights: Tensor, fold_of: Tensor, folds: int, penalties: list[float]
-) -> Tensor:
-    """Logits of the images themselves, [penalties, N, A], from regressions without the fold of each image.
+def out_of_fold(data: Folded, folds: int, penalties: np.ndarray) -> Tensor:
+    """Logits of the images themselves, [P, n, a], from regressions without the fold of each image.
 
     Args:
-        fold_of: Fold of each entry, [N, A].
+        penalties: [P, a].
     """
-    views = len(features) // len(labels)
-    strength = torch.tensor(penalties, dtype=features.dtype, device=features.device)
-    out = labels.new_empty(len(penalties), *labels.shape)
-    cases = torch.cartesian_prod(*(torch.arange(n) for n in (len(penalties), labels.shape[1], folds)))
-    size = max(1, ENTRIES // len(features))
-    for case in cases.to(features.device).split(size):
+    views = len(data.features) // len(data.labels)
+    strength = torch.from_numpy(penalties).to(data.features)
+    out = data.labels.new_empty(len(penalties), *data.labels.shape)
+    cases = torch.cartesian_prod(*(torch.arange(n) for n in (len(penalties), data.labels.shape[1], folds)))
+    size = max(1, ENTRIES // len(data.features))
+    for case in cases.to(data.features.device).split(size):
         which, columns, held = case.T
-        is_held = fold_of[:, columns] == held
+        is_held = data.fold_of[:, columns] == held
         problems = Problems(
-            features,
-            labels[:, columns].repeat(views, 1),
-            (weights[:, columns] * ~is_held / views).repeat(views, 1),
-            strength[which],
+            data.features,
+            data.labels[:, columns].repeat(views, 1),
+            (data.weights[:, columns] * ~is_held / views).repeat(views, 1),
+            strength[which, columns],
             TOLERANCE,
         )
-        logits = solve(problems).logits[: len(labels)]
+        logits = solve(problems).logits[: len(data.labels)]
         rows, places = is_held.nonzero(as_tuple=True)
         out[which[places], rows, columns[places]] = logits[rows, places]
     return out

@@ -79,7 +79,7 @@ def predict(task: Task, phase: Phase, rows: np.ndarray) -> tuple[np.ndarray, Ten
     mine = rows[distributed.rank_shares(len(rows))[rank()]]
     size = 4 * task.settings.batch_size
     blocks = [mine[i : i + size] for i in range(0, len(mine), size)]
-    phase.batches.batches = [Batch(block, np.zeros_like(block), 0, True, True) for block in blocks]
+    phase.batches.batches = [Batch(block, np.zeros_like(block), 0, 0, True, True) for block in blocks]
     logits = [torch.zeros(0, task.labels.shape[1], device=task.device)]
     exists = [torch.zeros(0, dtype=torch.bool)]
     for inputs, _, _, found in iterate(phase.loader):

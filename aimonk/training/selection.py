@@ -24,11 +24,11 @@ Weights = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Selection:
-    """The epoch whose weights are kept.
+    """The epoch whose weights are selected.
 
     Attributes:
         weights: Every part that trains in some epoch.
-        why: The reason, for people.
+        why: The epoch and the reason, for people.
     """
 
     epoch: int
@@ -67,24 +67,25 @@ def select_epoch(task: Task, state: TrainState, last: Weights, groups: np.ndarra
         groups: Group number of each validation image, [n]; None if images are independent.
     """
     if state.best is None:
-        why = "the run was interrupted in its first epoch"
+        why = "epoch 1, in which the run was interrupted"
         return Selection(state.epoch, len(state.losses), last, why)
     best, end = state.best, state.history[-1]
-    final = "the exact solution" if isinstance(task.optimizer, HeadSolver) else "the last epoch"
+    is_solved = isinstance(task.optimizer, HeadSolver)
+    final = "the exact solution" if is_solved else f"epoch {end['epoch']}, the last one"
     value = f"validation {describe_score(task.settings, best)}"
     if not len(task.val_rows):
         why = f"{final}; no images were held out"
     elif state.batches:
-        why = f"the best epoch of an interrupted run, {value}"
+        why = f"epoch {best['epoch']}, the best one of an interrupted run, {value}"
     elif best["epoch"] == end["epoch"]:
         why = f"{final}, {value}"
     else:
         gain, error = compare_epochs(task, state, last, groups)
         detail = f"by {gain:.4f} with a standard error of {error:.4f}"
         if not gain > error:
-            why = f"the last epoch; epoch {best['epoch']} is better {detail}, {value}"
+            why = f"{final}; epoch {best['epoch']} is better {detail}, {value}"
             return Selection(end["epoch"], end["iteration"], last, why)
-        why = f"better than the last epoch, {value}, {detail}"
+        why = f"epoch {best['epoch']}, better than the last one, {value}, {detail}"
     return Selection(best["epoch"], best["iteration"], state.best_state, why)
 
 

@@ -2,15 +2,20 @@
 
 import logging
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from aimonk.files.text import plural
 from aimonk.models.classifier import Classifier
-from aimonk.training.logistic import Problems, finish, solve
+from aimonk.models.freeze import FreezePolicy
+from aimonk.runtime import distributed
+from aimonk.training.logistic import Problems, Solution, finish, solve
 from aimonk.training.losses import MaskedLoss, PosWeightLoss
-from aimonk.training.penalties import choose_penalties
+from aimonk.training.optimizers import HeadSolver
+from aimonk.training.penalties import choose_penalties, cross_validate
 from aimonk.training.phase import open_phase
 from aimonk.training.selection import finish_epoch
 from aimonk.training.state import TrainState
@@ -23,55 +28,117 @@ TOLERANCE = 1e-8
 ITERATIONS = 100  # of L-BFGS; the problems that take longer are left to Newton's method
 ROUNDING = 1e-12  # smallest variance of a component of the features, relative to the largest
 ROWS = 4096  # read at a time
+MOST_FEATURES = 500_000  # feature vectors: some 10 GB of them and of their principal components
 
 
-def find_obstacle(task: Task) -> str | None:
-    """Why the head cannot be solved; None if it can."""
-    stages = len(task.classifier.stages)
-    if task.lowest_cut < stages:
-        return (
-            f"{stages - task.lowest_cut} stages of the backbone train; freeze=backbone trains the head only"
-        )
-    if task.views is None:
+@dataclass(frozen=True)
+class SolvedHead:
+    """How a head was solved, and its out-of-fold predictions.
+
+    Attributes:
+        penalty: L2 penalties, [A].
+        rows: Rows of the label table that it was fitted to, [n].
+        logits: Logits of these images by heads that were not fitted to them, [n, A]; nan where there are
+            none.
+    """
+
+    penalty: np.ndarray
+    rows: np.ndarray
+    logits: np.ndarray
+
+
+def find_obstacle(
+    policy: FreezePolicy, views: int | None, loss: type, missing: type, images: int
+) -> str | None:
+    """Why the head cannot be solved; None if it can.
+
+    Args:
+        views: Number of views of the augmentation; None if unbounded.
+        loss: Class of the loss.
+        missing: Class of the policy for unknown labels.
+        images: Number of training images.
+    """
+    if set(policy.schedule.values()) != {0}:
+        return "stages of the backbone train; freeze=backbone trains the head only"
+    if views is None:
         return "the augmentation is unbounded; augmentation=flip or features.views=8 have few views"
-    if type(task.criterion) not in CONVEX:
-        return f"{type(task.criterion).__name__} is not convex; loss=masked and loss=pos_weight are"
+    if loss not in CONVEX:
+        return f"{loss.__name__} is not convex; loss=masked and loss=pos_weight are"
+    if not missing.convex:
+        return f"{missing.__name__} is not convex; missing=ignore and missing=weak are"
+    if images * views > MOST_FEATURES:
+        return f"{images} images in {plural(views, 'view')} have too many features to solve at once"
     return None
 
 
-def solve_head(task: Task, state: TrainState, groups: np.ndarray | None) -> None:
+def solve_head(
+    task: Task, state: TrainState, groups: np.ndarray | None, penalty: np.ndarray | None = None
+) -> SolvedHead:
     """Choose the penalties, solve the head on all training rows, and validate it as one epoch.
 
     Args:
         state: Gets the objective of each iteration of the final fit, per known entry, as losses.
         groups: Group number of each row of the label table, [N]; None if images are independent.
+        penalty: Of each attribute, [A]; None takes or chooses those of the optimizer.
 
     Raises:
-        ValueError: The head cannot be solved, or a feature is not finite.
+        ValueError: A feature is not finite.
     """
-    obstacle, started = find_obstacle(task), time.perf_counter()
-    if obstacle is not None:
-        raise ValueError(f"optimizer=lbfgs solves the head of a frozen backbone: {obstacle}")
-    features, rows = read_features(task)
+    started = time.perf_counter()
+    rows = task.train_rows
+    if not task.missing.weight:  # rows without known labels have no influence
+        rows = rows[task.mask[rows].any(axis=1)]
+    features, rows = read_features(task, rows, task.views)
     labels, weights = entry_weights(task, rows)
-    solver, solvable = task.optimizer, has_both(labels, weights)
     centre = features.mean(0)
     axes = principal_axes(features.sub_(centre))
     inputs = features @ axes
     del features  # as large as the inputs
-    if solver.penalty is None:
-        own = np.arange(len(rows)) if groups is None else groups[rows]
-        single = (x.float() for x in (inputs, labels, weights))
-        choice = choose_penalties(*single, own, solver.folds, task.settings.seed)
-        penalty = choice.penalty
-        log.info("penalties: %s", describe(penalty))
-    else:
+    own = np.arange(len(rows)) if groups is None else groups[rows]
+    solver: HeadSolver = task.optimizer
+    if penalty is None and solver.penalty is not None:
         penalty = np.full(labels.shape[1], solver.penalty)
+    data = [x.float() for x in (inputs, labels, weights)]
+    if penalty is None:
+        choice = choose_penalties(*data, own, solver.folds, task.settings.seed)
+        log.info("L2 penalties by cross-validation: %s", describe(choice.penalty))
+    else:
+        choice = cross_validate(*data, own, solver.folds, task.settings.seed, penalty)
+    del data
+    solution = fit_penalised(inputs, labels, weights, choice.penalty)
+    solvable = has_both(labels, weights)
+    weight = axes @ solution.coefficients[:-1]
+    bias = solution.coefficients[-1] - centre @ weight
+    bias = torch.where(solvable, bias, base_logit(labels, weights))
+    # every process solves the same problem, but perhaps on another processor
+    weight, bias, history, logits = distributed.broadcast((weight, bias, solution.history, choice.logits))
+    set_head(task.classifier, weight, bias)
+    mask = task.mask[rows]
+    entries = float(mask.sum() + task.missing.weight * (~mask).sum())
+    # the objective of an attribute that cannot be solved is 0 throughout
+    state.losses = [loss / (entries or 1) for loss in history] or [0.0]
+    state.known = [entries] * len(state.losses)
+    state.images, state.seconds = len(inputs), time.perf_counter() - started
+    state.epoch_seconds.append(state.seconds)
+    finish_epoch(task, open_phase(task, len(task.classifier.stages)), state, steps=1)
+    state.epoch += 1
+    return SolvedHead(choice.penalty, rows, logits)
+
+
+def fit_penalised(inputs: Tensor, labels: Tensor, weights: Tensor, penalty: np.ndarray) -> Solution:
+    """The solution on all rows; 0 for an attribute without known positives or without known negatives.
+
+    Args:
+        inputs: Principal components in V views, [V * n, R].
+        labels: 0 to 1, [n, A].
+        weights: Weight of each entry, [n, A]; 0 leaves it out.
+        penalty: [A].
+    """
     views = len(inputs) // len(labels)
     problems = Problems(
         inputs,
         labels.repeat(views, 1),
-        (weights * solvable / views).repeat(views, 1),
+        (weights * has_both(labels, weights) / views).repeat(views, 1),
         torch.from_numpy(penalty).to(inputs),
         TOLERANCE,
     )
@@ -79,51 +146,46 @@ def solve_head(task: Task, state: TrainState, groups: np.ndarray | None) -> None
     finish(problems, solution)
     if not solution.converged.all():
         log.warning("the solver has not converged; optimizer.penalty=0.1 is a stronger penalty")
-    weight = axes @ solution.coefficients[:-1]
-    bias = solution.coefficients[-1] - centre @ weight
-    set_head(task.classifier, weight, torch.where(solvable, bias, base_logit(labels, weights)))
-    known = int(task.mask[rows].sum())
-    # the objective of an attribute that cannot be solved is 0 throughout
-    state.losses = [loss / max(1, known) for loss in solution.history] or [0.0]
-    state.known = [known] * len(state.losses)
-    state.images, state.seconds = len(rows) * views, time.perf_counter() - started
-    state.epoch_seconds.append(state.seconds)
-    finish_epoch(task, open_phase(task, task.lowest_cut), state, steps=1)
-    state.epoch += 1
+    return solution
 
 
-@torch.inference_mode()
-def read_features(task: Task) -> tuple[Tensor, np.ndarray]:
-    """Features of the training rows in all views, [V * n, D] float64, and the n rows whose image exists.
+@torch.no_grad()
+def read_features(task: Task, rows: np.ndarray, views: int) -> tuple[Tensor, np.ndarray]:
+    """Features of rows in the first views, [V * n, D] float64, and the n rows whose image exists.
 
     Raises:
         ValueError: A feature is not finite.
     """
-    inputs, cut = task.open_inputs(task.lowest_cut), task.lowest_cut
+    cut, count = len(task.classifier.stages), len(rows)
+    inputs = task.open_inputs(cut)
     prefix = None if inputs.are_features else task.classifier.prefix(cut).eval()
-    size, blocks, exists = ROWS if prefix is None else task.settings.batch_size, [], []
-    for view in range(task.views):
-        for start in range(0, len(task.train_rows), size):
-            rows = torch.from_numpy(task.train_rows[start : start + size])
-            values, found = inputs.load(rows, torch.full_like(rows, view))
+    size = ROWS if prefix is None else task.settings.batch_size
+    width = task.classifier.head.in_features
+    features = torch.empty(views, count, width, dtype=torch.float64, device=task.device)
+    exists = torch.ones(count, dtype=torch.bool)
+    for view in range(views):
+        for start in range(0, count, size):
+            block = slice(start, start + size)
+            part = torch.from_numpy(rows[block])
+            values, found = inputs.load(part, torch.full_like(part, view))
             values = values.to(task.device)
-            blocks.append((values if prefix is None else prefix(values)).double())
-            exists.append(found)
-    features, found = torch.cat(blocks), torch.cat(exists).view(task.views, -1).all(dim=0)
-    features = features[found.repeat(task.views).to(features.device)].clone()
-    rows = task.train_rows[found.numpy()]
+            features[view, block] = (values if prefix is None else prefix(values)).double()
+            exists[block] &= found
+    if not exists.all():
+        features = features[:, exists.to(task.device)]
     if not torch.isfinite(features).all():
-        raise ValueError(
-            "the frozen stages give features that are not finite; features.dtype=float32 may help"
-        )
-    return features, rows
+        raise ValueError("the frozen stages give features that are not finite; another backbone may help")
+    return features.flatten(0, 1), rows[exists.numpy()]
 
 
 def entry_weights(task: Task, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Labels and weight in the loss of each entry, [n, A] float64 each; 0 where unknown."""
+    """Labels and weight in the loss of each entry, [n, A] float64 each.
+
+    An unknown entry is a negative with the weight of the policy for unknown labels, which may be 0.
+    """
     mask = torch.from_numpy(task.mask[rows]).to(task.device)
     labels = torch.where(mask, torch.from_numpy(task.labels[rows]).to(task.device), 0).double()
-    weights = mask.double()
+    weights = torch.where(mask, 1.0, task.missing.weight).double()
     if isinstance(task.criterion, PosWeightLoss):
         weights = weights * torch.where(labels > 0.5, task.criterion.pos_weight.double(), 1.0)
     return labels, weights

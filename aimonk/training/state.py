@@ -23,7 +23,7 @@ class TrainState:
         epoch: The current epoch, from 1.
         batches: Batches of it that are done.
         losses: Training loss of each iteration.
-        known: Known entries behind each loss.
+        known: Known entries behind each loss, and the unknown ones by their weight in the mean.
         history: One record per finished epoch.
         best: Record of the best epoch.
         best_state: Weights of the best epoch: every part that trains in some epoch.
@@ -35,7 +35,7 @@ class TrainState:
     epoch: int = 1
     batches: int = 0
     losses: list[float] = field(default_factory=list)
-    known: list[int] = field(default_factory=list)
+    known: list[float] = field(default_factory=list)
     history: list[dict] = field(default_factory=list)
     best: dict | None = None
     best_state: dict[str, Tensor] | None = None
@@ -80,8 +80,9 @@ def save_state(path: Path, task: Task, state: TrainState, run: str) -> None:
     content = {key: getattr(state, key) for key in PLAIN} | {
         "run": run,
         "losses": torch.tensor(state.losses, dtype=torch.float64),
-        "known": torch.tensor(state.known, dtype=torch.int64),
+        "known": torch.tensor(state.known, dtype=torch.float64),
         "model": trained_state(task),
+        "missing": task.missing.state_dict(),
         "optimizer": task.optimizer.state_dict(),
         "scheduler": task.scheduler.state_dict(),
         "scaler": task.scaler.state_dict(),
@@ -106,7 +107,7 @@ def load_state(path: Path, task: Task, run: str | None) -> TrainState:
         wrong = task.classifier.load_state_dict(content["model"], strict=False)
         if wrong.unexpected_keys or set(content["model"]) != set(trained_state(task)):
             raise KeyError("weights of another network")
-        for name in ("optimizer", "scheduler", "scaler"):
+        for name in ("missing", "optimizer", "scheduler", "scaler"):
             getattr(task, name).load_state_dict(content[name])
         if task.average is not None:
             task.average.load_state_dict(content["average"])

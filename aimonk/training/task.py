@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from aimonk.models.classifier import Classifier
 from aimonk.models.freeze import FreezePolicy
 from aimonk.training.losses import MaskedLoss
+from aimonk.training.missing_labels import MissingLabels
 from aimonk.training.optimizers import HeadSolver
 
 
@@ -75,6 +76,7 @@ class Task:
     """What is trained, on what.
 
     Attributes:
+        missing: What unknown entries add to the criterion.
         open_inputs: Number of frozen stages to `Inputs`.
         labels: 0 or 1, [N, A].
         mask: True where known, [N, A].
@@ -89,6 +91,7 @@ class Task:
     classifier: Classifier
     policy: FreezePolicy
     criterion: MaskedLoss
+    missing: MissingLabels
     optimizer: Optimizer | HeadSolver
     scheduler: LRScheduler | ReduceLROnPlateau | None
     open_inputs: Callable[[int], Inputs]

@@ -103,7 +103,7 @@ def test_processes_share_an_epoch(n: int, batch_size: int, accumulate: int, worl
     groups: list[list[Batch]] = []
     for shares in zip(*ranks, strict=True):
         # all processes have the same number of images, at most batch_size
-        assert len({(b.known, b.first, b.last, len(b.rows), len(b.views)) for b in shares}) == 1
+        assert len({(b.known, b.unknown, b.first, b.last, len(b.rows), len(b.views)) for b in shares}) == 1
         assert 0 < len(shares[0].rows) <= batch_size and len(shares[0].rows) == len(shares[0].views)
         group = [(r, v) for b in shares for r, v in zip(b.rows, b.views, strict=True) if r != PADDING]
         assert len(group) + world > sum(len(b.rows) for b in shares)  # less than one row of padding for each
@@ -117,7 +117,8 @@ def test_processes_share_an_epoch(n: int, batch_size: int, accumulate: int, worl
     for number, group in enumerate(groups):
         assert [b.last for b in group[:-world]] == [False] * (len(group) - world) and group[-1].last
         rows = np.concatenate([b.rows for b in group])
-        assert {b.known for b in group} == {int(mask[rows[rows != PADDING]].sum())}
+        group_mask = mask[rows[rows != PADDING]]
+        assert {(b.known, b.unknown) for b in group} == {(group_mask.sum(), (~group_mask).sum())}
         if number < len(groups) - 1:
             assert len(rows) == batch_size * accumulate * world
 
@@ -139,5 +140,5 @@ def test_more_processes_than_rows() -> None:
 def test_batch_list() -> None:
     batches = BatchList()
     assert len(batches) == 0 and list(batches) == []
-    batches.batches = [Batch(np.array([1, PADDING]), np.array([2**61, 0]), 4, True, True)]
+    batches.batches = [Batch(np.array([1, PADDING]), np.array([2**61, 0]), 4, 0, True, True)]
     assert len(batches) == 1 and list(batches) == [[(1, 2**61), (PADDING, 0)]]

@@ -24,7 +24,7 @@ def own_data(trained: SimpleNamespace, cache_dir: Path, tmp_path: Path) -> list[
     return [
         *("data=folder", f"data.images={data / 'images'}", f"data.labels={data / 'labels.txt'}"),
         *("data.image_size=32", "backbone=timm", "backbone.name=test_resnet", "backbone.weights=random"),
-        *("batch_size=8", f"hydra.run.dir={tmp_path / 'run'}"),
+        *("optimizer=adamw", "batch_size=8", f"hydra.run.dir={tmp_path / 'run'}"),
     ]
 
 

@@ -15,7 +15,7 @@ from aimonk.modes.train.resume import compare_labels, save_labels
 
 ROOT = Path(__file__).resolve().parents[2]
 
-SIZE = ["data.draw.images=60", "data.image_size=32", "epochs=2", "batch_size=8"]
+SIZE = ["data.draw.images=60", "data.image_size=32", "optimizer=adamw", "epochs=2", "batch_size=8"]
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def terminated(tmp_path_factory, cache_dir: Path, environment) -> tuple[Path, in
         "epochs=100000",
         "checkpoint_every=5",
         f"cache_dir={cache_dir}",
-        *SIZE[:2],
+        *SIZE[:3],
         f"hydra.run.dir={cwd / 'run'}",
     ]
     process = start(cwd, environment, *run)

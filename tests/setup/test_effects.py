@@ -7,7 +7,10 @@ from omegaconf import OmegaConf
 
 from aimonk.setup.effects import given_keys, unused_in_mode, unused_in_training, warn_without_effect
 
-PLAIN = {"assigned": "", "has_val": True, "cuda": True, "views": None, "frozen": True}
+PLAIN = {
+    **{"given": [], "assigned": "", "has_val": True, "cuda": True, "views": None, "frozen": True},
+    "solver": False,
+}
 
 
 def config(**values):
@@ -30,10 +33,10 @@ def test_given_keys_have_no_signs() -> None:
     ("facts", "values", "expected"),
     [
         ({}, {}, {"resume_force"}),
-        ({}, {"data.folds": 3}, {"data.val_fraction"}),
+        ({}, {"data.folds": 3}, {"data.val_fraction", "refit"}),
         ({"assigned": "a.csv"}, {}, {"data.val_fraction", "data.test_fraction", "data.split_seed"}),
-        ({"assigned": "a.csv"}, {"data.folds": 3}, {"data.val_fraction", "data.test_fraction"}),
-        ({"has_val": False}, {}, {"patience", "min_delta", "monitor"}),
+        ({"assigned": "a.csv"}, {"data.folds": 3}, {"data.val_fraction", "data.test_fraction", "refit"}),
+        ({"has_val": False}, {}, {"patience", "min_delta", "monitor", "refit"}),
         ({}, {"patience": "null"}, {"min_delta"}),
         ({}, {"data.store": "false"}, {"data.store_limit_gb"}),
         ({"cuda": False}, {}, {"amp", "sync_batchnorm", "deterministic"}),
@@ -43,7 +46,22 @@ def test_given_keys_have_no_signs() -> None:
     ],
 )
 def test_each_cause_has_its_settings(facts: dict, values: dict, expected: set[str]) -> None:
-    assert unused(facts, **values) | {"resume_force"} == expected | {"resume_force"}
+    always = {"resume_force", "optimizer.penalty", "optimizer.folds"}
+    assert unused(facts, **values) | always == expected | always
+
+
+def test_solver_ignores_settings_of_gradient_descent() -> None:
+    given = [
+        "epochs",
+        "scheduler",
+        "scheduler.warmup",
+        "optimizer",
+        "optimizer.lr",
+        "optimizer.folds",
+        "loss",
+    ]
+    facts = {"solver": True, "given": given}
+    assert unused(facts) - {"resume_force"} == {"epochs", "scheduler", "scheduler.warmup", "optimizer.lr"}
 
 
 def test_modes_name_settings_of_training() -> None:
@@ -81,6 +99,10 @@ def test_one_warning_names_the_given_ones(caplog: pytest.LogCaptureFixture) -> N
     [
         (["data.folds=2", "data.val_fraction=.3"], "data.val_fraction (data.folds holds images out instead)"),
         (["mode=audit", "epochs=3"], "epochs (mode=audit does not use it)"),
+        (
+            ["optimizer=auto", "batch_size=8"],
+            "batch_size (the head is solved exactly; optimizer=adamw uses it)",
+        ),
     ],
 )
 def test_commands_warn(arguments: list[str], warning: str, command, demo, tmp_path) -> None:

@@ -4,6 +4,7 @@ import logging
 import math
 from collections import OrderedDict
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,11 +17,19 @@ from aimonk.data.loading import Pixels
 from aimonk.models import freeze
 from aimonk.models.backbones import Backbone
 from aimonk.models.classifier import Classifier
-from aimonk.training import missing, selection
-from aimonk.training.loop import fit
+from aimonk.training import missing_images, selection
+from aimonk.training.loop import backward, fit
 from aimonk.training.losses import MaskedLoss
+from aimonk.training.missing_labels import (
+    EntropyMaximization,
+    Ignore,
+    LargeLoss,
+    MissingLabels,
+    SelectiveNegatives,
+    WeakNegatives,
+)
 from aimonk.training.phase import open_phase, predict
-from aimonk.training.state import TrainState, averaged, trained_state
+from aimonk.training.state import TrainState, averaged, load_state, save_state, trained_state
 from aimonk.training.task import Inputs, Settings, Task, warm_decay
 
 N, A, SIZE = 20, 3, 8
@@ -69,6 +78,7 @@ def make_task(
         classifier=classifier,
         policy=policy or freeze.none(),
         criterion=MaskedLoss(),
+        missing=Ignore(),
         optimizer=optimizer,
         scheduler=LambdaLR(optimizer, lambda step: 1.0),
         open_inputs=lambda cut: Inputs(pixels, False),
@@ -86,7 +96,7 @@ def make_task(
 
 def run(task: Task, stop=lambda: False, save=lambda: None, state: TrainState | None = None) -> TrainState:
     state = TrainState() if state is None else state
-    fit(task, state, stop, save)
+    fit(task, state, task.settings.epochs, stop, save)
     return state
 
 
@@ -322,6 +332,100 @@ def test_deleted_images_are_not_scored() -> None:
     assert len(rows) == 0 and logits.shape == (0, A)
 
 
+POLICIES = {
+    "weak": lambda: WeakNegatives(0.3),
+    "entropy": lambda: EntropyMaximization(0.2),
+    "selective": lambda: SelectiveNegatives(A, threshold=0.5, top=1, gamma=2.0, decay=0.9),
+    "large_loss": lambda: LargeLoss("correct", 0.1),
+}
+every_policy = pytest.mark.parametrize("policy", POLICIES)
+
+
+@every_policy
+def test_policies_equal_ignore_with_complete_labels(policy: str) -> None:
+    expected_task, task = make_task(val=4, epochs=3), make_task(val=4, epochs=3)
+    task.missing = POLICIES[policy]()
+    for t in (expected_task, task):
+        t.mask[t.train_rows] = True
+    assert run(task).losses == run(expected_task).losses
+    assert changed(state_of(expected_task), state_of(task)) == set()
+
+
+@every_policy
+def test_unknown_entries_count_in_the_mean(policy: str) -> None:
+    task = make_task(freeze.backbone(), batch_size=N, epochs=1)
+    task.missing = POLICIES[policy]()
+    task.views = 1
+    with torch.no_grad():
+        task.classifier.freeze(3)
+        images = torch.from_numpy(task.open_inputs(0).load.images).permute(0, 3, 1, 2)
+        logits, mask = task.classifier(images), torch.from_numpy(task.mask)
+        loss = task.criterion.total(logits, torch.from_numpy(task.labels), mask)
+        loss += POLICIES[policy]().total(task.criterion, logits, mask, 1)
+    entries = task.mask.sum() + task.missing.weight * (~task.mask).sum()
+    state = run(task)
+    assert state.losses == pytest.approx([loss.item() / entries], rel=1e-5)
+    assert state.known == pytest.approx([entries])
+
+
+@pytest.mark.parametrize("policy", ["weak", "entropy"])
+def test_policies_accumulate_like_one_large_batch(policy: str) -> None:
+    large, small = make_task(norm=False, batch_size=8), make_task(norm=False, batch_size=2, accumulate=4)
+    large.missing, small.missing = POLICIES[policy](), POLICIES[policy]()
+    expected, got = run(large), run(small)
+    np.testing.assert_allclose(got.losses, expected.losses, rtol=1e-5)
+    assert got.known == expected.known
+    for key, value in state_of(large).items():
+        torch.testing.assert_close(small.classifier.state_dict()[key], value, rtol=1e-4, atol=1e-6)
+
+
+def test_unknown_entries_train_without_known_ones() -> None:
+    task = make_task(norm=False, batch_size=N, epochs=1)
+    task.missing = WeakNegatives(0.01)  # the entries of the mean weigh less than 1 in all
+    task.mask = np.zeros_like(task.mask)
+    before = task.open_inputs(0).load.images
+    with torch.no_grad():
+        logits = task.classifier(torch.from_numpy(before).permute(0, 3, 1, 2))
+    task.views = 1
+    state = run(task)
+    assert state.losses[0] == pytest.approx(nn.functional.softplus(logits).mean().item(), rel=1e-5)
+
+
+@every_policy
+def test_rows_of_padding_are_not_unknown(policy: str) -> None:
+    task = make_task(norm=False)
+    phase = open_phase(task, 0)
+    rows = torch.arange(6)
+    images = task.open_inputs(0).load(rows, torch.zeros_like(rows))[0]
+    labels, mask = (torch.from_numpy(a[:6]) for a in (task.labels, task.mask))
+    exists = torch.tensor([True] * 4 + [False] * 2)
+    batches = [(images[:4], labels[:4], mask[:4], exists[:4])]
+    batches.append((images, labels, mask & exists[:, None], exists))
+    losses = []
+    for batch in batches:
+        task.missing = POLICIES[policy]()
+        losses.append(backward(task, phase, 2, 12.0, *batch).item())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+@every_policy
+def test_saved_run_resumes_without_a_difference(policy: str, tmp_path: Path) -> None:
+    def task() -> Task:
+        made = make_task(val=4, epochs=3)
+        made.missing = POLICIES[policy]()
+        return made
+
+    whole, first, second = task(), task(), task()
+    expected, state = run(whole), TrainState()
+    run(first, stop=lambda: len(state.losses) == 6, state=state)
+    save_state(tmp_path / "state.pth", first, state, "")
+    resumed = run(second, state=load_state(tmp_path / "state.pth", second, ""))
+    assert resumed.losses == expected.losses and resumed.known == expected.known
+    assert changed(state_of(whole), state_of(second)) == set()
+    for key, value in whole.missing.state_dict().items():
+        assert torch.equal(second.missing.state_dict()[key], value)
+
+
 def delete(task: Task, lost: set[int]) -> None:
     """Let the images of these rows be missing."""
     load = task.open_inputs(0).load
@@ -333,16 +437,19 @@ def delete(task: Task, lost: set[int]) -> None:
     task.open_inputs = lambda cut: Inputs(load_existing, False)
 
 
-def test_few_missing_images_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(missing, "MAX_MISSING", 0.1)
+@pytest.mark.parametrize("policy", [Ignore(), WeakNegatives(0.3), EntropyMaximization(0.2)])
+def test_few_missing_images_are_dropped(policy: MissingLabels, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(missing_images, "MAX_MISSING", 0.1)
     task, without = make_task(batch_size=N), make_task(batch_size=N)
+    task.missing = without.missing = policy
     delete(task, {3, 7})
     delete(without, set())
     without.train_rows = np.delete(np.arange(N), [3, 7])
     state, expected = run(task), run(without)
     # BatchNorm and the mean of the loss see 18 images, in another order
     np.testing.assert_allclose(state.losses, expected.losses, rtol=1e-5)
-    assert state.known == expected.known == [task.mask[without.train_rows].sum()] * 2
+    mask = task.mask[without.train_rows]
+    assert state.known == expected.known == [mask.sum() + policy.weight * (~mask).sum()] * 2
 
 
 @pytest.mark.parametrize("lost", [{3}, set(range(N))])
@@ -354,7 +461,7 @@ def test_many_missing_images_stop_training(lost: set[int]) -> None:
 
 
 def test_iteration_without_an_image_stops_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(missing, "MAX_MISSING", 0.5)
+    monkeypatch.setattr(missing_images, "MAX_MISSING", 0.5)
     task = make_task(batch_size=1)
     delete(task, {3})
     task.mask[3] = True
@@ -412,7 +519,7 @@ def test_last_epoch_is_kept_without_validation_images() -> None:
     state = run(task)
     final = trained_state(task)
     selected = selection.select_epoch(task, state, final, None)
-    assert (selected.epoch, selected.why) == (3, "the last epoch; no images were held out")
+    assert (selected.epoch, selected.why) == (3, "epoch 3, the last one; no images were held out")
     assert state.history[0]["val_loss"] is None
     assert all(torch.equal(selected.weights[key], value) for key, value in final.items())
 

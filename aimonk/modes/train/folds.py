@@ -8,12 +8,13 @@ import torch
 
 from aimonk.data.splits import stratified_folds
 from aimonk.files.atomic import write_json, write_text
-from aimonk.files.run_folder import METRICS_FILE, OUTCOME_FILE, SPLITS_FILE
+from aimonk.files.run_folder import METRICS_FILE, MODEL_FILE, OUTCOME_FILE, SPLITS_FILE
 from aimonk.files.tensors import load_tensors, save_tensors
+from aimonk.modes.train.checkpoints import write_last, write_model
 from aimonk.modes.train.context import Parts, RunContext
-from aimonk.modes.train.one_model import train_and_evaluate, train_model, write_models
-from aimonk.modes.train.outputs import write_results
-from aimonk.modes.train.scoring import choose_thresholds, evaluate_parts
+from aimonk.modes.train.one_model import train_model
+from aimonk.modes.train.refit import Outcome, train_and_evaluate
+from aimonk.modes.train.scoring import choose_held_out, evaluate_parts, evaluate_rows
 from aimonk.report.csv_tables import format_splits
 from aimonk.runtime import distributed
 from aimonk.runtime.ranks import rank
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 SPREAD = ("mean_ap", "mean_auroc", "f1_macro")  # scores whose spread over the folds is reported
 
 
-def cross_validate(run: RunContext, parts: Parts) -> None:
+def cross_validate(run: RunContext, parts: Parts) -> Outcome:
     """Score each training image by a model not trained on it, then train on all and score the test part.
 
     Args:
@@ -43,14 +44,16 @@ def cross_validate(run: RunContext, parts: Parts) -> None:
     log.info("training the final model on all training images")
     write_text(run.out_dir / SPLITS_FILE, format_splits(table.names, parts))
     model = train_model(run, parts)
-    model.report["chosen_by"] = "the last epoch; the folds estimate its scores"
-    logits = {"val": pooled.mean(axis=0)[scored]} | model.logits
+    model.report["chosen_by"] += "; the folds estimate its scores"
+    logits = pooled.mean(axis=0)[scored]
+    operating_point = choose_held_out(run, scored, logits)
+    evaluations = {"val": evaluate_rows(run, scored, logits, operating_point, chosen=True)}
+    evaluations |= evaluate_parts(run, model, operating_point, model.logits)
+    write_model(run, MODEL_FILE, model, operating_point, evaluations)
+    write_last(run, model, operating_point)
+    model.report |= {"folds": scores} | spread(scores)
     held_out = {"val": scored} | {name: model.parts[name] for name in model.logits}
-    operating_point = choose_thresholds(run, scored, logits["val"])
-    evaluations = evaluate_parts(run, held_out, logits, operating_point)
-    write_models(run, model, operating_point, evaluations)
-    report = model.report | {"folds": scores} | spread(scores)
-    write_results(run, model.parts, held_out, evaluations, report)
+    return Outcome(model, operating_point, evaluations, held_out)
 
 
 def plan_folds(run: RunContext, rows: np.ndarray) -> Iterator[tuple[int, str, Parts]]:
@@ -81,17 +84,17 @@ def read_outcome(run: RunContext, name: str, fold: Parts) -> dict | None:
 
 def train_fold(run: RunContext, parts: Parts) -> dict:
     """Train and evaluate the model of a fold; names, logits and scores of its held-out images."""
-    model, evaluations = train_and_evaluate(run, parts)
-    scores = evaluations["val"].scores
+    outcome = train_and_evaluate(run, parts)
+    model, scores = outcome.model, outcome.evaluations["val"].scores
     write_json(run.out_dir / METRICS_FILE, model.report | {"val": scores})
-    outcome = {
+    content = {
         "run": run.digest,
         "names": [run.images.table.names[row] for row in model.parts["val"]],
         "logits": torch.from_numpy(model.logits["val"]),
         "scores": {key: scores[key] for key in SPREAD},
     }
-    save_tensors(run.out_dir / OUTCOME_FILE, outcome)
-    return outcome
+    save_tensors(run.out_dir / OUTCOME_FILE, content)
+    return content
 
 
 def spread(folds: list[dict]) -> dict[str, float | None]:

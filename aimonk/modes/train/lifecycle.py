@@ -22,8 +22,8 @@ from aimonk.files.run_folder import (
 from aimonk.modes.train.advice import advising
 from aimonk.modes.train.context import Parts, RunContext
 from aimonk.modes.train.folds import cross_validate
-from aimonk.modes.train.one_model import train_and_evaluate
 from aimonk.modes.train.outputs import log_next_steps, write_results
+from aimonk.modes.train.refit import train_and_refit
 from aimonk.modes.train.resume import compare_configs, compare_labels, refuse_changes, run_digest, save_labels
 from aimonk.modes.train.splits import find_assignment, split_parts
 from aimonk.runtime import distributed
@@ -35,6 +35,7 @@ from aimonk.setup.build import build
 from aimonk.setup.checks import check_components
 from aimonk.setup.data import cache_folder, open_data
 from aimonk.setup.effects import given_keys, unused_in_training, warn_without_effect
+from aimonk.setup.optimizer import uses_solver
 from aimonk.setup.runs import warn_about_training_images
 
 log = logging.getLogger(__name__)
@@ -107,22 +108,20 @@ def train(run: RunContext, given: list[str]) -> None:
     held_out = parts["train"] if run.cfg.data.folds else np.concatenate([parts["val"], parts["test"]])
     names = [run.images.table.names[row] for row in held_out]
     warn_about_training_images(Path(run.cfg.backbone.weights), names)
-    warn_without_effect(given, find_unused(run, parts))
-    if run.cfg.data.folds:
-        return cross_validate(run, parts)
-    model, evaluations = train_and_evaluate(run, parts)
-    held_out = {name: model.parts[name] for name in evaluations}
-    write_results(run, model.parts, held_out, evaluations, model.report)
+    warn_without_effect(given, find_unused(run, parts, given))
+    write_results(run, cross_validate(run, parts) if run.cfg.data.folds else train_and_refit(run, parts))
 
 
-def find_unused(run: RunContext, parts: Parts) -> Iterator[tuple[Sequence[str], str]]:
-    """Settings without effect in this run."""
+def find_unused(run: RunContext, parts: Parts, given: list[str]) -> Iterator[tuple[Sequence[str], str]]:
+    """Settings without effect in this run; arguments as in `train`."""
     cfg, policy = run.cfg, build(run.cfg, "freeze")
     return unused_in_training(
         cfg,
+        given,
         assigned=find_assignment(cfg, run.images.table)[1],
         has_val=bool(cfg.data.folds) or len(parts["val"]) > 0,
         cuda=pick_device(cfg.device).type == "cuda",
         views=build(cfg, "augmentation").views,
         frozen=any(stages is not None for stages in policy.schedule.values()),
+        solver=uses_solver(cfg, len(parts["train"])),
     )

@@ -5,57 +5,97 @@ import shlex
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 from omegaconf import DictConfig
 
+from aimonk.audit.suspects import suspects
 from aimonk.data.dataset import ImageSet
-from aimonk.evaluation.evaluate import Evaluation
+from aimonk.evaluation.calibration import sigmoid
+from aimonk.evaluation.significance import ALPHA, holm, rank_test
 from aimonk.files.atomic import write_json, write_text
-from aimonk.files.run_folder import CONFIG_FILE, METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE
-from aimonk.files.text import plural
-from aimonk.modes.train.context import Parts, RunContext
-from aimonk.report.csv_tables import format_predictions
+from aimonk.files.run_folder import CONFIG_FILE, METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE, SUSPECTS_FILE
+from aimonk.files.text import listed, plural
+from aimonk.modes.train.context import RunContext
+from aimonk.modes.train.one_model import TrainedModel
+from aimonk.modes.train.refit import Outcome
+from aimonk.report.csv_tables import format_predictions, format_suspects
 from aimonk.report.data_notes import Notes, data_notes
 from aimonk.report.html.run import RunReport, write_report
-from aimonk.report.tables import NO_EPOCH, describe_verdict, format_scores, has_verdict
+from aimonk.report.tables import NO_EPOCH, describe_verdict, format_scores, has_verdict, shorten
+from aimonk.training.solver import SolvedHead
 
 log = logging.getLogger(__name__)
 
+FEW_POSITIVES = 20  # known positives of the validation images below which scores are uncertain
 
-def write_results(
-    run: RunContext, parts: Parts, held_out: Parts, evaluations: dict[str, Evaluation], report: dict
-) -> None:
-    """Write the scores, the predictions and the report.
 
-    Args:
-        parts: Rows that the kept model was trained on and selected by.
-        held_out: Rows behind `evaluations`.
-    """
+def write_results(run: RunContext, outcome: Outcome) -> None:
+    """Write the scores, the predictions, the suspects and the report."""
+    table, evaluations = run.images.table, outcome.evaluations
     scores = {name: evaluation.scores for name, evaluation in evaluations.items()}
-    report, table = report | scores, run.images.table
+    report = outcome.model.report | scores
     write_json(run.out_dir / METRICS_FILE, report)
-    write_text(run.out_dir / PREDICTIONS_FILE, format_predictions(table, held_out, evaluations))
+    write_text(run.out_dir / PREDICTIONS_FILE, format_predictions(table, outcome.parts, evaluations))
     log_scores(scores, report)
-    log.info("kept: epoch %d, %s", report["epoch"], report["chosen_by"])
+    write_suspects(run, outcome.model.solved)
+    uncertain = few_positives(scores.get("val"), report)
+    if uncertain:
+        log.info("%s", uncertain)
+    log.info("kept: %s", report["chosen_by"])
     content = RunReport(
         title=run.out_dir.name,
         metrics=report,
         evaluations=evaluations,
         table=table,
-        parts=held_out,
+        parts=outcome.parts,
         pixels=run.images.pixels,
         config=(run.out_dir / CONFIG_FILE).read_text(encoding="utf-8"),
-        facts=run_facts(run.cfg, run.images),
+        facts=run_facts(run.cfg, run.images, outcome.model),
         files=run.images.paths,
-        notes=data_notes(run.images, run.groups, parts) + run_notes(report),
+        notes=data_notes(run.images, run.groups, outcome.model.parts) + run_notes(report, uncertain),
     )
     write_report(run.out_dir / REPORT_FILE, content)
 
 
-def run_facts(cfg: DictConfig, images: ImageSet) -> Notes:
+def few_positives(val: dict | None, report: dict) -> str:
+    """A sentence on attributes with few known positives among the validation images; empty if none has.
+
+    Args:
+        val: Scores of the validation images.
+    """
+    if val is None or "folds" in report:
+        return ""
+    few = {name: entry["positives"] for name, entry in val["attributes"].items()}
+    few = [f"{shorten(name)} ({count})" for name, count in few.items() if count < FEW_POSITIVES]
+    if not few:
+        return ""
+    return (
+        f"fewer than {FEW_POSITIVES} known positives among the validation images: {listed(few)}; their "
+        "scores are uncertain, and data.folds=5 scores every image"
+    )
+
+
+def write_suspects(run: RunContext, solved: SolvedHead | None) -> None:
+    """Write labels that are probably wrong by out-of-fold predictions of a solved head, if there are any."""
+    if solved is None:
+        return
+    table = run.images.table.take(solved.rows)
+    mask, probs = table.mask & np.isfinite(solved.logits), sigmoid(solved.logits)
+    groups = None if run.groups is None else run.groups[solved.rows]
+    p_adjusted = holm(rank_test(table.labels, mask, probs, groups))
+    evidence = [p is not None and p <= ALPHA for p in p_adjusted]
+    found = suspects(probs, table.labels, mask, evidence)
+    if found:
+        write_text(run.out_dir / SUSPECTS_FILE, format_suspects(table, found))
+        log.info("%s: %s that are probably wrong", SUSPECTS_FILE, plural(len(found), "label"))
+
+
+def run_facts(cfg: DictConfig, images: ImageSet, model: TrainedModel) -> Notes:
     """What the run was trained on, and how."""
     loss, freeze = (cfg[group]._target_ for group in ("loss", "freeze"))
     loss = next(part for part in loss.split(".") if part.endswith("Loss"))
-    how = f"{cfg.backbone.name}, {loss}, freeze {freeze.rpartition('.')[2]}, {plural(cfg.epochs, 'epoch')}"
+    length = plural(cfg.epochs, "epoch") if model.solved is None else "head solved exactly"
+    how = f"{cfg.backbone.name}, {loss}, freeze {freeze.rpartition('.')[2]}, {length}"
     return [
         ("data", f"{cfg.data.labels or 'the demo'}, {plural(len(images), 'image')}"),
         ("model", how),
@@ -63,10 +103,11 @@ def run_facts(cfg: DictConfig, images: ImageSet) -> Notes:
     ]
 
 
-def run_notes(report: dict) -> Notes:
+def run_notes(report: dict, uncertain: str) -> Notes:
     """Notes of the report on how the run was computed."""
     names = report.get("not_deterministic", [])
-    return [("not deterministic", ", ".join(names))] if names else []
+    notes = [("few positives", uncertain)] if uncertain else []
+    return [*notes, ("not deterministic", ", ".join(names))] if names else notes
 
 
 def log_scores(scores: dict[str, dict], report: dict) -> None:

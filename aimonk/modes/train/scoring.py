@@ -1,6 +1,7 @@
 """Thresholds and scores of a trained model on the held-out images."""
 
 import logging
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,37 +16,63 @@ from aimonk.evaluation.evaluate import (
     measure_dependence,
 )
 from aimonk.evaluation.thresholds import parse_rule
-from aimonk.modes.train.context import Parts, RunContext
+from aimonk.modes.train.context import RunContext
+from aimonk.modes.train.one_model import TrainedModel
+from aimonk.training.solver import SolvedHead
 
 log = logging.getLogger(__name__)
 
 
-def choose_thresholds(run: RunContext, rows: np.ndarray, logits: np.ndarray | None) -> OperatingPoint:
-    """Thresholds and calibration from held-out images; a fixed threshold where there are none."""
-    cfg, table, rule = run.cfg, run.images.table, parse_rule(run.cfg.threshold)
-    if logits is not None:
-        return choose_operating_point(
-            LabelledLogits(table.take(rows), logits, None), cfg.threshold, cfg.calibrate
-        )
+def choose_thresholds(run: RunContext, model: TrainedModel) -> OperatingPoint:
+    """Thresholds and calibration from out-of-fold predictions of a solved head, or from validation images."""
+    if model.solved is not None:
+        return choose_out_of_fold(run, model.solved)
+    if "val" in model.logits:
+        return choose_held_out(run, model.parts["val"], model.logits["val"])
+    cfg, count = run.cfg, len(run.images.table.attributes)
+    rule = parse_rule(cfg.threshold)
     if rule.kind != "fixed" or cfg.calibrate is not None:
         log.warning("no images are held out to choose thresholds or a calibration: .5 and none are used")
-    count = len(table.attributes)
     fixed = rule.value if rule.kind == "fixed" else 0.5
     return OperatingPoint(Calibration.identity(count), np.full(count, fixed))
 
 
+def choose_held_out(run: RunContext, rows: np.ndarray, logits: np.ndarray) -> OperatingPoint:
+    """Thresholds and calibration from logits of rows that the model was not trained on."""
+    data = LabelledLogits(run.images.table.take(rows), logits, None)
+    return choose_operating_point(data, run.cfg.threshold, run.cfg.calibrate)
+
+
+def choose_out_of_fold(run: RunContext, solved: SolvedHead) -> OperatingPoint:
+    """The same from out-of-fold logits, which some attributes may lack."""
+    table, exists = run.images.table.take(solved.rows), np.isfinite(solved.logits)
+    data = LabelledLogits(replace(table, mask=table.mask & exists), np.where(exists, solved.logits, 0), None)
+    return choose_operating_point(data, run.cfg.threshold, run.cfg.calibrate)
+
+
 def evaluate_parts(
-    run: RunContext, parts: Parts, logits: dict[str, np.ndarray], operating_point: OperatingPoint
+    run: RunContext, model: TrainedModel, operating_point: OperatingPoint, logits: dict[str, np.ndarray]
 ) -> dict[str, Evaluation]:
-    """Scores of the held-out parts, by name; thresholds were chosen on "val"."""
-    cfg, table, evaluations = run.cfg, run.images.table, {}
-    seed, dependence = cfg.data.split_seed, measure_dependence(table, run.groups)
-    for name, values in logits.items():
-        rows = parts[name]
-        groups = None if run.groups is None else run.groups[rows]
-        data = LabelledLogits(table.take(rows), values, groups, dependence)
-        if name == "val":
-            evaluations[name] = evaluate_chosen(data, operating_point, cfg.threshold, cfg.calibrate, seed)
-        else:
-            evaluations[name] = evaluate(data, operating_point, seed)
-    return evaluations
+    """Scores of the held-out parts, by name."""
+    return {
+        name: evaluate_rows(
+            run, model.parts[name], values, operating_point, name == "val" and not model.solved
+        )
+        for name, values in logits.items()
+    }
+
+
+def evaluate_rows(
+    run: RunContext, rows: np.ndarray, logits: np.ndarray, operating_point: OperatingPoint, chosen: bool
+) -> Evaluation:
+    """Scores of some rows.
+
+    Args:
+        chosen: Whether thresholds and calibration were chosen on these rows.
+    """
+    cfg, table, seed = run.cfg, run.images.table, run.cfg.data.split_seed
+    groups = None if run.groups is None else run.groups[rows]
+    data = LabelledLogits(table.take(rows), logits, groups, measure_dependence(table, run.groups))
+    if chosen:
+        return evaluate_chosen(data, operating_point, cfg.threshold, cfg.calibrate, seed)
+    return evaluate(data, operating_point, seed)

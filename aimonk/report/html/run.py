@@ -118,31 +118,40 @@ def describe_verdict(report: RunReport, order: list[str]) -> dict:
         sentence = verdict(evaluation.scores) if trained else f"No verdict: {NO_EPOCH}"
         beaten = [entry["beats_chance"] for entry in evaluation.scores["attributes"].values()]
         kind = "" if not trained else "good" if all(beaten) else "bad" if not any(beaten) else ""
-        lines.append(describe_basis(order[0], len(evaluation.probs), bool(report.metrics.get("folds"))))
+        lines.append(describe_basis(order[0], len(evaluation.probs), report.metrics))
         if not any(beaten):
             lines.append(AUDIT_HINT)
         elif trained:
             others = not_above_chance(evaluation.scores)
     if "chosen_by" in report.metrics:
-        lines.append(f"Weights of epoch {report.metrics['epoch']}: {report.metrics['chosen_by']}.")
+        lines.append(f"Kept: {report.metrics['chosen_by']}.")
     return {"sentence": sentence[:1].upper() + sentence[1:], "kind": kind, "lines": lines, "others": others}
 
 
-def describe_basis(name: str, count: int, folds: bool) -> str:
+def describe_basis(name: str, count: int, metrics: dict) -> str:
     """The images that the verdict is based on, and how independent of the model they are."""
     if name == "test":
         return f"Based on {plural(count, 'test image')}, which were not used for training or any choice."
     if name == "evaluated":
         return f"Based on {plural(count, 'labelled image')}."
-    if folds:
+    is_solved = "penalties" in metrics
+    if metrics.get("folds"):
         return (
-            f"Based on {plural(count, 'image')}, each scored by a model that was not trained on it; only the "
-            "epoch was chosen on it. The final model was trained on all of them."
+            f"Based on {plural(count, 'image')}, each scored by a model that was not trained on it"
+            + ("" if is_solved else "; only the epoch was chosen on it")
+            + ". The final model was trained on all of them."
         )
-    return (
-        f"Based on {plural(count, 'validation image')}. The epoch was chosen on them, so new images may "
-        "score slightly lower; data.test_fraction=0.2 measures this."
-    )
+    basis = f"Based on {plural(count, 'validation image')}"
+    if is_solved:
+        basis += ", which were not used for training or any choice."
+    else:
+        basis += (
+            ". The epoch was chosen on them, so new images may score slightly lower; data.test_fraction=0.2 "
+            "measures this."
+        )
+    if "refit" in metrics:
+        basis += " The kept model was trained on them too, after the model without them was scored."
+    return basis
 
 
 def draw_scores(folder: Path, report: RunReport, name: str, shown: list[int], images: str) -> list[dict]:

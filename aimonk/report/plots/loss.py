@@ -33,7 +33,8 @@ def plot_loss(path: Path, losses: list[float], epochs: list[dict], chosen: int |
     top = np.quantile(losses, 0.995) if len(losses) > 20 else max(losses, default=1)
     top = max([top, *(loss for _, loss in validated)])
     axes.set_title(title, parse_math=False)
-    axes.set(xlabel=X_LABEL, ylabel=Y_LABEL, ylim=(0, 1.08 * top if top > 0 else 1))
+    bottom = 1.08 * min([0, *losses])  # missing=entropy may have a negative loss
+    axes.set(xlabel=X_LABEL, ylabel=Y_LABEL, ylim=(bottom, 1.08 * top if top > 0 else 1))
     axes.grid(alpha=0.25)
     scored = [(e["iteration"], e["mean_ap"]) for e in epochs if e.get("mean_ap") is not None]
     handles, labels = axes.get_legend_handles_labels()

@@ -189,7 +189,7 @@ def test_page_without_held_out_images(tmp_path: Path, parse_page) -> None:
         tmp_path, {}, table, np.zeros((20, 8, 8, 3), np.uint8), {"epoch": 3, "chosen_by": "the last"}
     )
     assert parse_page(content).read[0] == f"{NO_VERDICT}."
-    assert "Weights of epoch 3: the last." in content and "mode=audit" in content
+    assert "Kept: the last." in content and "mode=audit" in content
     assert not list(tmp_path.glob("*.png"))
 
 

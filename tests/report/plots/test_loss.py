@@ -99,3 +99,9 @@ def test_smoothing_is_a_centred_mean(count: int) -> None:
         reach = min(half, i, count - 1 - i)
         assert smoothed == pytest.approx(values[i - reach : i + reach + 1].mean())
     np.testing.assert_allclose(smooth(np.full(count, 0.3)), 0.3)
+
+
+def test_negative_losses_are_visible(tmp_path: Path, drawn: list[Figure]) -> None:
+    plot_loss(tmp_path / "loss_curve.png", [0.3, 0.1, -0.2], [], chosen=None, title="")
+    low, high = drawn[0].axes[0].get_ylim()
+    assert low < -0.2 and high > 0.3

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from aimonk.data.sampling import PADDING, Batch
@@ -19,32 +20,38 @@ class MissingImages:
     Attributes:
         expected: Images of the epoch in this process.
         count: How many of these were missing.
-        lost: Known entries of the missing images of the current iteration.
+        lost: Known and unknown entries of the missing images of the current iteration, [2].
     """
 
     task: Task
     expected: int
     count: int = 0
-    lost: int = 0
+    lost: np.ndarray | int = 0
 
     def drop(
         self, batch: Batch, inputs: Tensor, labels: Tensor, mask: Tensor, exists: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, int]:
-        """Inputs, labels and mask of the images that exist, and the known entries of the entire iteration.
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, float]:
+        """Inputs, labels, mask and existence of the images, and the entries in the mean of the iteration.
+
+        The policy for unknown labels weights the unknown ones of these entries.
 
         Raises:
-            FileNotFoundError: More than 1 % of the images are missing, or all known entries of an iteration.
+            FileNotFoundError: More than 1 % of the images are missing, or all entries of an iteration.
         """
         missing = batch.rows[~exists.numpy() & (batch.rows != PADDING)]
-        self.lost = int(self.task.mask[missing].sum()) + (0 if batch.first else self.lost)
+        known = self.task.mask[missing]
+        self.lost = np.array([known.sum(), (~known).sum()]) + (0 if batch.first else self.lost)
         self.count += len(missing)
         is_alone = world_size() == 1  # the other processes of an iteration do not know what is lost
-        known = batch.known - self.lost if is_alone else batch.known
-        if self.count > MAX_MISSING * self.expected or (batch.known and not known):
+        counts = np.array([batch.known, batch.unknown])
+        weights = np.array([1.0, self.task.missing.weight])
+        planned = float(weights @ counts)
+        entries = float(weights @ (counts - self.lost)) if is_alone else planned
+        if self.count > MAX_MISSING * self.expected or (planned and not entries):
             total = plural(self.expected, "training image")
             raise FileNotFoundError(
                 f"{self.count} of {total} can no longer be read; restore the files and resume the run"
             )
         if is_alone and len(missing):
-            inputs, labels, mask = inputs[exists], labels[exists], mask[exists]
-        return inputs, labels, mask, known
+            inputs, labels, mask, exists = (x[exists] for x in (inputs, labels, mask, exists))
+        return inputs, labels, mask, exists, entries
