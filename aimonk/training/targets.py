@@ -43,8 +43,9 @@ def unknown_loss(
     if mix is None:
         return _of_existing(missing, criterion, logits, mask, exists, epoch)
     own = _of_existing(missing, criterion, logits, mask, exists, epoch)
-    partners = mix.partners
-    others = _of_existing(missing, criterion, logits, mask[partners], exists[partners.cpu()], epoch)
+    # reading the partners waits for the accelerator
+    exists = exists if exists.all() else exists[mix.partners.cpu()]
+    others = _of_existing(missing, criterion, logits, mask[mix.partners], exists, epoch)
     return (1 - mix.share) * own + mix.share * others
 
 

@@ -8,7 +8,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from aimonk.data.mixing import Mix
 from aimonk.training.losses import AsymmetricLoss, FocalLoss, MaskedLoss, PosWeightLoss
-from aimonk.training.targets import known_loss
+from aimonk.training.missing_labels import MissingLabels, WeakNegatives
+from aimonk.training.targets import known_loss, unknown_loss
 
 LOSSES = [
     MaskedLoss(),
@@ -98,3 +99,30 @@ def test_batch_without_known_entries_has_no_loss(loss: MaskedLoss) -> None:
     value = known_loss(loss, logits, labels, torch.zeros_like(mask), 0.1, Mix(torch.tensor([1, 2, 0]), 0.5))
     value.backward()
     assert value == 0 and (logits.grad == 0).all()
+
+
+def total(missing: MissingLabels, mask: Tensor, exists: Tensor, mix: Mix) -> Tensor:
+    """Loss of the example with a policy for unknown labels."""
+    logits, labels, _ = example()
+    known = known_loss(MaskedLoss(), logits, labels, mask, 0.0, mix)
+    return known + unknown_loss(missing, MaskedLoss(), logits, mask, exists, 1, mix)
+
+
+def test_unknown_entries_of_both_sources_have_the_policy() -> None:
+    # unknown means absent: the same as known zeros
+    logits, labels, mask = example()
+    mix, absent = Mix(torch.tensor([1, 2, 0]), 0.3), torch.where(mask, labels, 0)
+    expected = known_loss(MaskedLoss(), logits, absent, torch.ones_like(mask), 0.0, mix)
+    torch.testing.assert_close(
+        total(WeakNegatives(1.0), mask, torch.ones(3, dtype=torch.bool), mix), expected
+    )
+
+
+def test_padding_has_no_unknown_entries_in_a_mix() -> None:
+    logits, labels, mask = example()
+    mask[1] = False  # a row of padding has no loss with its labels, whatever it is mixed into
+    exists, mix = torch.tensor([True, False, True]), Mix(torch.tensor([1, 2, 0]), 0.3)
+    absent, real = torch.where(mask, labels, 0), exists[:, None].expand(3, 2)
+    own = MaskedLoss().total(logits, absent, real)
+    partners = MaskedLoss().total(logits, absent[mix.partners], real[mix.partners])
+    torch.testing.assert_close(total(WeakNegatives(1.0), mask, exists, mix), 0.7 * own + 0.3 * partners)
