@@ -63,7 +63,10 @@ def value_warnings(table: LabelTable) -> list[str]:
         if present == 0 and absent == 0:
             warnings.append(f"attribute {name!r} is NA in every row: it is not trained and has no score")
         elif absent == 0:
-            warnings.append(f"attribute {name!r} is never 0: the model learns to predict always 1")
+            warnings.append(
+                f"attribute {name!r} is never 0: the model learns to predict always 1, unless missing=weak "
+                "or another policy counts NA as 0"
+            )
         elif present == 0:
             warnings.append(f"attribute {name!r} is never 1: the model learns to predict always 0")
     return warnings

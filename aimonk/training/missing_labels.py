@@ -101,9 +101,9 @@ class SelectiveNegatives(MissingLabels):
     p^gamma.
 
     The paper takes the priors from a temporary model, trained beforehand without the unknown entries. Here
-    they are a moving average of the probabilities that the model itself predicts for the training images. As
-    these start near one half, a `threshold` below that leaves all unknown entries of an attribute out until
-    it is predicted less often. If only positives are known, this never happens: the model learns "always 1".
+    they are a moving average of the probabilities that the model itself predicts for the training images,
+    from 0 on. An attribute of which only positives are known should not be left out: the model would then
+    predict it everywhere.
 
     Args:
         attributes: Number of attributes.
@@ -127,13 +127,7 @@ class SelectiveNegatives(MissingLabels):
         self.top = top
         self.gamma = gamma
         self.decay = decay
-        # sums of the probabilities, and last the number of images, both with decaying weights
-        self.register_buffer("sums", torch.zeros(attributes + 1))
-
-    @property
-    def prior(self) -> Tensor:
-        """Moving average of the predicted probabilities, [A]; nan before the first batch."""
-        return self.sums[:-1] / self.sums[-1]
+        self.register_buffer("prior", torch.zeros(attributes))
 
     def entries(self, criterion: MaskedLoss, logits: Tensor, unknown: Tensor, epoch: int) -> Tensor:
         with torch.no_grad():
@@ -144,9 +138,9 @@ class SelectiveNegatives(MissingLabels):
         return torch.where(left_out, 0, torch.exp(self.gamma * logsigmoid(logits)) * negative)
 
     def _update(self, probs: Tensor) -> None:
-        """Add a batch to the moving average; a collective call."""
-        batch = torch.cat([probs.sum(dim=0), probs.new_full((1,), len(probs))])
-        self.sums.mul_(self.decay).add_(all_reduce(batch))
+        """Add a batch of all processes to the moving average; a collective call."""
+        batch = all_reduce(torch.cat([probs.sum(dim=0), probs.new_full((1,), len(probs))]))
+        self.prior.lerp_((batch[:-1] / batch[-1].clamp(min=1)).to(self.prior), 1 - self.decay)
 
     def _find_likely(self, logits: Tensor, unknown: Tensor) -> Tensor:
         """The `top` most probable unknown entries of each image, [B, A]; any value at known ones."""

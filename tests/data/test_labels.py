@@ -18,7 +18,8 @@ def test_attributes_with_one_value_are_warned_of() -> None:
     table = LabelTable(["a.jpg", "b.jpg"], ["none", "always", "never", "both"], labels, mask)
     assert value_warnings(table) == [
         "attribute 'none' is NA in every row: it is not trained and has no score",
-        "attribute 'always' is never 0: the model learns to predict always 1",
+        "attribute 'always' is never 0: the model learns to predict always 1, unless missing=weak or another "
+        "policy counts NA as 0",
         "attribute 'never' is never 1: the model learns to predict always 0",
     ]
 

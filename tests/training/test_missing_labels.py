@@ -88,20 +88,20 @@ def test_entropy_equals_its_formula() -> None:
 
 
 def test_selective_leaves_out_frequent_and_likely_entries() -> None:
-    policy = SelectiveNegatives(3, threshold=0.6, top=1, gamma=2.0, decay=0.5)
+    policy = SelectiveNegatives(3, threshold=0.6, top=1, gamma=2.0, decay=0.0)
     logits = torch.tensor([[-1.0, 4.0, 0.5], [-2.0, 5.0, -3.0]])
     mask = torch.tensor([[False, False, True], [False, False, False]])
     # attribute 1 is predicted with .99 on average; the most probable unknown entry of both images is its
     p, q, r = sigmoid(-1.0), sigmoid(-2.0), sigmoid(-3.0)
     expected = sum(x**2 * -math.log(1 - x) for x in (p, q, r))
     assert policy.total(MaskedLoss(), logits, mask, 1).item() == pytest.approx(expected)
-    policy = SelectiveNegatives(3, threshold=0.6, top=2, gamma=2.0, decay=0.5)
+    policy = SelectiveNegatives(3, threshold=0.6, top=2, gamma=2.0, decay=0.0)
     expected = r**2 * -math.log(1 - r)
     assert policy.total(MaskedLoss(), logits, mask, 1).item() == pytest.approx(expected)
-    policy = SelectiveNegatives(3, threshold=0.6, top=0, gamma=0.0, decay=0.5)
+    policy = SelectiveNegatives(3, threshold=0.6, top=0, gamma=0.0, decay=0.0)
     expected = sum(-math.log(1 - x) for x in (p, q, r))
     assert policy.total(MaskedLoss(), logits, mask, 1).item() == pytest.approx(expected)
-    policy = SelectiveNegatives(3, threshold=0.0, top=0, gamma=0.0, decay=0.5)
+    policy = SelectiveNegatives(3, threshold=0.0, top=0, gamma=0.0, decay=0.0)
     assert policy.total(MaskedLoss(), logits, mask, 1).item() == 0
 
 
@@ -120,18 +120,16 @@ def test_top_may_exceed_the_attributes() -> None:
     assert policy.total(MaskedLoss(), logits, mask, 1).item() == 0
 
 
-def test_prior_is_a_moving_average_over_images() -> None:
-    policy = SelectiveNegatives(3, threshold=0.5, top=1, gamma=2.0, decay=0.5)
-    assert torch.isnan(policy.prior).all()
+def test_prior_is_a_moving_average_of_predictions() -> None:
+    policy = SelectiveNegatives(3, threshold=0.5, top=1, gamma=2.0, decay=0.75)
     first, second = make_batch(rows=4)[0], make_batch(rows=7)[0] - 1
     everything = torch.ones(7, 3, dtype=torch.bool)  # known entries count as well
     policy.total(MaskedLoss(), first, everything[:4], 1)
-    torch.testing.assert_close(policy.prior, torch.sigmoid(first).mean(0))
-    policy.total(MaskedLoss(), NOTHING, everything[:0], 1)
+    torch.testing.assert_close(policy.prior, 0.25 * torch.sigmoid(first).mean(0))
     policy.total(MaskedLoss(), second, everything, 1)
-    sums = 0.25 * torch.sigmoid(first).sum(0) + torch.sigmoid(second).sum(0)
-    torch.testing.assert_close(policy.prior, sums / (0.25 * 4 + 7))
-    other = SelectiveNegatives(3, threshold=0.5, top=1, gamma=2.0, decay=0.5)
+    expected = 0.75 * 0.25 * torch.sigmoid(first).mean(0) + 0.25 * torch.sigmoid(second).mean(0)
+    torch.testing.assert_close(policy.prior, expected)
+    other = SelectiveNegatives(3, threshold=0.5, top=1, gamma=2.0, decay=0.75)
     other.load_state_dict(policy.state_dict())
     assert torch.equal(other.prior, policy.prior)
 
@@ -141,18 +139,17 @@ def test_prior_covers_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     probs = torch.sigmoid(logits)
     of_another = torch.cat([probs[10:].sum(0), torch.tensor([6.0])])
     monkeypatch.setattr(missing_labels, "all_reduce", lambda of_this: of_this + of_another)
-    policy = SelectiveNegatives(3, threshold=0.5, top=1, gamma=2.0, decay=0.5)
+    policy = SelectiveNegatives(3, threshold=0.5, top=1, gamma=2.0, decay=0.0)
     policy.total(MaskedLoss(), logits[:10], mask[:10], 1)
     torch.testing.assert_close(policy.prior, probs.mean(0))
 
 
-def test_prior_leaves_an_attribute_out_until_it_is_rare() -> None:
-    policy = SelectiveNegatives(1, threshold=0.25, top=0, gamma=0.0, decay=0.9)
-    logits, mask = torch.full((8, 1), -2.0), torch.zeros(8, 1, dtype=torch.bool)
-    policy.total(MaskedLoss(), torch.zeros(8, 1), mask, 1)  # the predictions of a new head
-    used = [policy.total(MaskedLoss(), logits, mask, 1).item() > 0 for _ in range(4)]
-    # batches with .12 after one with .5: .30, .23 and so on with a decay of .9
-    assert used == [False, True, True, True]
+def test_prior_leaves_an_attribute_out_while_it_is_frequent() -> None:
+    policy = SelectiveNegatives(1, threshold=0.6, top=0, gamma=0.0, decay=0.5)
+    mask = torch.zeros(8, 1, dtype=torch.bool)
+    used = [policy.total(MaskedLoss(), torch.full((8, 1), z), mask, 1).item() > 0 for z in (9, 9, 9, -9, -9)]
+    # priors of .5, .75, .87, .44 and .22
+    assert used == [True, False, False, True, True]
 
 
 @pytest.mark.parametrize(("epoch", "share"), [(1, 0.0), (2, 0.15), (3, 0.3), (7, 0.9), (8, 1.0), (50, 1.0)])

@@ -56,10 +56,10 @@ class TrainedModel:
 
 
 def train_model(run: RunContext, parts: Parts, like: TrainedModel | None = None) -> TrainedModel:
-    """Train a model and write its loss curve.
+    """Train a model and write its losses, with their curve unless it is a refit.
 
     Args:
-        like: A model whose number of epochs and penalties are taken; None chooses them.
+        like: The model that is refitted: its number of epochs or its penalties are taken. None chooses them.
 
     Raises:
         SystemExit: SIGTERM requested an end; only the state is saved, since time may be short.
@@ -93,7 +93,8 @@ def train_model(run: RunContext, parts: Parts, like: TrainedModel | None = None)
     held_out, logits = predict_held_out(task, state, parts)
     write_text(run.out_dir / LOSS_FILE, format_losses(state.losses))
     chosen = selection.iteration if len(parts["val"]) and solved is None else None
-    plot_loss(run.out_dir / CURVE_FILE, state.losses, state.history, chosen, f"{run.cfg.title}")
+    if like is None:
+        plot_loss(run.out_dir / CURVE_FILE, state.losses, state.history, chosen, f"{run.cfg.title}")
     report = {"epoch": selection.epoch, "chosen_by": selection.why, **describe_training(state)}
     if solved is not None:
         names = run.images.table.attributes

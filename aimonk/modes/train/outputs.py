@@ -87,7 +87,7 @@ def write_suspects(run: RunContext, solved: SolvedHead | None) -> None:
     found = suspects(probs, table.labels, mask, evidence)
     if found:
         write_text(run.out_dir / SUSPECTS_FILE, format_suspects(table, found))
-        log.info("%s: %s that are probably wrong", SUSPECTS_FILE, plural(len(found), "label"))
+        log.info("%s: %s", SUSPECTS_FILE, plural(len(found), "probably wrong label"))
 
 
 def run_facts(cfg: DictConfig, images: ImageSet, model: TrainedModel) -> Notes:

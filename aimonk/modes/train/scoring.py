@@ -71,8 +71,8 @@ def evaluate_rows(
         chosen: Whether thresholds and calibration were chosen on these rows.
     """
     cfg, table, seed = run.cfg, run.images.table, run.cfg.data.split_seed
-    groups, dependence = run.groups, measure_dependence(table, run.groups)
-    data = LabelledLogits(table.take(rows), logits, None if groups is None else groups[rows], dependence)
+    groups = None if run.groups is None else run.groups[rows]
+    data = LabelledLogits(table.take(rows), logits, groups, measure_dependence(table, run.groups))
     if chosen:
         return evaluate_chosen(data, operating_point, cfg.threshold, cfg.calibrate, seed)
     return evaluate(data, operating_point, seed)
