@@ -447,6 +447,20 @@ def test_weights_of_a_run_start_another(train_here, trained: SimpleNamespace, tm
         train_here(tmp_path / "wrong", "backbone=resnet18", weights)
 
 
+@pytest.mark.slow
+def test_small_sets_are_fine_tuned_from_the_solved_head(train_here, tmp_path: Path, caplog) -> None:
+    with caplog.at_level(logging.INFO, logger="aimonk"):
+        train_here(tmp_path, "experiment=finetune_small", "data.val_fraction=0.3", "refit=false")
+    check_run_folder(tmp_path)
+    assert any(r.getMessage().startswith("the head starts from the solution") for r in caplog.records)
+    classifier, info = load_model(tmp_path)
+    assert info.stages == "all" and classifier.head.in_features == 2096
+    pretrained = choose_stages(create_backbone("timm", "tf_efficientnet_lite0", "imagenet"), "all")
+    for key, value in pretrained.stages["all"].state_dict().items():
+        kept = "running" in key or "num_batches" in key
+        assert torch.equal(value, classifier.stages["all"].state_dict()[key]) == kept, key
+
+
 def test_head_is_copied_by_name(trained: SimpleNamespace) -> None:
     source, info = load_model(trained.folder)
     name = info.attributes[2]
