@@ -284,8 +284,8 @@ def test_data_folder_defaults_to_the_working_folder(command, small_set: Path, ca
 
 def test_user_errors_end_in_one_line(command, demo, tmp_path: Path) -> None:
     # jobs of a sweep: each fails by itself and the others go on
-    wrong = ["data.image_size=64,2", "epochs=1,0,two", "optimizer.lr=1e30,fast", "optimizer=adamw"]
-    result = command(tmp_path, "-m", *demo[:2], *wrong)
+    wrong = ["data.image_size=64,2", "epochs=1,0,two", "optimizer.lr=1e30,fast", "scheduler=constant"]
+    result = command(tmp_path, "-m", *demo[:2], "optimizer=adamw", *wrong)
     check_error(result, "^data.image_size is 2; expected 8 to 4096 pixels$")
     check_error(result, "^epochs is 0; expected 1 or more$")
     check_error(result, "^epochs is 'two'; expected an integer$")

@@ -67,7 +67,7 @@ def test_killed_loader_process_is_an_error(tmp_path: Path, environment, own_data
 
 def test_cache_without_write_access_is_not_used(tmp_path: Path, command, own_data: list[str]) -> None:
     (tmp_path / "cache").write_text("a file where a folder should be")
-    result = command(tmp_path, *own_data, f"cache_dir={tmp_path / 'cache'}", "epochs=1")
+    result = command(tmp_path, *own_data, f"cache_dir={tmp_path / 'cache'}", "epochs=1", "refit=false")
     assert result.returncode == 0, result.stdout + result.stderr
     assert len(re.findall("cannot write to .*; cache_dir=FOLDER sets another folder", result.stdout)) == 2
 
