@@ -107,13 +107,32 @@ def evaluate_chosen(
     evaluation.scores["optimistic"] = {
         name: optimistic[name] for name in ("f1_macro", "f1_micro", "mean_brier", "mean_ece")
     }
+    describe_choice(evaluation, data, operating_point, rule, calibrate, data)
+    return evaluation
+
+
+def describe_choice(
+    evaluation: Evaluation,
+    data: LabelledLogits,
+    operating_point: OperatingPoint,
+    rule: str | float,
+    calibrate: str | None,
+    chosen_on: LabelledLogits,
+) -> None:
+    """Add scores without calibration, and the attributes whose precision the rule does not reach.
+
+    Args:
+        data: The images of the evaluation.
+        chosen_on: Those on which thresholds and calibration were chosen.
+    """
+    table, thresholds = data.table, operating_point.thresholds
     if calibrate is not None:
         raw = Calibration.identity(len(table.attributes)).apply(data.logits)
         before = metrics.score(table.labels, table.mask, raw, thresholds, table.attributes)
         evaluation.scores["uncalibrated"] = {name: before[name] for name in ("mean_brier", "mean_ece")}
-    missed = unreached(table.labels, table.mask, chosen, thresholds, rule)
-    evaluation.scores["unreached"] = [table.attributes[a] for a in np.flatnonzero(missed)]
-    return evaluation
+    of, probs = chosen_on.table, operating_point.calibration.apply(chosen_on.logits)
+    missed = unreached(of.labels, of.mask, probs, thresholds, rule)
+    evaluation.scores["unreached"] = [of.attributes[a] for a in np.flatnonzero(missed)]
 
 
 def choose_and_evaluate(data: LabelledLogits, rule: str | float, seed: int) -> Evaluation:

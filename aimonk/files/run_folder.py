@@ -31,10 +31,13 @@ REPORT_FILE = "report.html"
 AUDIT_PAGE = "audit.html"
 
 
+REPLACED = (STATE_FILE, OUTCOME_FILE, MODEL_FILE, SCORED_FILE, LAST_FILE, METRICS_FILE, SUSPECTS_FILE)
+
+
 def clear_run_folder(out_dir: Path) -> None:
     """Delete what a resumed run or an inference would read of an earlier run in the same folder."""
     for folder in (out_dir, out_dir / REFIT_FOLDER, *out_dir.glob("*fold_*")):
-        for name in (STATE_FILE, OUTCOME_FILE, MODEL_FILE, SCORED_FILE, LAST_FILE, METRICS_FILE):
+        for name in REPLACED:
             (folder / name).unlink(missing_ok=True)
 
 

@@ -85,7 +85,7 @@ def open_inputs(
     """Connect a data set, an augmentation and a classifier.
 
     Args:
-        cuts: Number of frozen stages of each epoch.
+        cuts: Numbers of frozen stages whose outputs the run reads.
     """
     pixels = Pixels(images.pixels, augmentation, cfg.data.image_size, cfg.data.resize)
     source = FeatureSource(

@@ -19,7 +19,7 @@ def solver_obstacle(cfg: DictConfig, images: int) -> str | None:
     """Why the head of this run cannot be solved; None if it can.
 
     Args:
-        images: Number of training images.
+        images: Number of training and validation images.
     """
     loss, missing = (class_of(build(cfg, group)) for group in ("loss", "missing"))
     augmentation = build(cfg, "augmentation")
@@ -45,7 +45,7 @@ def build_optimizer(cfg: DictConfig, classifier: Classifier, cut: int, images: i
 
     Args:
         cut: Fewest frozen stages of all epochs.
-        images: Number of training images.
+        images: Number of training and validation images.
 
     Raises:
         ValueError: The solver is asked for where it does not apply.

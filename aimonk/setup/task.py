@@ -85,8 +85,11 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
     classifier = classifier.to(device, memory_format=torch.channels_last)
     classifier.keeps_statistics = policy.keeps_statistics
     cuts = policy.cuts(settings.epochs, len(classifier.stages))
-    log_choice(cfg, len(train_rows))
-    optimizer = build_optimizer(cfg, classifier, min(cuts), len(train_rows))
+    # the solution that the head may start from is that of the frozen backbone
+    frozen = [*cuts, len(classifier.stages)] if policy.solves_head else cuts
+    images_of_run = len(train_rows) + len(val_rows)  # of all models of the run: they are trained alike
+    log_choice(cfg, images_of_run)
+    optimizer = build_optimizer(cfg, classifier, min(cuts), images_of_run)
     steps = -(-len(train_rows) // (settings.batch_size * world_size() * settings.accumulate))
     return Task(
         classifier=classifier,
@@ -95,7 +98,7 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
         missing=build_missing(cfg, len(table.attributes)).to(device),
         optimizer=optimizer,
         scheduler=build_scheduler(cfg, optimizer, steps * settings.epochs),
-        open_inputs=open_inputs(cfg, images, augmentation, classifier, cuts, device),
+        open_inputs=open_inputs(cfg, images, augmentation, classifier, frozen, device),
         labels=table.labels,
         mask=table.mask,
         train_rows=train_rows,

@@ -80,7 +80,7 @@ def choose_penalties(
     new = grid
     while new:
         outs = out_of_fold(data, folds, np.repeat(np.array(new)[:, None] * scale, len(data.columns), axis=1))
-        entries = data.weights * (softplus(outs) - data.labels * outs)
+        entries = torch.where(outs.isnan(), 0, data.weights * (softplus(outs) - data.labels * outs))
         losses = np.vstack([losses, entries.sum(1).double().cpu().numpy()])
         found += outs
         counts = data.weights.sum(0).cpu().numpy()
@@ -172,6 +172,8 @@ def deal_folds(
 def out_of_fold(data: Folded, folds: int, penalties: np.ndarray) -> Tensor:
     """Logits of the images themselves, [P, n, a], from regressions without the fold of each image.
 
+    nan where the other folds have one value only, since copies with different labels share a fold.
+
     Args:
         penalties: [P, a].
     """
@@ -183,14 +185,16 @@ def out_of_fold(data: Folded, folds: int, penalties: np.ndarray) -> Tensor:
     for case in cases.to(data.features.device).split(size):
         which, columns, held = case.T
         is_held = data.fold_of[:, columns] == held
+        labels, weights = data.labels[:, columns], data.weights[:, columns] * ~is_held
+        has_both = ((weights * labels).sum(0) > 0) & ((weights * (1 - labels)).sum(0) > 0)
         problems = Problems(
             data.features,
-            data.labels[:, columns].repeat(views, 1),
-            (data.weights[:, columns] * ~is_held / views).repeat(views, 1),
+            labels.repeat(views, 1),
+            (weights / views).repeat(views, 1),
             strength[which, columns],
             TOLERANCE,
         )
-        logits = solve(problems).logits[: len(data.labels)]
+        logits = torch.where(has_both, solve(problems).logits[: len(data.labels)], torch.nan)
         rows, places = is_held.nonzero(as_tuple=True)
         out[which[places], rows, columns[places]] = logits[rows, places]
     return out

@@ -1,7 +1,7 @@
 """Learning-rate schedules."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from torch.optim import Optimizer
@@ -51,6 +51,17 @@ def plateau(optimizer: Optimizer, total_steps: int, factor: float, patience: int
     return ReduceLROnPlateau(
         optimizer, mode="max", factor=factor, patience=patience, threshold=0, threshold_mode="abs"
     )
+
+
+def replay(optimizer: Optimizer, rates: Sequence[float], steps: int) -> LRScheduler:
+    """The learning rates of the epochs of an earlier training, where a plateau decided on them.
+
+    Args:
+        rates: Of each epoch.
+        steps: Iterations of an epoch.
+    """
+    first = rates[0] or 1.0
+    return LambdaLR(optimizer, lambda step: rates[min(step // steps, len(rates) - 1)] / first)
 
 
 def _after_warmup(

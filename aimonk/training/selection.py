@@ -48,6 +48,7 @@ def finish_epoch(task: Task, phase: Phase, state: TrainState, steps: int) -> Non
     """
     record = summarise_training(state, steps) | validate(task, phase)
     if isinstance(task.scheduler, ReduceLROnPlateau):
+        record["lr"] = max(group["lr"] for group in task.optimizer.param_groups)  # for a refit
         task.scheduler.step(score(task.settings, record) if len(task.val_rows) else -record["train_loss"])
     state.history.append(record)
     # equal scores, such as a mean AP of 1, are decided by the loss, and equal losses by the later epoch
@@ -81,6 +82,8 @@ def select_epoch(task: Task, state: TrainState, last: Weights, groups: np.ndarra
         why = f"{final}, {value}"
     else:
         gain, error = compare_epochs(task, state, last, groups)
+        if math.isnan(gain):
+            return Selection(end["epoch"], end["iteration"], last, f"{final}, {value}")
         detail = f"by {gain:.4f} with a standard error of {error:.4f}"
         if not gain > error:
             why = f"{final}; epoch {best['epoch']} is better {detail}, {value}"
@@ -121,7 +124,7 @@ def image_losses(task: Task, logits: Tensor, labels: np.ndarray, mask: np.ndarra
     known = torch.from_numpy(mask).to(task.device)
     values = torch.where(known, torch.from_numpy(labels).to(task.device), 0)
     entries = torch.where(known, task.criterion.entries(logits.to(task.device).float(), values), 0)
-    return entries.sum(dim=1).double().cpu().numpy() * len(mask) / max(1, mask.sum())
+    return entries.sum(dim=1).cpu().double().numpy() * len(mask) / max(1, mask.sum())
 
 
 def summarise_training(state: TrainState, steps: int) -> dict:

@@ -14,6 +14,7 @@ from aimonk.models.freeze import FreezePolicy
 from aimonk.runtime import distributed
 from aimonk.training.logistic import Problems, Solution, finish, solve
 from aimonk.training.losses import MaskedLoss, PosWeightLoss
+from aimonk.training.missing_images import MAX_MISSING
 from aimonk.training.optimizers import HeadSolver
 from aimonk.training.penalties import choose_penalties, cross_validate
 from aimonk.training.phase import open_phase
@@ -28,6 +29,7 @@ TOLERANCE = 1e-8
 ITERATIONS = 100  # of L-BFGS; the problems that take longer are left to Newton's method
 ROUNDING = 1e-12  # smallest variance of a component of the features, relative to the largest
 ROWS = 4096  # read at a time
+ENTRIES = 20_000_000  # logits of the final fit that are computed at a time
 MOST_FEATURES = 500_000  # feature vectors: some 10 GB of them and of their principal components
 
 
@@ -57,7 +59,7 @@ def find_obstacle(
         mixes: Whether the augmentation mixes images.
         loss: Class of the loss.
         missing: Class of the policy for unknown labels.
-        images: Number of training images.
+        images: Number of training and validation images.
     """
     if set(policy.schedule.values()) != {0}:
         return "stages of the backbone train; freeze=backbone trains the head only"
@@ -70,7 +72,8 @@ def find_obstacle(
     if not missing.convex:
         return f"{missing.__name__} is not convex; missing=ignore and missing=weak are"
     if images * views > MOST_FEATURES:
-        return f"{images} images in {plural(views, 'view')} have too many features to solve at once"
+        remedy = "; augmentation=none has one view" if views > 1 else ""
+        return f"{images} images in {plural(views, 'view')} are too many to solve the head at once{remedy}"
     return None
 
 
@@ -85,12 +88,15 @@ def solve_head(
         penalty: Of each attribute, [A]; None takes or chooses those of the optimizer.
 
     Raises:
-        ValueError: A feature is not finite.
+        ValueError: A feature is not finite, or no label is known.
+        FileNotFoundError: More than 1 % of the images can no longer be read.
     """
     started = time.perf_counter()
     rows = task.train_rows
     if not task.missing.weight:  # rows without known labels have no influence
         rows = rows[task.mask[rows].any(axis=1)]
+    if not len(rows):
+        raise ValueError("no training image has a known label; expected at least one")
     features, rows = read_features(task, rows, task.views)
     labels, weights = entry_weights(task, rows)
     centre = features.mean(0)
@@ -137,18 +143,33 @@ def fit_penalised(inputs: Tensor, labels: Tensor, weights: Tensor, penalty: np.n
         weights: Weight of each entry, [n, A]; 0 leaves it out.
         penalty: [A].
     """
-    views = len(inputs) // len(labels)
-    problems = Problems(
-        inputs,
-        labels.repeat(views, 1),
-        (weights * has_both(labels, weights) / views).repeat(views, 1),
-        torch.from_numpy(penalty).to(inputs),
-        TOLERANCE,
+    count, solvable = labels.shape[1], has_both(labels, weights)
+    strength = torch.from_numpy(penalty).to(inputs)
+    size, parts = max(1, ENTRIES // len(inputs)), []
+    for start in range(0, count, size):
+        block = slice(start, start + size)
+        parts.append(_fit_block(inputs, labels[:, block], (weights * solvable)[:, block], strength[block]))
+    if not all(part.converged.all() for part in parts):
+        log.warning("the solver has not converged; optimizer.penalty=0.1 is a stronger penalty")
+    longest = max(len(part.history) for part in parts)
+    ends = [part.history[-1:] or [0.0] for part in parts]
+    history = [
+        part.history + end * (longest - len(part.history)) for part, end in zip(parts, ends, strict=True)
+    ]
+    return Solution(
+        torch.cat([part.coefficients for part in parts], dim=1),
+        torch.cat([part.logits for part in parts], dim=1),
+        torch.cat([part.converged for part in parts]),
+        [sum(losses) for losses in zip(*history, strict=True)],
     )
+
+
+def _fit_block(inputs: Tensor, labels: Tensor, weights: Tensor, penalty: Tensor) -> Solution:
+    views = len(inputs) // len(labels)
+    repeated = (x.repeat(views, 1) for x in (labels, weights / views))
+    problems = Problems(inputs, *repeated, penalty, TOLERANCE)
     solution = solve(problems, ITERATIONS)
     finish(problems, solution)
-    if not solution.converged.all():
-        log.warning("the solver has not converged; optimizer.penalty=0.1 is a stronger penalty")
     return solution
 
 
@@ -156,15 +177,18 @@ def fit_penalised(inputs: Tensor, labels: Tensor, weights: Tensor, penalty: np.n
 def read_features(task: Task, rows: np.ndarray, views: int) -> tuple[Tensor, np.ndarray]:
     """Features of rows in the first views, [V * n, D] float64, and the n rows whose image exists.
 
+    Float64 needs the CPU where the device is not CUDA.
+
     Raises:
         ValueError: A feature is not finite.
+        FileNotFoundError: More than 1 % of the images can no longer be read.
     """
     cut, count = len(task.classifier.stages), len(rows)
     inputs = task.open_inputs(cut)
     prefix = None if inputs.are_features else task.classifier.prefix(cut).eval()
     size = ROWS if prefix is None else task.settings.batch_size
     width = task.classifier.head.in_features
-    features = torch.empty(views, count, width, dtype=torch.float64, device=task.device)
+    features = torch.empty(views, count, width, dtype=torch.float64, device=solver_device(task))
     exists = torch.ones(count, dtype=torch.bool)
     for view in range(views):
         for start in range(0, count, size):
@@ -172,13 +196,24 @@ def read_features(task: Task, rows: np.ndarray, views: int) -> tuple[Tensor, np.
             part = torch.from_numpy(rows[block])
             values, found = inputs.load(part, torch.full_like(part, view))
             values = values.to(task.device)
-            features[view, block] = (values if prefix is None else prefix(values)).double()
+            values = values if prefix is None else prefix(values)
+            features[view, block] = values.to(features.device).double()
             exists[block] &= found
-    if not exists.all():
-        features = features[:, exists.to(task.device)]
+    lost = count - int(exists.sum())
+    if lost > MAX_MISSING * count:
+        raise FileNotFoundError(
+            f"{lost} of {plural(count, 'training image')} can no longer be read; restore the files"
+        )
+    if lost:
+        features = features[:, exists.to(features.device)]
     if not torch.isfinite(features).all():
         raise ValueError("the frozen stages give features that are not finite; another backbone may help")
     return features.flatten(0, 1), rows[exists.numpy()]
+
+
+def solver_device(task: Task) -> torch.device:
+    """The device of the task if it has float64, which Apple's does not; otherwise the CPU."""
+    return task.device if task.device.type == "cuda" else torch.device("cpu")
 
 
 def entry_weights(task: Task, rows: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -186,11 +221,12 @@ def entry_weights(task: Task, rows: np.ndarray) -> tuple[Tensor, Tensor]:
 
     An unknown entry is a negative with the weight of the policy for unknown labels, which may be 0.
     """
-    mask = torch.from_numpy(task.mask[rows]).to(task.device)
-    labels = torch.where(mask, torch.from_numpy(task.labels[rows]).to(task.device), 0).double()
+    device = solver_device(task)
+    mask = torch.from_numpy(task.mask[rows]).to(device)
+    labels = torch.where(mask, torch.from_numpy(task.labels[rows]).to(device), 0).double()
     weights = torch.where(mask, 1.0, task.missing.weight).double()
     if isinstance(task.criterion, PosWeightLoss):
-        weights = weights * torch.where(labels > 0.5, task.criterion.pos_weight.double(), 1.0)
+        weights = weights * torch.where(labels > 0.5, task.criterion.pos_weight.to(device).double(), 1.0)
     return labels, weights
 
 

@@ -12,7 +12,7 @@ from aimonk.evaluation.calibration import Calibration
 from aimonk.evaluation.evaluate import OperatingPoint
 from aimonk.models.checkpoint import ModelInfo
 from aimonk.modes.evaluate.command import evaluate_as_asked
-from aimonk.modes.evaluate.subject import Subject, match_attributes
+from aimonk.modes.evaluate.subject import Subject, run_thresholds, match_attributes
 from aimonk.report.csv_tables import read_predictions
 
 
@@ -75,7 +75,8 @@ def test_thresholds_of_the_model_are_the_default() -> None:
     probs = 1 / (1 + np.exp(-(logits * own.calibration.scale + own.calibration.bias)))
     for asked, thresholds in ((None, [0.2, 0.8]), (0.3, [0.3, 0.3]), ("f1", None)):
         cfg = OmegaConf.create({"threshold": asked, "data": {"split_seed": 0}})
-        evaluations = evaluate_as_asked(cfg, Subject(table, logits, None, own, None, {}), np.arange(60))
+        subject = Subject(table, logits, None, {"val": own}, None, {"val": np.arange(60)})
+        evaluations = evaluate_as_asked(cfg, subject, "val")
         np.testing.assert_allclose(evaluations.probs, probs)
         used = [entry["threshold"] for entry in evaluations.scores["attributes"].values()]
         if thresholds is not None:
@@ -154,3 +155,12 @@ def test_predictions_of_a_run_keep_its_parts_and_thresholds(command, tmp_path: P
     scores = json.loads((tmp_path / "other" / "metrics.json").read_text())
     assert scores["evaluated"]["attributes"]["hat"]["f1"] == 1
     assert scores["evaluated"]["attributes"]["hat"]["threshold"] == 0.7
+
+
+def test_each_part_of_a_run_has_its_thresholds(tmp_path: Path) -> None:
+    parts = {part: {"attributes": {"hat": {"threshold": t}}} for part, t in (("val", 0.2), ("test", 0.3))}
+    (tmp_path / "metrics.json").write_text(json.dumps({"epochs": [], **parts}))
+    found = run_thresholds(tmp_path / "predictions.csv", ["hat"], ["val", "test"])
+    assert {part: values.tolist() for part, values in found.items()} == {"val": [0.2], "test": [0.3]}
+    assert run_thresholds(tmp_path / "p.csv", ["hat"], ["evaluated"])["evaluated"].tolist() == [0.2]
+    assert run_thresholds(tmp_path / "p.csv", ["scarf"], ["val"])["val"].tolist() == [0.5]

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from aimonk.files.tensors import load_tensors
 from aimonk.models.checkpoint import load_model
 from aimonk.modes import train
-from aimonk.modes.train import refit
+from aimonk.modes.train import one_model, refit
 from aimonk.modes.train.context import RunContext
 from aimonk.modes.train.resume import run_digest
 from aimonk.modes.train.splits import split_parts
@@ -98,6 +98,7 @@ def test_thresholds_come_from_out_of_fold_predictions(run_here) -> None:
     folder = run_here("run", "threshold=f1", "calibrate=platt")
     scores = metrics(folder)["val"]
     assert "optimistic" not in scores, "nothing was chosen on the validation images"
+    assert scores["uncalibrated"]["mean_brier"] != scores["mean_brier"] and scores["unreached"] == []
     thresholds = {name: entry["threshold"] for name, entry in scores["attributes"].items()}
     assert load_model(folder / "aimonk_model_scored.pth")[1].thresholds == list(thresholds.values())
     kept = load_model(folder)[1]
@@ -124,6 +125,36 @@ def test_gradient_descent_refits_for_the_selected_epochs(config, tmp_path: Path,
     monkeypatch.setattr(refit, "train_model", train_model)
     refit.train_and_refit(run, parts)
     assert trained == [[1, 2, 3], [1, 2]]
+
+
+def test_refit_repeats_the_rates_of_a_plateau(run_here, monkeypatch) -> None:
+    replayed, original = [], one_model.replay
+
+    def replay(optimizer, rates, steps):
+        replayed.append((rates, steps))
+        return original(optimizer, rates, steps)
+
+    monkeypatch.setattr(one_model, "replay", replay)
+    chosen = ["optimizer=adamw", "optimizer.lr=0.1", "scheduler=plateau", "scheduler.patience=0", "epochs=8"]
+    folder = run_here("run", *chosen)
+    scored = [record["lr"] for record in metrics(folder)["epochs"]]
+    assert len(set(scored)) > 1 and scored[0] == 0.1
+    assert replayed == [(scored, 8)]  # 60 images, 8 a step
+
+
+def test_splits_name_test_images_from_the_start(config, tmp_path: Path, monkeypatch) -> None:
+    cfg = config("data.test_fraction=0.2")
+    images = open_data(cfg)
+    run = RunContext(cfg, images, None, tmp_path, lambda: None, digest="")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(refit, "train_model", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        refit.train_and_refit(run, split_parts(cfg, images, None))
+    rows = list(csv.DictReader((tmp_path / "splits.csv").read_text().splitlines()))
+    assert [row["split"] for row in rows].count("test") == 12
 
 
 def test_interrupted_refit_keeps_the_scored_model_and_resumes(config, tmp_path: Path) -> None:

@@ -142,3 +142,13 @@ def test_plateau_waits_for_more_than_patience_epochs(sign):
 def test_invalid_schedules_raise(make, message):
     with pytest.raises(ValueError, match=message):
         make(optimizer_of())
+
+
+def test_replay_repeats_the_rate_of_each_epoch() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.4)
+    scheduler, rates = schedulers.replay(optimizer, [0.4, 0.4, 0.04], steps=2), []
+    for _ in range(8):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates == pytest.approx([0.4, 0.4, 0.4, 0.4, 0.04, 0.04, 0.04, 0.04])

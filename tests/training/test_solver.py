@@ -15,6 +15,7 @@ from aimonk.data.dataset import ImageSet
 from aimonk.models.freeze import backbone, gradual
 from aimonk.setup.data import open_data
 from aimonk.setup.task import build_task
+from aimonk.training import solver
 from aimonk.training.losses import FocalLoss, MaskedLoss
 from aimonk.training.missing_labels import Ignore, LargeLoss, WeakNegatives
 from aimonk.training.phase import open_phase, predict
@@ -113,6 +114,19 @@ def test_attributes_without_both_values_get_their_base_rate(compose, images: Ima
     assert np.isnan(solved.logits[:, :3]).all() and np.isfinite(solved.logits[:, 3]).all()
 
 
+def test_blocks_of_attributes_give_the_same_head(compose, images: ImageSet, monkeypatch) -> None:
+    together, _ = solve(compose(), images)
+    monkeypatch.setattr(solver, "ENTRIES", 3 * 120)  # three of four attributes at a time
+    apart, _ = solve(compose(), images)
+    torch.testing.assert_close(together.classifier.head.weight, apart.classifier.head.weight)
+    torch.testing.assert_close(together.classifier.head.bias, apart.classifier.head.bias)
+
+
+def test_no_known_label_is_an_error(compose, images: ImageSet) -> None:
+    with pytest.raises(ValueError, match="no training image has a known label"):
+        solve(compose(), relabel(images, mask=np.zeros_like(images.table.mask)))
+
+
 @pytest.mark.parametrize(("value", "message"), [(1.0, None), (float("nan"), "not finite")])
 def test_constant_and_invalid_features(value: float, message, compose, images: ImageSet) -> None:
     rows = np.arange(60)
@@ -135,7 +149,7 @@ def test_constant_and_invalid_features(value: float, message, compose, images: I
     np.testing.assert_allclose(1 / (1 + np.exp(-logits)), rate, atol=1e-4)
 
 
-def test_images_that_no_longer_exist_are_left_out(compose, images: ImageSet) -> None:
+def test_images_that_no_longer_exist_are_left_out(compose, images: ImageSet, monkeypatch) -> None:
     rows = np.arange(60)
     task = build_task(compose(), images, rows, rows[:0])
     load = task.open_inputs(len(task.classifier.stages)).load
@@ -146,6 +160,9 @@ def test_images_that_no_longer_exist_are_left_out(compose, images: ImageSet) -> 
         return torch.where(gone[:, None], torch.nan, values), exists & ~gone
 
     task.open_inputs = lambda cut: Inputs(without_two, True)
+    with pytest.raises(FileNotFoundError, match="2 of 60 training images can no longer be read"):
+        solve_head(task, TrainState(), None)
+    monkeypatch.setattr(solver, "MAX_MISSING", 0.05)
     solved = solve_head(task, TrainState(), None)
     assert sorted(set(range(60)) - set(solved.rows)) == [3, 5]
     left, _ = solve(compose(), images, np.delete(rows, [3, 5]))
@@ -162,7 +179,15 @@ def test_images_that_no_longer_exist_are_left_out(compose, images: ImageSet) -> 
         (backbone(), None, False, MaskedLoss, Ignore, 100, "features.views=8"),
         (backbone(), 2, False, FocalLoss, Ignore, 100, "FocalLoss is not convex"),
         (backbone(), 2, False, MaskedLoss, LargeLoss, 100, "LargeLoss is not convex"),
-        (backbone(), 2, False, MaskedLoss, Ignore, 300_000, "too many features"),
+        (
+            backbone(),
+            2,
+            False,
+            MaskedLoss,
+            Ignore,
+            300_000,
+            "to solve the head at once; augmentation=none",
+        ),
     ],
 )
 def test_obstacles_of_the_solver(policy, views, mixes, loss, missing, images: int, part: str | None) -> None:

@@ -40,7 +40,7 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     subject = from_predictions(cfg) if cfg.predictions is not None else from_checkpoint(cfg)
     table, images, parts = subject.table, subject.images, subject.parts
     settings = OmegaConf.to_yaml(cfg, resolve=True)
-    evaluations = {name: evaluate_as_asked(cfg, subject, rows) for name, rows in parts.items()}
+    evaluations = {name: evaluate_as_asked(cfg, subject, name) for name in parts}
     metrics = {name: evaluation.scores for name, evaluation in evaluations.items()}
     write_text(out_dir / CONFIG_FILE, settings)
     write_json(out_dir / METRICS_FILE, metrics)
@@ -68,9 +68,10 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     log.info("written: %s", out_dir)
 
 
-def evaluate_as_asked(cfg: DictConfig, subject: Subject, rows: np.ndarray) -> Evaluation:
-    """Score rows with the subject's thresholds, a fixed one, or those of a rule, scored by nested folds."""
-    table, logits, operating_point = subject.table.take(rows), subject.logits[rows], subject.operating_point
+def evaluate_as_asked(cfg: DictConfig, subject: Subject, part: str) -> Evaluation:
+    """Score a part with the subject's thresholds, a fixed one, or those of a rule, scored by nested folds."""
+    rows, operating_point = subject.parts[part], subject.operating_points[part]
+    table, logits = subject.table.take(rows), subject.logits[rows]
     groups = None if subject.groups is None else subject.groups[rows]
     data = LabelledLogits(table, logits, groups, trained=subject.trained)
     if cfg.threshold is None:

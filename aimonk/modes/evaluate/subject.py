@@ -40,7 +40,7 @@ class Subject:
         table: Labels, n rows.
         logits: [n, A].
         groups: Group number of each image, [n]; None if not searched.
-        operating_point: From logits to predictions.
+        operating_points: From logits to predictions, by part.
         images: None where there are predictions only.
         parts: Rows to be scored together, by name.
         trained: Whether the model was trained on some of the images.
@@ -49,7 +49,7 @@ class Subject:
     table: LabelTable
     logits: np.ndarray
     groups: np.ndarray | None
-    operating_point: OperatingPoint
+    operating_points: dict[str, OperatingPoint]
     images: ImageSet | None
     parts: dict[str, np.ndarray]
     trained: bool = False
@@ -71,8 +71,8 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
         Calibration(np.array(info.scale), np.array(info.bias)), np.array(info.thresholds)
     )
     groups = find_groups(images.hashes, table.names, cfg.data.duplicate_distance, watch)
-    parts = {"evaluated": np.arange(len(table))}
-    return Subject(table, logits, groups, operating_point, images, parts, trained)
+    parts, points = {"evaluated": np.arange(len(table))}, {"evaluated": operating_point}
+    return Subject(table, logits, groups, points, images, parts, trained)
 
 
 def match_attributes(table: LabelTable, info: ModelInfo, may_rename: bool) -> LabelTable:
@@ -123,9 +123,12 @@ def from_predictions(cfg: DictConfig) -> Subject:
         raise ValueError(f"{labels} has no row for {count} of {cfg.predictions}: {listed(absent)}")
     table = table.take(np.array([row_of[name] for name in names])).select(attributes)
     logits = torch.logit(torch.from_numpy(probs), eps=1e-12).numpy()
-    thresholds = run_thresholds(path, attributes) if thresholds is None else thresholds
-    operating_point = OperatingPoint(Calibration.identity(len(attributes)), thresholds)
-    return Subject(table, logits, None, operating_point, None, run_parts(path, names))
+    parts, plain = run_parts(path, names), Calibration.identity(len(attributes))
+    of_parts = {part: thresholds for part in parts}
+    if thresholds is None:
+        of_parts = run_thresholds(path, attributes, list(parts))
+    points = {part: OperatingPoint(plain, thresholds) for part, thresholds in of_parts.items()}
+    return Subject(table, logits, None, points, None, parts)
 
 
 def relative_name(name: str, images: Path) -> str:
@@ -143,16 +146,23 @@ def run_parts(predictions: Path, names: list[str]) -> dict[str, np.ndarray]:
     return held_out if complete else {"evaluated": np.arange(len(names))}
 
 
-def run_thresholds(predictions: Path, attributes: list[str]) -> np.ndarray:
-    """Thresholds of the run that wrote the table, [A]; .5 where its metrics.json is not beside the table."""
+def run_thresholds(predictions: Path, attributes: list[str], parts: list[str]) -> dict[str, np.ndarray]:
+    """Thresholds of the run that wrote the table, [A] by part; .5 where its metrics.json is not beside it.
+
+    The model that is kept, which test images are scored by, may have others than the scored one.
+    """
     half = np.full(len(attributes), 0.5)
     file = predictions.parent / METRICS_FILE
     try:
         metrics = json.loads(file.read_text(encoding="utf-8"))
-        scored = [p["attributes"] for p in metrics.values() if isinstance(p, dict) and "attributes" in p]
-        thresholds = np.array([scored[0][name]["threshold"] for name in attributes], dtype=float)
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
-        return half
-    if (thresholds != half).any():
-        log.info("thresholds: those of %s; a run chooses them on its validation images", file)
+        scored = {k: p["attributes"] for k, p in metrics.items() if isinstance(p, dict) and "attributes" in p}
+        first = next(iter(scored.values()))
+        thresholds = {
+            part: np.array([scored.get(part, first)[name]["threshold"] for name in attributes], dtype=float)
+            for part in parts
+        }
+    except (OSError, ValueError, TypeError, KeyError, StopIteration, AttributeError, RecursionError):
+        return {part: half for part in parts}
+    if any((values != half).any() for values in thresholds.values()):
+        log.info("thresholds: those of %s; a run chooses them on its own images", file)
     return thresholds

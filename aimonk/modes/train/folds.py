@@ -7,15 +7,14 @@ import numpy as np
 import torch
 
 from aimonk.data.splits import stratified_folds
-from aimonk.files.atomic import write_json, write_text
-from aimonk.files.run_folder import METRICS_FILE, MODEL_FILE, OUTCOME_FILE, SPLITS_FILE
+from aimonk.files.atomic import write_json
+from aimonk.files.run_folder import METRICS_FILE, MODEL_FILE, OUTCOME_FILE
 from aimonk.files.tensors import load_tensors, save_tensors
 from aimonk.modes.train.checkpoints import write_last, write_model
 from aimonk.modes.train.context import Parts, RunContext
 from aimonk.modes.train.one_model import train_model
-from aimonk.modes.train.refit import Outcome, train_and_evaluate
+from aimonk.modes.train.refit import Outcome, train_and_evaluate, write_splits
 from aimonk.modes.train.scoring import choose_held_out, evaluate_parts, evaluate_rows
-from aimonk.report.csv_tables import format_splits
 from aimonk.runtime import distributed
 from aimonk.runtime.ranks import rank
 
@@ -42,7 +41,7 @@ def cross_validate(run: RunContext, parts: Parts) -> Outcome:
         scores.append(outcome["scores"])
     scored = rows[~np.isnan(pooled[:, rows]).any(axis=(0, 2))]  # without images that no longer exist
     log.info("training the final model on all training images")
-    write_text(run.out_dir / SPLITS_FILE, format_splits(table.names, parts))
+    write_splits(run, parts)
     model = train_model(run, parts)
     model.report["chosen_by"] += "; the folds estimate its scores"
     logits = pooled.mean(axis=0)[scored]
@@ -84,6 +83,7 @@ def read_outcome(run: RunContext, name: str, fold: Parts) -> dict | None:
 
 def train_fold(run: RunContext, parts: Parts) -> dict:
     """Train and evaluate the model of a fold; names, logits and scores of its held-out images."""
+    write_splits(run, parts)
     outcome = train_and_evaluate(run, parts)
     model, scores = outcome.model, outcome.evaluations["val"].scores
     write_json(run.out_dir / METRICS_FILE, model.report | {"val": scores})

@@ -123,5 +123,5 @@ def find_unused(run: RunContext, parts: Parts, given: list[str]) -> Iterator[tup
         cuda=pick_device(cfg.device).type == "cuda",
         views=build(cfg, "augmentation").views,
         frozen=policy.solves_head or any(stages is not None for stages in policy.schedule.values()),
-        solver=uses_solver(cfg, len(parts["train"])),
+        solver=uses_solver(cfg, len(parts["train"]) + len(parts["val"])),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from aimonk.files.atomic import write_text
 from aimonk.files.run_folder import CURVE_FILE, LOSS_FILE, STATE_FILE
@@ -17,9 +18,10 @@ from aimonk.runtime.determinism import noting_exceptions
 from aimonk.runtime.ranks import rank
 from aimonk.setup.task import build_task
 from aimonk.training.head_start import start_from_solution
-from aimonk.training.loop import fit
+from aimonk.training.loop import fit, plan_batches
 from aimonk.training.optimizers import HeadSolver
 from aimonk.training.phase import open_phase, predict
+from aimonk.training.schedulers import replay
 from aimonk.training.selection import select_epoch
 from aimonk.training.solver import SolvedHead, solve_head
 from aimonk.training.state import TrainState, averaged, load_state, save_state, trained_state
@@ -67,6 +69,10 @@ def train_model(run: RunContext, parts: Parts, like: TrainedModel | None = None)
     task = build_task(run.cfg, run.images, parts["train"], parts["val"])
     sizes = ", ".join(f"{len(rows)} {name}" for name, rows in parts.items() if len(rows))
     log.info("images: %s; %s on %s", sizes, run.cfg.backbone.name, task.device)
+    if like is not None and isinstance(task.scheduler, ReduceLROnPlateau):
+        rates = [record["lr"] for record in like.report["epochs"]]
+        steps = sum(batch.last for batch in plan_batches(task, epoch=1))
+        task.scheduler = replay(task.optimizer, rates, steps)  # no images validate that a plateau could watch
     state, solved = restore(run, task), None
 
     def save() -> None:

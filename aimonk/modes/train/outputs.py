@@ -11,7 +11,6 @@ from omegaconf import DictConfig
 from aimonk.audit.suspects import suspects
 from aimonk.data.dataset import ImageSet
 from aimonk.evaluation.calibration import sigmoid
-from aimonk.evaluation.significance import ALPHA, holm, rank_test
 from aimonk.files.atomic import write_json, write_text
 from aimonk.files.run_folder import CONFIG_FILE, METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE, SUSPECTS_FILE
 from aimonk.files.text import listed, plural
@@ -22,7 +21,6 @@ from aimonk.report.csv_tables import format_predictions, format_suspects
 from aimonk.report.data_notes import Notes, data_notes
 from aimonk.report.html.run import RunReport, write_report
 from aimonk.report.tables import NO_EPOCH, describe_verdict, format_scores, has_verdict, shorten
-from aimonk.training.solver import SolvedHead
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +35,7 @@ def write_results(run: RunContext, outcome: Outcome) -> None:
     write_json(run.out_dir / METRICS_FILE, report)
     write_text(run.out_dir / PREDICTIONS_FILE, format_predictions(table, outcome.parts, evaluations))
     log_scores(scores, report)
-    write_suspects(run, outcome.model.solved)
+    write_suspects(run, outcome)
     uncertain = few_positives(scores.get("val"), report)
     if uncertain:
         log.info("%s", uncertain)
@@ -75,16 +73,18 @@ def few_positives(val: dict | None, report: dict) -> str:
     )
 
 
-def write_suspects(run: RunContext, solved: SolvedHead | None) -> None:
-    """Write labels that are probably wrong by out-of-fold predictions of a solved head, if there are any."""
-    if solved is None:
+def write_suspects(run: RunContext, outcome: Outcome) -> None:
+    """Write training labels that are probably wrong by out-of-fold predictions, if there are any.
+
+    Of attributes that held-out images show to be predicted better than chance; without such images, of none.
+    """
+    solved, evaluations = outcome.model.solved, outcome.evaluations
+    if solved is None or not evaluations:
         return
+    scored = evaluations.get("test", evaluations.get("val")).scores["attributes"]
     table = run.images.table.take(solved.rows)
     mask, probs = table.mask & np.isfinite(solved.logits), sigmoid(solved.logits)
-    groups = None if run.groups is None else run.groups[solved.rows]
-    p_adjusted = holm(rank_test(table.labels, mask, probs, groups))
-    evidence = [p is not None and p <= ALPHA for p in p_adjusted]
-    found = suspects(probs, table.labels, mask, evidence)
+    found = suspects(probs, table.labels, mask, [entry["beats_chance"] for entry in scored.values()])
     if found:
         write_text(run.out_dir / SUSPECTS_FILE, format_suspects(table, found))
         log.info("%s: %s", SUSPECTS_FILE, plural(len(found), "probably wrong label"))

@@ -36,8 +36,7 @@ class Outcome:
 
 
 def train_and_evaluate(run: RunContext, parts: Parts) -> Outcome:
-    """Train a model, choose its thresholds, score it, and write it with its splits."""
-    write_text(run.out_dir / SPLITS_FILE, format_splits(run.images.table.names, parts))
+    """Train a model, choose its thresholds, score it, and write it."""
     model = train_model(run, parts)
     operating_point = choose_thresholds(run, model)
     evaluations = evaluate_parts(run, model, operating_point, model.logits)
@@ -52,11 +51,11 @@ def train_and_refit(run: RunContext, parts: Parts) -> Outcome:
     The settings are those of the scored model: for gradient descent, the number of epochs that was selected.
     Not where no images validate, the config forbids it, or the run is interrupted.
     """
+    write_splits(run, parts)
     if not (run.cfg.refit and len(parts["val"])):
         return train_and_evaluate(run, parts)
     nothing = parts["test"][:0]
     scored = train_and_evaluate(run, parts | {"test": nothing})
-    write_text(run.out_dir / SPLITS_FILE, format_splits(run.images.table.names, parts))
     if distributed.any_rank(run.stop()):
         return scored
     rows = np.sort(np.concatenate([parts["train"], parts["val"]]))
@@ -68,6 +67,11 @@ def train_and_refit(run: RunContext, parts: Parts) -> Outcome:
     return keep_refitted(run, scored, model)
 
 
+def write_splits(run: RunContext, parts: Parts) -> None:
+    """Write the part of each image."""
+    write_text(run.out_dir / SPLITS_FILE, format_splits(run.images.table.names, parts))
+
+
 def keep_refitted(run: RunContext, scored: Outcome, model: TrainedModel) -> Outcome:
     """Score the test images by the refitted model, and write it in place of the scored one."""
     # without out-of-fold predictions of its own, it takes the thresholds of the scored model
@@ -77,7 +81,7 @@ def keep_refitted(run: RunContext, scored: Outcome, model: TrainedModel) -> Outc
     why = f"{scored.model.report['chosen_by']}, refitted on {trained}"
     refit = {key: model.report[key] for key in ("iterations", "penalties") if key in model.report}
     report = scored.model.report | {"chosen_by": why, "refit": refit | {"images": len(model.parts["train"])}}
-    model = replace(model, report=report, parts=scored.model.parts | model.parts)
+    model = replace(model, report=report, parts=scored.model.parts | {"test": model.parts["test"]})
     evaluations = scored.evaluations | tested
     write_model(run, SCORED_FILE, scored.model, scored.operating_point, scored.evaluations)
     write_model(run, MODEL_FILE, model, operating_point, evaluations)

@@ -11,6 +11,7 @@ from aimonk.evaluation.evaluate import (
     LabelledLogits,
     OperatingPoint,
     choose_operating_point,
+    describe_choice,
     evaluate,
     evaluate_chosen,
     measure_dependence,
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 def choose_thresholds(run: RunContext, model: TrainedModel) -> OperatingPoint:
     """Thresholds and calibration from out-of-fold predictions of a solved head, or from validation images."""
     if model.solved is not None:
-        return choose_out_of_fold(run, model.solved)
+        return choose_operating_point(out_of_fold(run, model.solved), run.cfg.threshold, run.cfg.calibrate)
     if "val" in model.logits:
         return choose_held_out(run, model.parts["val"], model.logits["val"])
     cfg, count = run.cfg, len(run.images.table.attributes)
@@ -43,23 +44,27 @@ def choose_held_out(run: RunContext, rows: np.ndarray, logits: np.ndarray) -> Op
     return choose_operating_point(data, run.cfg.threshold, run.cfg.calibrate)
 
 
-def choose_out_of_fold(run: RunContext, solved: SolvedHead) -> OperatingPoint:
-    """The same from out-of-fold logits, which some attributes may lack."""
+def out_of_fold(run: RunContext, solved: SolvedHead) -> LabelledLogits:
+    """Training images with out-of-fold logits; entries without one count as unknown."""
     table, exists = run.images.table.take(solved.rows), np.isfinite(solved.logits)
-    data = LabelledLogits(replace(table, mask=table.mask & exists), np.where(exists, solved.logits, 0), None)
-    return choose_operating_point(data, run.cfg.threshold, run.cfg.calibrate)
+    known = replace(table, mask=table.mask & exists)
+    return LabelledLogits(known, np.where(exists, solved.logits, 0), None)
 
 
 def evaluate_parts(
     run: RunContext, model: TrainedModel, operating_point: OperatingPoint, logits: dict[str, np.ndarray]
 ) -> dict[str, Evaluation]:
     """Scores of the held-out parts, by name."""
-    return {
-        name: evaluate_rows(
-            run, model.parts[name], values, operating_point, name == "val" and not model.solved
-        )
-        for name, values in logits.items()
-    }
+    cfg, evaluations = run.cfg, {}
+    for name, values in logits.items():
+        rows, is_solved = model.parts[name], model.solved is not None
+        chosen = name == "val" and not is_solved
+        evaluations[name] = evaluate_rows(run, rows, values, operating_point, chosen)
+        if is_solved:
+            data = LabelledLogits(run.images.table.take(rows), values, None)
+            chosen_on = out_of_fold(run, model.solved)
+            describe_choice(evaluations[name], data, operating_point, cfg.threshold, cfg.calibrate, chosen_on)
+    return evaluations
 
 
 def evaluate_rows(
