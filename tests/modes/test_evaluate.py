@@ -12,7 +12,7 @@ from aimonk.evaluation.calibration import Calibration
 from aimonk.evaluation.evaluate import OperatingPoint
 from aimonk.models.checkpoint import ModelInfo
 from aimonk.modes.evaluate.command import evaluate_as_asked
-from aimonk.modes.evaluate.subject import Subject, run_thresholds, match_attributes
+from aimonk.modes.evaluate.subject import Subject, match_attributes, run_thresholds
 from aimonk.report.csv_tables import read_predictions
 
 
