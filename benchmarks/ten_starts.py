@@ -59,7 +59,8 @@ def start_at_once(work: Path, runs: int) -> dict:
             assert (folder / name).read_bytes() == (whole / name).read_bytes(), f"{folder / name} differs"
         assert all(torch.equal(value, state[key]) for key, value in _read_weights(folder).items()), folder
     decoded = [int(n) for text in outputs for n in re.findall(r"(\d+) decoded", text)]
-    computed = [int(n) for text in outputs for n in re.findall(r"(\d+) computed", text)]
+    # of the scored and the refitted model
+    computed = [sum(map(int, re.findall(r"(\d+) computed", text))) for text in outputs]
     assert sorted(decoded) == [0] * (runs - 1) + [60], decoded
     assert sorted(computed) == [0] * (runs - 1) + [120], computed
     sets = {kind: _sets(work / "cache" / kind) for kind in ("images", "features")}

@@ -23,7 +23,7 @@ from aimonk.runtime.ranks import world_size
 from aimonk.setup.build import build
 from aimonk.setup.checks import read_settings
 from aimonk.setup.inputs import open_inputs
-from aimonk.setup.optimizer import build_optimizer, log_choice
+from aimonk.setup.optimizer import build_optimizer
 from aimonk.training.losses import MaskedLoss
 from aimonk.training.missing_labels import MissingLabels
 from aimonk.training.optimizers import HeadSolver
@@ -87,9 +87,8 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
     cuts = policy.cuts(settings.epochs, len(classifier.stages))
     # the solution that the head may start from is that of the frozen backbone
     frozen = [*cuts, len(classifier.stages)] if policy.solves_head else cuts
-    images_of_run = len(train_rows) + len(val_rows)  # of all models of the run: they are trained alike
-    log_choice(cfg, images_of_run)
-    optimizer = build_optimizer(cfg, classifier, min(cuts), images_of_run)
+    # all models of a run are trained alike, so their number of images is that of the run
+    optimizer = build_optimizer(cfg, classifier, min(cuts), len(train_rows) + len(val_rows))
     steps = -(-len(train_rows) // (settings.batch_size * world_size() * settings.accumulate))
     return Task(
         classifier=classifier,

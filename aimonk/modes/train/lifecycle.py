@@ -35,7 +35,7 @@ from aimonk.setup.build import build
 from aimonk.setup.checks import check_components
 from aimonk.setup.data import cache_folder, open_data
 from aimonk.setup.effects import given_keys, unused_in_training, warn_without_effect
-from aimonk.setup.optimizer import uses_solver
+from aimonk.setup.optimizer import log_choice, uses_solver
 from aimonk.setup.runs import warn_about_training_images
 
 log = logging.getLogger(__name__)
@@ -109,6 +109,7 @@ def train(run: RunContext, given: list[str]) -> None:
     names = [run.images.table.names[row] for row in held_out]
     warn_about_training_images(Path(run.cfg.backbone.weights), names)
     warn_without_effect(given, find_unused(run, parts, given))
+    log_choice(run.cfg, len(parts["train"]) + len(parts["val"]))
     write_results(run, cross_validate(run, parts) if run.cfg.data.folds else train_and_refit(run, parts))
 
 
