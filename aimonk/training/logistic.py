@@ -66,6 +66,11 @@ class Problems:
         return torch.cat([inner, spread[None].clamp(min=1e-30)])
 
 
+def has_both(labels: Tensor, weights: Tensor) -> Tensor:
+    """Whether each attribute has known positives and known negatives, [A]."""
+    return ((weights * labels).sum(0) > 0) & ((weights * (1 - labels)).sum(0) > 0)
+
+
 @dataclass
 class Solution:
     """Coefficients of P problems.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from aimonk.training.logistic import Problems, solve
+from aimonk.training.logistic import Problems, has_both, solve
 
 # relative to the mean squared length of a centred feature vector
 GRID = tuple(10.0 ** (exponent / 2) for exponent in range(0, -7, -1))
@@ -186,7 +186,6 @@ def out_of_fold(data: Folded, folds: int, penalties: np.ndarray) -> Tensor:
         which, columns, held = case.T
         is_held = data.fold_of[:, columns] == held
         labels, weights = data.labels[:, columns], data.weights[:, columns] * ~is_held
-        has_both = ((weights * labels).sum(0) > 0) & ((weights * (1 - labels)).sum(0) > 0)
         problems = Problems(
             data.features,
             labels.repeat(views, 1),
@@ -194,7 +193,7 @@ def out_of_fold(data: Folded, folds: int, penalties: np.ndarray) -> Tensor:
             strength[which, columns],
             TOLERANCE,
         )
-        logits = torch.where(has_both, solve(problems).logits[: len(data.labels)], torch.nan)
+        logits = torch.where(has_both(labels, weights), solve(problems).logits[: len(data.labels)], torch.nan)
         rows, places = is_held.nonzero(as_tuple=True)
         out[which[places], rows, columns[places]] = logits[rows, places]
     return out

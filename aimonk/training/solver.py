@@ -12,7 +12,7 @@ from aimonk.files.text import plural
 from aimonk.models.classifier import Classifier
 from aimonk.models.freeze import FreezePolicy
 from aimonk.runtime import distributed
-from aimonk.training.logistic import Problems, Solution, finish, solve
+from aimonk.training.logistic import Problems, finish, has_both, solve
 from aimonk.training.losses import MaskedLoss, PosWeightLoss
 from aimonk.training.missing_images import MAX_MISSING
 from aimonk.training.optimizers import HeadSolver
@@ -114,18 +114,16 @@ def solve_head(
     else:
         choice = cross_validate(*data, own, solver.folds, task.settings.seed, penalty)
     del data
-    solution = fit_penalised(inputs, labels, weights, choice.penalty)
-    solvable = has_both(labels, weights)
-    weight = axes @ solution.coefficients[:-1]
-    bias = solution.coefficients[-1] - centre @ weight
-    bias = torch.where(solvable, bias, base_logit(labels, weights))
+    coefficients, history = fit_penalised(inputs, labels, weights, choice.penalty)
+    weight = axes @ coefficients[:-1]
+    bias = coefficients[-1] - centre @ weight
+    bias = torch.where(has_both(labels, weights), bias, base_logit(labels, weights))
     # every process solves the same problem, but perhaps on another processor
-    weight, bias, history, logits = distributed.broadcast((weight, bias, solution.history, choice.logits))
+    weight, bias, history, logits = distributed.broadcast((weight, bias, history, choice.logits))
     set_head(task.classifier, weight, bias)
     mask = task.mask[rows]
     entries = float(mask.sum() + task.missing.weight * (~mask).sum())
-    # the objective of an attribute that cannot be solved is 0 throughout
-    state.losses = [loss / (entries or 1) for loss in history] or [0.0]
+    state.losses = [loss / (entries or 1) for loss in history]
     state.known = [entries] * len(state.losses)
     state.images, state.seconds = len(inputs), time.perf_counter() - started
     state.epoch_seconds.append(state.seconds)
@@ -134,8 +132,12 @@ def solve_head(
     return SolvedHead(choice.penalty, rows, logits)
 
 
-def fit_penalised(inputs: Tensor, labels: Tensor, weights: Tensor, penalty: np.ndarray) -> Solution:
-    """The solution on all rows; 0 for an attribute without known positives or without known negatives.
+def fit_penalised(
+    inputs: Tensor, labels: Tensor, weights: Tensor, penalty: np.ndarray
+) -> tuple[Tensor, list[float]]:
+    """Coefficients of the solution on all rows, [R + 1, A], and the objective after each iteration.
+
+    They are 0 for an attribute without known positives or without known negatives.
 
     Args:
         inputs: Principal components in V views, [V * n, R].
@@ -143,34 +145,23 @@ def fit_penalised(inputs: Tensor, labels: Tensor, weights: Tensor, penalty: np.n
         weights: Weight of each entry, [n, A]; 0 leaves it out.
         penalty: [A].
     """
-    count, solvable = labels.shape[1], has_both(labels, weights)
+    views, weights = len(inputs) // len(labels), weights * has_both(labels, weights)
     strength = torch.from_numpy(penalty).to(inputs)
-    size, parts = max(1, ENTRIES // len(inputs)), []
-    for start in range(0, count, size):
+    size, solutions = max(1, ENTRIES // len(inputs)), []
+    for start in range(0, labels.shape[1], size):
         block = slice(start, start + size)
-        parts.append(_fit_block(inputs, labels[:, block], (weights * solvable)[:, block], strength[block]))
-    if not all(part.converged.all() for part in parts):
+        repeated = (x[:, block].repeat(views, 1) for x in (labels, weights / views))
+        problems = Problems(inputs, *repeated, strength[block], TOLERANCE)
+        solutions.append(solve(problems, ITERATIONS))
+        finish(problems, solutions[-1])
+    if not all(solution.converged.all() for solution in solutions):
         log.warning("the solver has not converged; optimizer.penalty=0.1 is a stronger penalty")
-    longest = max(len(part.history) for part in parts)
-    ends = [part.history[-1:] or [0.0] for part in parts]
-    history = [
-        part.history + end * (longest - len(part.history)) for part, end in zip(parts, ends, strict=True)
-    ]
-    return Solution(
-        torch.cat([part.coefficients for part in parts], dim=1),
-        torch.cat([part.logits for part in parts], dim=1),
-        torch.cat([part.converged for part in parts]),
-        [sum(losses) for losses in zip(*history, strict=True)],
-    )
-
-
-def _fit_block(inputs: Tensor, labels: Tensor, weights: Tensor, penalty: Tensor) -> Solution:
-    views = len(inputs) // len(labels)
-    repeated = (x.repeat(views, 1) for x in (labels, weights / views))
-    problems = Problems(inputs, *repeated, penalty, TOLERANCE)
-    solution = solve(problems, ITERATIONS)
-    finish(problems, solution)
-    return solution
+    # a block that has converged keeps its objective
+    histories = [solution.history or [0.0] for solution in solutions]
+    longest = max(map(len, histories))
+    padded = [history + history[-1:] * (longest - len(history)) for history in histories]
+    coefficients = torch.cat([solution.coefficients for solution in solutions], dim=1)
+    return coefficients, [sum(losses) for losses in zip(*padded, strict=True)]
 
 
 @torch.no_grad()
@@ -228,11 +219,6 @@ def entry_weights(task: Task, rows: np.ndarray) -> tuple[Tensor, Tensor]:
     if isinstance(task.criterion, PosWeightLoss):
         weights = weights * torch.where(labels > 0.5, task.criterion.pos_weight.to(device).double(), 1.0)
     return labels, weights
-
-
-def has_both(labels: Tensor, weights: Tensor) -> Tensor:
-    """Whether each attribute has known positives and known negatives, [A]."""
-    return ((weights * labels).sum(0) > 0) & ((weights * (1 - labels)).sum(0) > 0)
 
 
 def base_logit(labels: Tensor, weights: Tensor) -> Tensor:

@@ -18,9 +18,9 @@ def known_loss(
         mask: Likewise.
         mix: None if they were not mixed.
     """
-    if mix is None:
-        return smoothed_loss(criterion, logits, labels, mask, smoothing)
     own = smoothed_loss(criterion, logits, labels, mask, smoothing)
+    if mix is None:
+        return own
     partners = smoothed_loss(criterion, logits, labels[mix.partners], mask[mix.partners], smoothing)
     return (1 - mix.share) * own + mix.share * partners
 
@@ -40,9 +40,9 @@ def unknown_loss(
         exists: False for rows of padding and for missing images, which have no unknown labels, [B].
         epoch: Current epoch, from 1.
     """
-    if mix is None:
-        return _of_existing(missing, criterion, logits, mask, exists, epoch)
     own = _of_existing(missing, criterion, logits, mask, exists, epoch)
+    if mix is None:
+        return own
     # reading the partners waits for the accelerator
     exists = exists if exists.all() else exists[mix.partners.cpu()]
     others = _of_existing(missing, criterion, logits, mask[mix.partners], exists, epoch)

@@ -5,7 +5,6 @@ import shlex
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 from omegaconf import DictConfig
 
 from aimonk.audit.suspects import suspects
@@ -17,6 +16,7 @@ from aimonk.files.text import listed, plural
 from aimonk.modes.train.context import RunContext
 from aimonk.modes.train.one_model import TrainedModel
 from aimonk.modes.train.refit import Outcome
+from aimonk.modes.train.scoring import out_of_fold
 from aimonk.report.csv_tables import format_predictions, format_suspects
 from aimonk.report.data_notes import Notes, data_notes
 from aimonk.report.html.run import RunReport, write_report
@@ -82,11 +82,11 @@ def write_suspects(run: RunContext, outcome: Outcome) -> None:
     if solved is None or not evaluations:
         return
     scored = evaluations.get("test", evaluations.get("val")).scores["attributes"]
-    table = run.images.table.take(solved.rows)
-    mask, probs = table.mask & np.isfinite(solved.logits), sigmoid(solved.logits)
-    found = suspects(probs, table.labels, mask, [entry["beats_chance"] for entry in scored.values()])
+    data = out_of_fold(run, solved)
+    evidence = [entry["beats_chance"] for entry in scored.values()]
+    found = suspects(sigmoid(data.logits), data.table.labels, data.table.mask, evidence)
     if found:
-        write_text(run.out_dir / SUSPECTS_FILE, format_suspects(table, found))
+        write_text(run.out_dir / SUSPECTS_FILE, format_suspects(data.table, found))
         log.info("%s: %s", SUSPECTS_FILE, plural(len(found), "probably wrong label"))
 
 

@@ -56,13 +56,12 @@ def evaluate_parts(
 ) -> dict[str, Evaluation]:
     """Scores of the held-out parts, by name."""
     cfg, evaluations = run.cfg, {}
+    chosen_on = None if model.solved is None else out_of_fold(run, model.solved)
     for name, values in logits.items():
-        rows, is_solved = model.parts[name], model.solved is not None
-        chosen = name == "val" and not is_solved
+        rows, chosen = model.parts[name], name == "val" and chosen_on is None
         evaluations[name] = evaluate_rows(run, rows, values, operating_point, chosen)
-        if is_solved:
+        if chosen_on is not None:
             data = LabelledLogits(run.images.table.take(rows), values, None)
-            chosen_on = out_of_fold(run, model.solved)
             describe_choice(evaluations[name], data, operating_point, cfg.threshold, cfg.calibrate, chosen_on)
     return evaluations
 
