@@ -70,10 +70,11 @@ def test_grid_widens_where_labels_are_noise() -> None:
     assert (choice.penalty > max(GRID) * (features**2).sum() / len(features) * 2).all()
 
 
-def test_groups_share_a_fold() -> None:
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_share_a_fold_and_positives_are_spread(seed: int) -> None:
     groups = np.random.default_rng(0).integers(0, 15, 60)
     positive, known = groups % 3 == 0, np.ones(60, bool)
-    fold_of = deal_folds(positive, known, groups, FOLDS, 0)
+    fold_of = deal_folds(positive, known, groups, FOLDS, seed)
     assert all(len(set(fold_of[groups == group])) == 1 for group in groups)
     for fold in range(FOLDS):  # five positive groups and ten negative ones
         assert 1 <= len(set(groups[(fold_of == fold) & positive])) <= 2
