@@ -100,7 +100,7 @@ def by_rule(cfg: DictConfig, images: ImageSet, groups: np.ndarray, parts: Parts)
         phase = open_phase(task, task.policy.cut(state.history[-1]["epoch"], len(task.classifier.stages)))
         tested.append(mean_ap(images, parts, predict(task, phase, parts["test"])[1]))
 
-    fit(task, state, task.settings.epochs, lambda: None, test)
+    fit(task, state, task.settings.epochs, lambda: None, test, lambda state: None)
     kept = select_epoch(task, state, trained_state(task), groups[parts["val"]]).epoch
     ap = np.array([np.nan if e["mean_ap"] is None else e["mean_ap"] for e in state.history])
     smooth = np.convolve(np.nan_to_num(ap), np.ones(5) / 5, "valid")

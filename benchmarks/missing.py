@@ -67,7 +67,7 @@ def measure(
     partial = replace(images, table=replace(table, mask=mask, labels=np.where(mask, table.labels, 0)))
     cfg = compose("config", [*given, *f"missing={policy}".split(","), f"seed={seed}"])
     task = build_task(cfg, partial, train, test[:0])
-    fit(task, TrainState(), stop=lambda: False, save=lambda: None)
+    fit(task, TrainState(), task.settings.epochs, lambda: None, lambda: None, lambda state: None)
     _, logits = predict(task, open_phase(task, task.lowest_cut), test)
     probs, labels = torch.sigmoid(logits.double()).numpy(), table.labels[test]
     return metrics.mean_ap(labels, mask[test], probs), float(np.square(probs - labels).mean())

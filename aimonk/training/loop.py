@@ -30,7 +30,12 @@ LOSSES_PER_READ = 50  # reading a loss waits for the accelerator
 
 
 def fit(
-    task: Task, state: TrainState, last_epoch: int, stop: Callable[[], object], save: Callable[[], None]
+    task: Task,
+    state: TrainState,
+    last_epoch: int,
+    stop: Callable[[], object],
+    save: Callable[[], None],
+    report: Callable[[TrainState], None],
 ) -> None:
     """Train from `state` until the last epoch, an early stop or a request to stop.
 
@@ -39,6 +44,7 @@ def fit(
         last_epoch: May be earlier than the end of the learning rate's schedule.
         stop: Called after each iteration; a true value ends training there.
         save: Called at the end of each epoch, and every `checkpoint_every` iterations.
+        report: Called by every process after each complete epoch, after `save`; may raise to end training.
 
     Raises:
         FloatingPointError: The loss or a validation logit is not finite.
@@ -64,6 +70,7 @@ def fit(
         state.epoch, state.batches = epoch + 1, 0
         log_epoch(settings, state)
         save()
+        report(state)
         if distributed.any_rank(stop()) or stops_early(settings, state):
             return
 

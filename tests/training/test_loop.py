@@ -97,9 +97,15 @@ def make_task(
     )
 
 
-def run(task: Task, stop=lambda: False, save=lambda: None, state: TrainState | None = None) -> TrainState:
+def run(
+    task: Task,
+    stop=lambda: False,
+    save=lambda: None,
+    state: TrainState | None = None,
+    report=lambda state: None,
+) -> TrainState:
     state = TrainState() if state is None else state
-    fit(task, state, task.settings.epochs, stop, save)
+    fit(task, state, task.settings.epochs, stop, save, report)
     return state
 
 
@@ -711,3 +717,13 @@ def test_moving_average_forgets_the_initial_weights() -> None:
         kept *= warm_decay(0.999, n)
     assert kept < 1e-9  # 0.74 at a constant decay
     assert warm_decay(0.999, 10**5) == 0.999
+
+
+def test_each_epoch_is_reported_once_it_is_saved() -> None:
+    calls = []
+    run(
+        make_task(epochs=2),
+        save=lambda: calls.append("saved"),
+        report=lambda state: calls.append(state.history[-1]["epoch"]),
+    )
+    assert calls == ["saved", 1, "saved", 2]

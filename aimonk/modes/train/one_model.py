@@ -85,7 +85,8 @@ def train_model(run: RunContext, parts: Parts, like: TrainedModel | None = None)
         else:
             if task.policy.solves_head and (state.epoch, state.batches) == (1, 0):
                 start_from_solution(task, run.groups)
-            fit(task, state, like.report["epoch"] if like else task.settings.epochs, run.stop, save)
+            last_epoch = like.report["epoch"] if like else task.settings.epochs
+            fit(task, state, last_epoch, run.stop, save, run.report)
     if exceptions:
         names = ", ".join(sorted(exceptions))
         log.warning("deterministic=true: torch has no deterministic algorithm for %s", names)
