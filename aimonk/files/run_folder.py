@@ -74,7 +74,7 @@ class RunStatus:
     owned: bool
     state: str = ""
 
-    def write(self, state: str, **details: str) -> None:
+    def write(self, state: str, **details: str | float) -> None:
         write_json(self.out_dir / STATUS_FILE, {"state": state, **details})
         self.state = state
 
@@ -93,18 +93,51 @@ def run_status(out_dir: Path, owned: bool) -> Iterator[RunStatus]:
         raise
 
 
-def read_state(out_dir: Path) -> str:
-    """State of the run in a folder; empty where its status is missing or damaged."""
+def read_status(out_dir: Path) -> dict:
+    """State of the run in a folder and its details; empty where its status is missing or damaged."""
     try:
         status = json.loads((out_dir / STATUS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return ""
-    return str(status.get("state", "")) if isinstance(status, dict) else ""
+        return {}
+    return status if isinstance(status, dict) else {}
+
+
+def read_state(out_dir: Path) -> str:
+    """State of the run in a folder; empty where its status is missing or damaged."""
+    return str(read_status(out_dir).get("state", ""))
 
 
 def is_finished(out_dir: Path) -> bool:
     """Whether the folder holds a finished run."""
     return read_state(out_dir) == "finished"
+
+
+def find_runs(outputs: Path) -> dict[Path, str]:
+    """Run folders below `outputs` and their states: `running` only where a process has the folder."""
+    runs = {}
+    for file in sorted(outputs.rglob(STATUS_FILE)):
+        state = read_state(file.parent)
+        if is_locked(file.parent):
+            state = "running"  # also where a failed run is being resumed
+        elif state == "running":
+            state = "interrupted"  # its process was killed
+        if file.parent != outputs:
+            runs[file.parent] = state
+    return runs
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a running process has the run folder."""
+    lock = folder / LOCK_FILE
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
 
 
 def finished_runs(outputs: Path) -> list[Path]:

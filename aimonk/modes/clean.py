@@ -5,11 +5,10 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
 from aimonk.data.store.row_store import RowStore
-from aimonk.files.run_folder import LOCK_FILE, STATUS_FILE, read_state
+from aimonk.files.run_folder import find_runs
 from aimonk.files.text import plural
 from aimonk.setup.data import FEATURES, IMAGES, cache_folder
 
@@ -49,34 +48,6 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         print(f"deleted: {format_size(delete(failed))}, {plural(len(failed), 'failed run')}")
     if cfg.delete is None:
         print("delete=cache, delete=failed or delete=all deletes; resume= continues interrupted runs")
-
-
-def find_runs(outputs: Path) -> dict[Path, str]:
-    """Run folders below `outputs` and their states."""
-    runs = {}
-    for file in sorted(outputs.rglob(STATUS_FILE)):
-        state = read_state(file.parent)
-        if is_locked(file.parent):
-            state = "running"  # also where a failed run is being resumed
-        elif state == "running":
-            state = "interrupted"  # its process was killed
-        if file.parent != outputs:
-            runs[file.parent] = state
-    return runs
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether a running process has the run folder."""
-    lock = folder / LOCK_FILE
-    if not lock.exists():
-        return False
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:
-        return False
 
 
 def size_of(folders: Iterable[Path]) -> int:

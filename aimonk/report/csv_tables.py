@@ -22,6 +22,17 @@ def format_losses(losses: Sequence[float]) -> str:
     )
 
 
+def read_losses(path: Path) -> list[float]:
+    """The losses that `format_losses` wrote.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is damaged.
+    """
+    lines = read_text(path, "table of losses").splitlines()[1:]
+    return [float(line.split(",")[1]) for line in lines]
+
+
 def format_splits(names: Sequence[str], parts: dict[str, np.ndarray]) -> str:
     """Split of each image that is in one, as `data.splits` reads it."""
     part_of = {row: part for part, rows in parts.items() for row in rows.tolist()}

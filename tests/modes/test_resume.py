@@ -91,7 +91,7 @@ def test_resume_requires_a_run_folder(command, tmp_path: Path) -> None:
 
 
 def test_changed_labels_are_reported(tmp_path: Path, table) -> None:
-    save_labels(tmp_path / "labels.pth", table)
+    save_labels(tmp_path / "labels.pth", table, None)
     assert compare_labels(tmp_path / "labels.pth", table) == []
     changed = table.take(np.arange(len(table)))
     changed.mask[1, 0] = not changed.mask[1, 0]

@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -77,8 +78,10 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         with advising(out_dir, cache_folder(cfg)), Interrupt() as interrupt:
             write_text(out_dir / CONFIG_FILE, OmegaConf.to_yaml(cfg, resolve=True))
             status.write("running")
+            started = time.perf_counter()
             train(open_run(cfg, out_dir, started_in, interrupt), given_keys(overrides))
-            status.write("finished" if interrupt.signal is None else "interrupted")
+            seconds = round(time.perf_counter() - started, 2)
+            status.write("finished" if interrupt.signal is None else "interrupted", seconds=seconds)
     if interrupt.signal is None:
         for leftover in out_dir.rglob(STATE_FILE):
             leftover.unlink()
@@ -93,8 +96,8 @@ def open_run(cfg: DictConfig, out_dir: Path, started_in: Path, interrupt: Interr
     images = open_data(cfg)
     if cfg.resume is not None:
         refuse_changes(compare_labels(started_in / LABELS_FILE, images.table), cfg.resume_force)
-    save_labels(out_dir / LABELS_FILE, images.table)
     groups = find_groups(images.hashes, images.table.names, cfg.data.duplicate_distance, watch)
+    save_labels(out_dir / LABELS_FILE, images.table, groups)
     return RunContext(cfg, images, groups, out_dir, interrupt.requested, run_digest(cfg, images.table))
 
 

@@ -103,6 +103,7 @@ def train_model(run: RunContext, parts: Parts, like: TrainedModel | None = None)
     if like is None:
         plot_loss(run.out_dir / CURVE_FILE, state.losses, state.history, chosen, f"{run.cfg.title}")
     report = {"epoch": selection.epoch, "chosen_by": selection.why, **describe_training(state)}
+    report["parameters"] = count_parameters(task)
     if solved is not None:
         names = run.images.table.attributes
         report["penalties"] = dict(zip(names, solved.penalty.tolist(), strict=True))
@@ -132,6 +133,12 @@ def predict_held_out(task: Task, state: TrainState, parts: Parts) -> tuple[Parts
             rows[name], values = predict(task, phase, parts[name])
             logits[name] = values.double().numpy()
     return rows, logits
+
+
+def count_parameters(task: Task) -> dict[str, int]:
+    """Number of parameters that some epoch trains, and of all."""
+    counted = {"trained": task.classifier.suffix(task.lowest_cut), "total": task.classifier}
+    return {name: sum(p.numel() for p in module.parameters()) for name, module in counted.items()}
 
 
 def describe_training(state: TrainState) -> dict:

@@ -29,12 +29,17 @@ def run_digest(cfg: DictConfig, table: LabelTable) -> str:
     return digest.hexdigest()
 
 
-def save_labels(path: Path, table: LabelTable) -> None:
-    """Write the labels of a run, for `compare_labels`."""
+def save_labels(path: Path, table: LabelTable, groups: np.ndarray | None) -> None:
+    """Write the labels of a run, for `compare_labels` and `mode=compare`.
+
+    Args:
+        groups: Group number of each image, [N]: copies of a photograph share one; None if not searched.
+    """
     content = {
         "names": table.names,
         "attributes": table.attributes,
         "labels": torch.from_numpy(_encode(table)),
+        "groups": None if groups is None else torch.from_numpy(groups),
     }
     save_tensors(path, content)
 

@@ -1,0 +1,178 @@
+"""Which of several models is best, from scores of the same images.
+
+Scores are oriented: greater is better. Their uncertainty is given by deviations: scores of resampled images
+minus those of all images, with the same resamples for all models, so that what the models have in common
+cancels out of a difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from aimonk.evaluation.arrays import Bools, Floats, Ints, mean_defined
+from aimonk.evaluation.bootstrap import draw
+from aimonk.evaluation.intervals import Z
+from aimonk.evaluation.kernels import check, check_groups, measure, rankings, summarise
+from aimonk.evaluation.ranking import ap_and_auroc
+from aimonk.evaluation.significance import ALPHA
+
+ROUNDING = 1e-9  # differences between scores, and their errors, that count as none
+RANKED = {"mean_ap": 0, "mean_auroc": 1}  # metrics of the order alone, which are quick to resample
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of S models.
+
+    Attributes:
+        values: [S]
+        deviations: [R, S]
+    """
+
+    values: Floats
+    deviations: Floats
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Score of a model minus that of the best one, with its 95 % interval.
+
+    The interval is that of a single difference; it is None where no resample changes the difference.
+    """
+
+    value: float
+    interval: tuple[float, float] | None
+
+
+def resample(
+    labels: Floats,
+    mask: Bools,
+    probs: Floats,
+    thresholds: Floats,
+    groups: Ints | None,
+    metric: str,
+    resamples: int,
+    seed: int,
+) -> Floats:
+    """Deviations of one score over attributes, [R]; nan where a resample leaves it undefined.
+
+    Args:
+        labels: 0 or 1, [N, A]; ignored where mask is False.
+        mask: True where the label is known, [N, A].
+        probs: [N, A]
+        thresholds: [A]
+        groups: Images with equal numbers are drawn together, [N]; None: each image is a group.
+        metric: One of `kernels.OVERALL`.
+        seed: Equal seeds draw equal images.
+    """
+    predictions = check(labels, mask, probs, thresholds)
+    ranked, once = rankings(predictions), np.ones((len(predictions.mask), 1))
+
+    def score(weights: Floats) -> Floats:
+        if metric in RANKED:
+            column = RANKED[metric]
+            return mean_defined(np.stack([ap_and_auroc(r, weights)[column] for r in ranked], axis=1))
+        return summarise(predictions, measure(predictions, ranked, weights), weights)[metric]
+
+    drawn = draw(check_groups(groups, len(once)), resamples, seed)
+    return np.concatenate([score(weights) for weights in drawn]) - score(once)
+
+
+def average_seeds(
+    values: Sequence[Floats], deviations: Sequence[Floats], varies: Sequence[bool], seed: int
+) -> Scores:
+    """Scores of S settings, each the mean over runs that differ in their seed only.
+
+    The spread over seeds adds to the deviations. It is pooled over all settings with several runs, since that
+    of two or three runs is itself uncertain; it is Student's t with the pooled degrees of freedom. Without
+    two runs of any setting it is unknown and adds nothing.
+
+    Args:
+        values: Scores of the runs of each setting, S arrays [n].
+        deviations: Of the same runs, S arrays [R, n].
+        varies: Whether the seed changes the runs of a setting, S.
+    """
+    rng = np.random.default_rng(seed)
+    means = np.array([runs.mean() for runs in values])
+    own = np.stack([runs.mean(axis=1) for runs in deviations], axis=1)
+    several = [runs for runs, random in zip(values, varies, strict=True) if random and len(runs) > 1]
+    freedom = sum(len(runs) - 1 for runs in several)
+    if freedom:
+        spread = np.sqrt(sum(((runs - runs.mean()) ** 2).sum() for runs in several) / freedom)
+        counts = np.array([len(runs) for runs in values])
+        noise = rng.standard_t(freedom, own.shape) * spread / np.sqrt(counts)
+        own = own + np.where(varies, noise, 0)
+    return Scores(means, own)
+
+
+def confidence_set(scores: Scores) -> Floats:
+    """p-value of each model against the claim that no other one is better, [S].
+
+    The models with a p-value above .05 are the model confidence set (Hansen, Lunde and Nason 2011, "The model
+    confidence set", with the statistic T_R): it contains the best model with a probability of 95 %, and all
+    models with that probability if they are equally good. A model's distance is the largest difference to
+    another one, in standard errors of that difference; its p-value is the share of resamples in which some
+    pair is as far apart by chance. Models below .05 leave together, and the others are tested again among
+    themselves (step-down as in Romano and Wolf 2005, "Exact and approximate stepdown methods for multiple
+    hypothesis testing").
+    """
+    remaining, p_values, lowest = np.arange(len(scores.values)), np.ones(len(scores.values)), 0.0
+    while len(remaining) > 1:
+        distances, largest = pair_distances(scores.values[remaining], scores.deviations[:, remaining])
+        reached = (largest >= distances[:, None]).sum(axis=1)
+        p_values[remaining] = np.maximum((1 + reached) / (1 + len(largest)), lowest)
+        p_values[remaining[distances <= 0]] = 1.0
+        leaving = p_values[remaining] <= ALPHA
+        if not leaving.any():
+            break
+        lowest = p_values[remaining[leaving]].max()
+        remaining = remaining[~leaving]
+        p_values[remaining] = 1.0
+    return p_values
+
+
+def pair_distances(values: Floats, deviations: Floats) -> tuple[Floats, Floats]:
+    """Distances in standard errors: of each model below the furthest one, [m], and of resampled pairs, [R].
+
+    A pair whose difference no resample changes has a distance of zero.
+    """
+    deviations = deviations - deviations.mean(axis=0)
+    covariance = np.atleast_2d(np.cov(deviations.T))
+    variances = np.diag(covariance)
+    errors = np.sqrt(np.maximum(variances[:, None] + variances - 2 * covariance, 0))  # [m, m]
+    differ = errors > ROUNDING
+    scale = np.where(differ, 1 / np.where(differ, errors, 1), 0)
+    gaps = values[:, None] - values
+    distances = (np.where(np.abs(gaps) > ROUNDING, gaps, 0) * scale).max(axis=0)
+    largest = [(np.abs(row[:, None] - row) * scale).max() for row in deviations]
+    return distances, np.array(largest)
+
+
+def differences(scores: Scores) -> list[Difference]:
+    """Difference of each model from the one with the highest score, S."""
+    best = int(np.argmax(scores.values))
+    found = []
+    for value, deviations in zip(scores.values, scores.deviations.T, strict=True):
+        gap = float(value - scores.values[best])
+        error = float(np.std(deviations - scores.deviations[:, best], ddof=1))
+        interval = (gap - Z * error, gap + Z * error) if error > ROUNDING else None
+        found.append(Difference(gap, interval))
+    return found
+
+
+def optimism(scores: Scores) -> float:
+    """By how much the highest score is expected to exceed the true score of its model.
+
+    Each resample chooses its own winner; the mean deviation of the winners is the gain by the choice.
+    """
+    winners = np.argmax(scores.values + scores.deviations, axis=1)
+    return float(scores.deviations[np.arange(len(winners)), winners].mean())
+
+
+def contrast(scores: Scores, weights: Floats) -> Difference:
+    """A weighted sum of scores with its 95 % interval; weights are [S]."""
+    value, error = float(scores.values @ weights), float(np.std(scores.deviations @ weights, ddof=1))
+    return Difference(value, (value - Z * error, value + Z * error) if error > ROUNDING else None)

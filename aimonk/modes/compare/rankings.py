@@ -1,0 +1,197 @@
+"""From records of runs to rankings: runs with a common basis, the seeds of a setting as one row."""
+
+import math
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from aimonk.evaluation.comparison import (
+    ROUNDING,
+    Difference,
+    Scores,
+    average_seeds,
+    confidence_set,
+    contrast,
+    differences,
+    optimism,
+)
+from aimonk.evaluation.evaluate import parse_rule
+from aimonk.files.text import listed, plural
+from aimonk.modes.compare.record import Basis, Question, RunRecord
+from aimonk.modes.compare.settings import SEED, describe_differences, identify
+from aimonk.report.comparison.content import TITLES, Effect, Ranking, Row
+from aimonk.report.tables import format_figure
+
+PARTS = {"val": "validation", "test": "test"}
+DRAWN = 40  # rows with a loss curve
+
+
+def find_repeated(records: Sequence[RunRecord]) -> dict[Path, Path]:
+    """Runs that a newer run with the same settings and seed repeats, and that run."""
+    newest: dict[tuple, RunRecord] = {}
+    repeated = {}
+    for record in sorted(records, key=lambda r: r.date):
+        key = (record.basis, identify(record), record.settings.get(SEED))
+        if key in newest:
+            repeated[newest[key].folder] = record.folder
+        newest[key] = record
+    return repeated
+
+
+def rank_runs(records: Sequence[RunRecord], question: Question) -> list[Ranking]:
+    """A ranking of each set of runs with a common basis, the largest first."""
+    by_basis: dict[Basis, list[RunRecord]] = {}
+    for record in records:
+        by_basis.setdefault(record.basis, []).append(record)
+    ordered = sorted(by_basis.values(), key=lambda own: (-len(own), -max(r.date for r in own)))
+    first = ordered[0][0].basis if ordered else None
+    return [rank_settings(own, question, describe_change(first, own[0].basis)) for own in ordered]
+
+
+def describe_change(first: Basis, other: Basis) -> str:
+    """Why a basis is not that of the first ranking; empty if it is."""
+    if first.attributes != other.attributes:
+        return f"not ranked with 1: other attributes, {listed(list(other.attributes), 4)}"
+    if set(first.images) != set(other.images):
+        return "not ranked with 1: other held-out images"
+    if first.images != other.images or first.labels != other.labels:
+        return "not ranked with 1: other labels of the same images"
+    if first.threshold != other.threshold:
+        return f"not ranked with 1: threshold={other.threshold} instead of {first.threshold}"
+    return ""
+
+
+def rank_settings(records: Sequence[RunRecord], question: Question, apart: str) -> Ranking:
+    """Rank the settings of runs with a common basis."""
+    by_setting: dict[frozenset, list[RunRecord]] = {}
+    for record in records:
+        by_setting.setdefault(identify(record), []).append(record)
+    settings = list(by_setting.values())
+    values = [question.sign * np.array([r.scores[question.metric] for r in own]) for own in settings]
+    deviations = [question.sign * np.stack([r.deviations for r in own], axis=1) for own in settings]
+    scores = average_seeds(values, deviations, [map_varies(own, question) for own in settings], question.seed)
+    defined = np.isfinite(scores.deviations).all(axis=1)
+    scores = Scores(scores.values, scores.deviations[defined])
+    several = len(settings) > 1 and defined.sum() > 1
+    p_values = confidence_set(scores) if several else np.ones(len(settings))
+    changes = differences(scores)
+    varied = describe_differences([own[0] for own in settings])
+    rows = [
+        make_row(own, question, differing, change, float(p))
+        for own, differing, change, p in zip(settings, varied, changes, p_values, strict=True)
+    ]
+    order = np.argsort(-scores.values, kind="stable")
+    ranked = [rows[i] for i in order]
+    candidates = [row for row in ranked if row.is_candidate]
+    best = settings[order[0]][0]
+    return Ranking(
+        basis=describe_basis(best, question, records),
+        apart=apart,
+        part=question.part,
+        metric=question.metric,
+        images=len(best.basis.images),
+        rows=ranked,
+        optimism=question.sign * optimism(scores) if several else None,
+        simplest=min(candidates, key=lambda row: row.parameters or (math.inf, math.inf)),
+        advice=advise(best, question),
+        effects=measure_effects(varied, scores, question.sign),
+        notes=list(describe_caveats(settings, question, several)),
+    )
+
+
+def map_varies(records: Sequence[RunRecord], question: Question) -> bool:
+    """Whether the seed changes the score of a setting: not that of a solved head, unless runs show it."""
+    values = [record.scores[question.metric] for record in records]
+    if len(values) > 1:
+        return max(values) - min(values) > ROUNDING
+    return records[0].epoch is not None
+
+
+def make_row(
+    records: Sequence[RunRecord], question: Question, differing: dict[str, str], change: Difference, p: float
+) -> Row:
+    """The row of a setting from its runs."""
+    records = sorted(records, key=lambda r: (str(r.settings.get(SEED)), r.folder))
+    metric, of_attribute = question.metric, question.of_attribute
+    values = [record.scores[metric] for record in records]
+    intervals = [record.scores["interval"].get(metric) for record in records]
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else records[0].metrics.get(f"{metric}_spread")
+    counts = records[0].metrics.get("parameters")
+    seconds = [record.seconds for record in records if record.seconds is not None]
+    return Row(
+        settings=differing,
+        score=float(np.mean(values)),
+        interval=None if None in intervals else tuple(np.mean(intervals, axis=0).tolist()),
+        chance=records[0].scores["chance"].get(metric),
+        spread=spread,
+        difference=change,
+        p=p,
+        parameters=None if counts is None else (counts["trained"], counts["total"]),
+        epochs=[record.epoch for record in records],
+        seconds=float(np.mean(seconds)) if seconds else None,
+        folders=[record.folder for record in records],
+        attributes={
+            name: mean_of(record.scores["attributes"][name][of_attribute] for record in records)
+            for name in records[0].basis.attributes
+        },
+        losses=records[0].losses(),
+    )
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if defined else None
+
+
+def describe_basis(best: RunRecord, question: Question, records: Sequence[RunRecord]) -> str:
+    """What the runs of a ranking have in common."""
+    images = plural(len(best.basis.images), f"{PARTS[question.part]} image")
+    rule = best.basis.threshold
+    threshold = "" if parse_rule(rule).kind == "fixed" else f", threshold={rule}"
+    attributes = plural(len(best.basis.attributes), "attribute")
+    return f"{plural(len(records), 'run')}, {images}, {attributes}{threshold}"
+
+
+def advise(best: RunRecord, question: Question) -> str:
+    """The score of the best run on test images, or the command that measures it."""
+    test = best.metrics.get("test")
+    if question.part == "test":
+        return "chosen by test images: only other images can confirm it"
+    if isinstance(test, dict) and test.get(question.metric) is not None:
+        figure = format_figure(test, question.metric)
+        return f"its test images, on which nothing was chosen: {TITLES[question.metric]} {figure}"
+    folder = shlex.quote(f"{best.folder}")
+    return (
+        f"python run.py mode=evaluate checkpoint={folder} data=folder data.images=DIR data.labels=FILE "
+        "scores it on other images; data.test_fraction=0.2 holds some out"
+    )
+
+
+def describe_caveats(
+    settings: Sequence[Sequence[RunRecord]], question: Question, several: bool
+) -> Iterable[str]:
+    """What the p-values do not include."""
+    if not several:
+        return
+    random = [own for own in settings if map_varies(own, question)]
+    if random and all(len(own) == 1 for own in random):
+        yield "the spread over seeds is not included: seed=0,1,2 measures it"
+    if any(record.metrics.get("folds") for own in settings for record in own):
+        yield "spread without seeds is that over folds"
+
+
+def measure_effects(varied: Sequence[dict[str, str]], scores: Scores, sign: int) -> list[Effect]:
+    """Mean change by each option, if the settings are a complete grid of two or more columns."""
+    options = {name: sorted({row[name] for row in varied}) for name in varied[0]}
+    complete = math.prod(map(len, options.values())) == len(varied)
+    if len(options) < 2 or not complete or len({tuple(row.values()) for row in varied}) < len(varied):
+        return []
+    effects = []
+    for name, found in options.items():
+        for option in found:
+            own = np.array([row[name] == option for row in varied])
+            weights = sign * np.where(own, 1 / own.sum(), -1 / (~own).sum())
+            effects.append(Effect(name, option, contrast(scores, weights)))
+    return effects
