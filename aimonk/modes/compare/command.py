@@ -40,7 +40,7 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         reasons = "\n".join(f"  {folder}: {printable(why)}" for folder, why in comparison.left_out[:10])
         raise ValueError(f"by is {cfg.by}; expected a score that a finished run has:\n{reasons}")
     write_text(out_dir / CSV_FILE, format_csv(comparison))
-    write_text(out_dir / PAGE_FILE, format_page(comparison))
+    write_text(out_dir / PAGE_FILE, format_page(comparison, out_dir))
     log.info("\n%s\n", format_comparison(comparison))
     log.info("written: %s and %s", out_dir / CSV_FILE, PAGE_FILE)
 

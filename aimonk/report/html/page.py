@@ -1,8 +1,10 @@
-"""Self-contained pages: no scripts, no requests, light or dark, printable."""
+"""Self-contained pages: no requests, no scripts but those of this package, light or dark, printable."""
 
 import base64
+import hashlib
 import io
 from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +17,22 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def render(template: str, **values: Any) -> str:
-    """A page from a template of this package; every value is made printable and escaped."""
-    return environment().get_template(template).render(values)
+def render(template: str, script: str | None = None, **values: Any) -> str:
+    """A page from a template of this package; every value is made printable and escaped.
+
+    Args:
+        script: A file of this package, the only script that the page's policy allows.
+    """
+    from markupsafe import Markup
+
+    code = "" if script is None else read_script(script)
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    return environment().get_template(template).render(values, script=Markup(code), script_hash=digest)
+
+
+def read_script(name: str) -> str:
+    """A script of this package."""
+    return (files("aimonk.report.html") / "templates" / name).read_text(encoding="utf-8")
 
 
 @cache
