@@ -20,6 +20,7 @@ from aimonk.cli.overrides import (
     quote_values,
     restore_overrides,
 )
+from aimonk.cli.sweep import comparing_jobs
 from aimonk.runtime.memory import postpone_collection
 
 UNKNOWN = re.compile(r"Could not override '([^']+)'")
@@ -61,7 +62,8 @@ def start(arguments: list[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors here instead of printing them
     try:
         sys.argv[1:] = name_jobs(quote_values(restore_overrides(multirun_first(arguments))))
-        compose()
+        with comparing_jobs():
+            compose()
     except HydraException as error:
         sys.exit(describe_error(error))
     except FileNotFoundError as error:

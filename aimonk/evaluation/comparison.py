@@ -14,9 +14,10 @@ import numpy as np
 
 from aimonk.evaluation.arrays import Bools, Floats, Ints, mean_defined
 from aimonk.evaluation.bootstrap import draw
-from aimonk.evaluation.intervals import Z
+from aimonk.evaluation.intervals import student
 from aimonk.evaluation.kernels import check, check_groups, measure, rankings, summarise
 from aimonk.evaluation.ranking import ap_and_auroc
+from aimonk.evaluation.score_intervals import independent_units
 from aimonk.evaluation.significance import ALPHA
 
 ROUNDING = 1e-9  # differences between scores, and their errors, that count as none
@@ -30,10 +31,12 @@ class Scores:
     Attributes:
         values: [S]
         deviations: [R, S]
+        freedom: Degrees of freedom of the errors that the deviations estimate.
     """
 
     values: Floats
     deviations: Floats
+    freedom: float
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,9 @@ class Difference:
 def resample(
     labels: Floats,
     mask: Bools,
+    groups: Ints | None,
     probs: Floats,
     thresholds: Floats,
-    groups: Ints | None,
     metric: str,
     resamples: int,
     seed: int,
@@ -62,9 +65,9 @@ def resample(
     Args:
         labels: 0 or 1, [N, A]; ignored where mask is False.
         mask: True where the label is known, [N, A].
+        groups: Images with equal numbers are drawn together, [N]; None: each image is a group.
         probs: [N, A]
         thresholds: [A]
-        groups: Images with equal numbers are drawn together, [N]; None: each image is a group.
         metric: One of `kernels.OVERALL`.
         seed: Equal seeds draw equal images.
     """
@@ -81,8 +84,23 @@ def resample(
     return np.concatenate([score(weights) for weights in drawn]) - score(once)
 
 
+def degrees_of_freedom(labels: Floats, mask: Bools, groups: Ints | None) -> float:
+    """Number of groups with the rarer class, the mean over attributes that have both, minus 1; at least 1.
+
+    The errors of mean APs vary from sample to sample about as those of so many independent values would, less
+    where there are many attributes. Arguments as for `resample`.
+    """
+    nothing = np.zeros(np.shape(mask))
+    units = independent_units(check(labels, mask, nothing, nothing[0] + 0.5), check_groups(groups, len(mask)))
+    return float(max(1.0, np.mean(units["ap"][units["ap"] > 0]) - 1)) if units["ap"].any() else 1.0
+
+
 def average_seeds(
-    values: Sequence[Floats], deviations: Sequence[Floats], varies: Sequence[bool], seed: int
+    values: Sequence[Floats],
+    deviations: Sequence[Floats],
+    varies: Sequence[bool],
+    freedom: float,
+    seed: int,
 ) -> Scores:
     """Scores of S settings, each the mean over runs that differ in their seed only.
 
@@ -94,18 +112,19 @@ def average_seeds(
         values: Scores of the runs of each setting, S arrays [n].
         deviations: Of the same runs, S arrays [R, n].
         varies: Whether the seed changes the runs of a setting, S.
+        freedom: As in `Scores`.
     """
     rng = np.random.default_rng(seed)
     means = np.array([runs.mean() for runs in values])
     own = np.stack([runs.mean(axis=1) for runs in deviations], axis=1)
     several = [runs for runs, random in zip(values, varies, strict=True) if random and len(runs) > 1]
-    freedom = sum(len(runs) - 1 for runs in several)
-    if freedom:
-        spread = np.sqrt(sum(((runs - runs.mean()) ** 2).sum() for runs in several) / freedom)
+    repeats = sum(len(runs) - 1 for runs in several)
+    if repeats:
+        spread = np.sqrt(sum(((runs - runs.mean()) ** 2).sum() for runs in several) / repeats)
         counts = np.array([len(runs) for runs in values])
-        noise = rng.standard_t(freedom, own.shape) * spread / np.sqrt(counts)
+        noise = rng.standard_t(repeats, own.shape) * spread / np.sqrt(counts)
         own = own + np.where(varies, noise, 0)
-    return Scores(means, own)
+    return Scores(means, own, freedom)
 
 
 def confidence_set(scores: Scores) -> Floats:
@@ -120,8 +139,12 @@ def confidence_set(scores: Scores) -> Floats:
     hypothesis testing").
     """
     remaining, p_values, lowest = np.arange(len(scores.values)), np.ones(len(scores.values)), 0.0
+    # the standard errors are estimates: without this, equal models would be distinguished too often
+    chi_square = np.random.default_rng(0).chisquare(scores.freedom, len(scores.deviations))
+    uncertain = np.sqrt(scores.freedom / chi_square)
     while len(remaining) > 1:
         distances, largest = pair_distances(scores.values[remaining], scores.deviations[:, remaining])
+        largest = largest * uncertain
         reached = (largest >= distances[:, None]).sum(axis=1)
         p_values[remaining] = np.maximum((1 + reached) / (1 + len(largest)), lowest)
         p_values[remaining[distances <= 0]] = 1.0
@@ -158,9 +181,14 @@ def differences(scores: Scores) -> list[Difference]:
     for value, deviations in zip(scores.values, scores.deviations.T, strict=True):
         gap = float(value - scores.values[best])
         error = float(np.std(deviations - scores.deviations[:, best], ddof=1))
-        interval = (gap - Z * error, gap + Z * error) if error > ROUNDING else None
-        found.append(Difference(gap, interval))
+        found.append(Difference(gap, limits(gap, error, scores.freedom)))
     return found
+
+
+def limits(value: float, error: float, freedom: float) -> tuple[float, float] | None:
+    """95 % limits of a value with a standard error; None where the error is 0."""
+    half = float(student(np.array(freedom))) * error
+    return (value - half, value + half) if error > ROUNDING else None
 
 
 def optimism(scores: Scores) -> float:
@@ -175,4 +203,4 @@ def optimism(scores: Scores) -> float:
 def contrast(scores: Scores, weights: Floats) -> Difference:
     """A weighted sum of scores with its 95 % interval; weights are [S]."""
     value, error = float(scores.values @ weights), float(np.std(scores.deviations @ weights, ddof=1))
-    return Difference(value, (value - Z * error, value + Z * error) if error > ROUNDING else None)
+    return Difference(value, limits(value, error, scores.freedom))

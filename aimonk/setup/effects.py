@@ -32,6 +32,7 @@ USED = {
         (*HELD_OUT, "data.image_size", "data.resize"),
     ),
     "clean": (("delete", "cache_dir"), ()),
+    "compare": (("runs", "by"), ()),
 }
 
 

@@ -2,7 +2,7 @@
 
 import glob
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -21,6 +21,7 @@ from aimonk.report.html.comparison import format_page
 log = logging.getLogger(__name__)
 
 OUTPUTS = Path("outputs")
+BY = "val.mean_ap"
 CSV_FILE, PAGE_FILE = "compare.csv", "compare.html"
 RESAMPLES, MOST_SCORES = 1000, 200_000  # of each score, and of all of them
 
@@ -43,6 +44,19 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     write_text(out_dir / PAGE_FILE, format_page(comparison, out_dir))
     log.info("\n%s\n", format_comparison(comparison))
     log.info("written: %s and %s", out_dir / CSV_FILE, PAGE_FILE)
+
+
+def compare_sweep(folder: Path, page: str, by: str = BY, extra: Sequence[dict] = ()) -> str:
+    """Compare the jobs of a sweep, write the page into its folder, and return the table.
+
+    Args:
+        page: Name of the page.
+        by: As for `parse_score`.
+        extra: Further sections of the page, as for `format_page`.
+    """
+    comparison = compare(find_runs(folder) | find_jobs_without_run(folder), *parse_score(by), f"{folder}")
+    write_text(folder / page, format_page(comparison, folder, extra))
+    return f"\n{format_comparison(comparison)}\n\nwritten: {folder / page}"
 
 
 def parse_score(by: str) -> tuple[str, str]:

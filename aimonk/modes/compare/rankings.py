@@ -3,6 +3,7 @@
 import math
 import shlex
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,9 +72,10 @@ def rank_settings(records: Sequence[RunRecord], question: Question, apart: str) 
     settings = list(by_setting.values())
     values = [question.sign * np.array([r.scores[question.metric] for r in own]) for own in settings]
     deviations = [question.sign * np.stack([r.deviations for r in own], axis=1) for own in settings]
-    scores = average_seeds(values, deviations, [map_varies(own, question) for own in settings], question.seed)
+    varies = [seed_matters(own, question) for own in settings]
+    scores = average_seeds(values, deviations, varies, records[0].freedom, question.seed)
     defined = np.isfinite(scores.deviations).all(axis=1)
-    scores = Scores(scores.values, scores.deviations[defined])
+    scores = replace(scores, deviations=scores.deviations[defined])
     several = len(settings) > 1 and defined.sum() > 1
     p_values = confidence_set(scores) if several else np.ones(len(settings))
     changes = differences(scores)
@@ -84,7 +86,6 @@ def rank_settings(records: Sequence[RunRecord], question: Question, apart: str) 
     ]
     order = np.argsort(-scores.values, kind="stable")
     ranked = [rows[i] for i in order]
-    candidates = [row for row in ranked if row.is_candidate]
     best = settings[order[0]][0]
     return Ranking(
         basis=describe_basis(best, question, records),
@@ -94,14 +95,24 @@ def rank_settings(records: Sequence[RunRecord], question: Question, apart: str) 
         images=len(best.basis.images),
         rows=ranked,
         optimism=question.sign * optimism(scores) if several else None,
-        simplest=min(candidates, key=lambda row: row.parameters or (math.inf, math.inf)),
+        simplest=find_simplest(ranked),
         advice=advise(best, question),
         effects=measure_effects(varied, scores, question.sign),
         notes=list(describe_caveats(settings, question, several)),
     )
 
 
-def map_varies(records: Sequence[RunRecord], question: Question) -> bool:
+def find_simplest(ranked: Sequence[Row]) -> Row | None:
+    """The candidate with the fewest trained parameters, then the fewest of all, unless it is the best row."""
+    best = ranked[0]
+    known = [row for row in ranked if row.is_candidate and row.parameters is not None]
+    if best.parameters is None or not known:
+        return None
+    simplest = min(known, key=lambda row: row.parameters)
+    return simplest if simplest.parameters < best.parameters else None
+
+
+def seed_matters(records: Sequence[RunRecord], question: Question) -> bool:
     """Whether the seed changes the score of a setting: not that of a solved head, unless runs show it."""
     values = [record.scores[question.metric] for record in records]
     if len(values) > 1:
@@ -158,14 +169,14 @@ def advise(best: RunRecord, question: Question) -> str:
     """The score of the best run on test images, or the command that measures it."""
     test = best.metrics.get("test")
     if question.part == "test":
-        return "chosen by test images: only other images can confirm it"
+        return "Test images chose it: only other images can confirm its score."
     if isinstance(test, dict) and test.get(question.metric) is not None:
         figure = format_figure(test, question.metric)
-        return f"its test images, on which nothing was chosen: {TITLES[question.metric]} {figure}"
+        return f"On its test images, on which nothing was chosen: {TITLES[question.metric]} {figure}."
     folder = shlex.quote(f"{best.folder}")
     return (
-        f"python run.py mode=evaluate checkpoint={folder} data=folder data.images=DIR data.labels=FILE "
-        "scores it on other images; data.test_fraction=0.2 holds some out"
+        "Its score on other images (data.test_fraction=0.2 holds some out): "
+        f"python run.py mode=evaluate checkpoint={folder} data=folder data.images=DIR data.labels=FILE"
     )
 
 
@@ -175,11 +186,11 @@ def describe_caveats(
     """What the p-values do not include."""
     if not several:
         return
-    random = [own for own in settings if map_varies(own, question)]
+    random = [own for own in settings if seed_matters(own, question)]
     if random and all(len(own) == 1 for own in random):
-        yield "the spread over seeds is not included: seed=0,1,2 measures it"
+        yield "The spread over seeds is not included: seed=0,1,2 measures it."
     if any(record.metrics.get("folds") for own in settings for record in own):
-        yield "spread without seeds is that over folds"
+        yield "The spread of a single run is that over its folds."
 
 
 def measure_effects(varied: Sequence[dict[str, str]], scores: Scores, sign: int) -> list[Effect]:

@@ -12,7 +12,7 @@ import yaml
 
 from aimonk.data.labels import SPLITS
 from aimonk.data.splits import read_assignment
-from aimonk.evaluation.comparison import resample
+from aimonk.evaluation.comparison import degrees_of_freedom, resample
 from aimonk.evaluation.kernels import MEANS
 from aimonk.files.run_folder import (
     CONFIG_FILE,
@@ -83,6 +83,7 @@ class RunRecord:
         choices: Option of each group; empty without Hydra's record.
         scores: Of the part that is compared, as in metrics.json.
         deviations: Score of resampled images minus the score, [R].
+        freedom: Degrees of freedom of the errors that the deviations estimate.
         seconds: Duration; None where it was not recorded.
         date: Time at which it finished, seconds since 1970.
     """
@@ -94,6 +95,7 @@ class RunRecord:
     scores: dict
     basis: Basis
     deviations: np.ndarray
+    freedom: float
     seconds: float | None
     date: float
 
@@ -125,7 +127,7 @@ def read_record(folder: Path, question: Question) -> RunRecord:
         value = scores[question.metric]
         if value is None:
             raise ValueError(f"{question.part}.{question.metric} is undefined")
-        basis, deviations = read_held_out(folder, scores, f"{settings['threshold']}", question)
+        basis, deviations, freedom = read_held_out(folder, scores, f"{settings['threshold']}", question)
         status = read_status(folder)
         seconds = status.get("seconds")
         record = RunRecord(
@@ -136,6 +138,7 @@ def read_record(folder: Path, question: Question) -> RunRecord:
             scores=scores,
             basis=basis,
             deviations=deviations,
+            freedom=freedom,
             seconds=float(seconds) if isinstance(seconds, int | float) else None,
             date=(folder / METRICS_FILE).stat().st_mtime,
         )
@@ -177,8 +180,10 @@ def _load_yaml(path: Path) -> dict:
     return content
 
 
-def read_held_out(folder: Path, scores: dict, threshold: str, question: Question) -> tuple[Basis, np.ndarray]:
-    """The held-out images of a part, and the deviations of its score, [R]."""
+def read_held_out(
+    folder: Path, scores: dict, threshold: str, question: Question
+) -> tuple[Basis, np.ndarray, float]:
+    """The held-out images of a part, the deviations of its score, [R], and their degrees of freedom."""
     attributes, names, probs, _ = read_predictions(folder / PREDICTIONS_FILE)
     labels = load_tensors(folder / LABELS_FILE)
     part_of = read_assignment(folder / SPLITS_FILE)
@@ -191,16 +196,12 @@ def read_held_out(folder: Path, scores: dict, threshold: str, question: Question
     columns = [labels["attributes"].index(attribute) for attribute in attributes]
     values = labels["labels"].numpy()[rows][:, columns]
     groups = labels.get("groups")
-    thresholds = np.array([scores["attributes"][name]["threshold"] for name in attributes], dtype=float)
-    deviations = resample(
+    known = (
         np.maximum(values, 0).astype(np.float32),
         values >= 0,
-        probs,
-        thresholds,
         None if groups is None else groups.numpy()[rows],
-        question.metric,
-        question.resamples,
-        question.seed,
     )
+    thresholds = np.array([scores["attributes"][name]["threshold"] for name in attributes], dtype=float)
+    drawn = resample(*known, probs, thresholds, question.metric, question.resamples, question.seed)
     digest = hashlib.sha256(np.ascontiguousarray(values)).hexdigest()
-    return Basis(tuple(attributes), tuple(names), digest, threshold), deviations
+    return Basis(tuple(attributes), tuple(names), digest, threshold), drawn, degrees_of_freedom(*known)

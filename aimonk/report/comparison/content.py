@@ -80,7 +80,8 @@ class Ranking:
         metric: One of TITLES.
         images: Number of held-out images.
         optimism: Expected gain of the best row by the choice alone; None for one row.
-        simplest: The row with the fewest parameters of those that cannot be distinguished from the best.
+        simplest: Of the rows that cannot be distinguished from the best, the one with the fewest trained
+            parameters; None where that is the best itself, or parameters were not recorded.
         advice: How to score the best row on other images.
         effects: Empty unless the rows are a complete grid of two or more settings.
         notes: Caveats.
@@ -93,7 +94,7 @@ class Ranking:
     images: int
     rows: list[Row]
     optimism: float | None
-    simplest: Row
+    simplest: Row | None
     advice: str
     effects: list[Effect]
     notes: list[str]

@@ -16,7 +16,7 @@ def format_csv(comparison: Comparison) -> str:
     rows = []
     for number, ranking in enumerate(comparison.rankings, start=1):
         for rank, row in enumerate(ranking.rows, start=1):
-            cells = [" ".join(map(str, row.folders)), f"{number}", f"{rank}", f"{int(row.is_candidate)}"]
+            cells = [";".join(map(str, row.folders)), f"{number}", f"{rank}", f"{int(row.is_candidate)}"]
             cells += [row.settings.get(name, "") for name in settings]
             cells += _numbers(row.score, *(row.interval or (None, None)), row.chance)
             cells += _numbers(row.difference.value, *(row.difference.interval or (None, None)), row.p)

@@ -64,6 +64,6 @@ def format_ranking(ranking: Ranking, number: int) -> str:
     optimism = describe_optimism(ranking)
     lines += [*([optimism] if optimism else []), ranking.advice, *ranking.notes]
     if ranking.effects:
-        lines += ["mean change by an option, against the other options:"]
+        lines += ["Mean change by an option, against the other options:"]
         lines += [f"  {e.setting}={e.option}: {format_difference(e.change)}" for e in ranking.effects]
     return "\n".join(lines)

@@ -17,8 +17,7 @@ def verdict(ranking: Ranking) -> str:
         sentence = f"the {len(rows)} settings cannot be distinguished"
     else:
         sentence = f"{len(candidates)} of {len(rows)} settings cannot be distinguished from the best"
-    simplest = ranking.simplest
-    return sentence + ("" if simplest.parameters is None else f"; the simplest of them: {simplest.name}")
+    return sentence + ("" if ranking.simplest is None else f"; the simplest of them: {ranking.simplest.name}")
 
 
 def describe_optimism(ranking: Ranking) -> str:
@@ -27,8 +26,8 @@ def describe_optimism(ranking: Ranking) -> str:
         return ""
     score = ranking.rows[0].score
     return (
-        f"the best of {len(ranking.rows)} is optimistic on the images that chose it: expect about "
-        f"{score - ranking.optimism:.4f} rather than {score:.4f} on other images"
+        f"The best of {len(ranking.rows)} is optimistic on the images that chose it: expect about "
+        f"{score - ranking.optimism:.4f} rather than {score:.4f} on other images."
     )
 
 

@@ -71,7 +71,7 @@ def score_range(rows: Sequence[Row]) -> tuple[float, float]:
     values = [value for row in rows for value in (row.score, *(row.interval or ()))]
     low, high = min(values), max(values)
     spare = SPARE * (high - low) or SPARE
-    return low - spare, high + spare
+    return max(0.0, low - spare), min(1.0, high + spare)
 
 
 def describe_row(row: Row, folder: Path, low: float, high: float) -> dict:
