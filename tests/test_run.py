@@ -144,6 +144,10 @@ def test_sweep_job_equals_a_single_run(command, trained, demo, tmp_path: Path) -
     assert (sweep / jobs[1] / "loss.csv").read_bytes() == alone
     assert focal != alone
     assert {path.name for path in tmp_path.iterdir()} == {"outputs"}
+    table = result.stdout[result.stdout.rindex("1. 2 runs") :]
+    assert {"loss", "focal", "masked", "verdict:"} < set(table.split())
+    assert table.rstrip().endswith("sweep.html")
+    assert "0_focal/report.html" in (sweep / "sweep.html").read_text()
 
 
 # one option of every group at a time, so that each has run at least once
@@ -295,6 +299,9 @@ def test_user_errors_end_in_one_line(command, demo, tmp_path: Path) -> None:
     (sweep,) = tmp_path.glob("outputs/*/*_sweep")
     states = [json.loads(path.read_text())["state"] for path in sweep.glob("*/status.json")]
     assert set(states) == {"failed"}
+    (table,) = re.findall(r"^not ranked:\n(?:  .*\n)+", result.stdout, re.MULTILINE)
+    assert len(table.splitlines()) == 1 + 12
+    assert re.search(r"epochs=0,.*: failed: epochs is 0; expected 1 or more$", table, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

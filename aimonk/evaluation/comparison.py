@@ -20,7 +20,7 @@ from aimonk.evaluation.ranking import ap_and_auroc
 from aimonk.evaluation.score_intervals import independent_units
 from aimonk.evaluation.significance import ALPHA
 
-ROUNDING = 1e-9  # differences between scores, and their errors, that count as none
+ROUNDING = 1e-6  # differences between scores, and their errors, that count as none; weights are float32
 RANKED = {"mean_ap": 0, "mean_auroc": 1}  # metrics of the order alone, which are quick to resample
 
 
@@ -41,10 +41,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class Difference:
-    """Score of a model minus that of the best one, with its 95 % interval.
-
-    The interval is that of a single difference; it is None where no resample changes the difference.
-    """
+    """A difference between scores, with its 95 % interval; None where no resample changes the difference."""
 
     value: float
     interval: tuple[float, float] | None
@@ -174,23 +171,6 @@ def pair_distances(values: Floats, deviations: Floats) -> tuple[Floats, Floats]:
     return distances, np.array(largest)
 
 
-def differences(scores: Scores) -> list[Difference]:
-    """Difference of each model from the one with the highest score, S."""
-    best = int(np.argmax(scores.values))
-    found = []
-    for value, deviations in zip(scores.values, scores.deviations.T, strict=True):
-        gap = float(value - scores.values[best])
-        error = float(np.std(deviations - scores.deviations[:, best], ddof=1))
-        found.append(Difference(gap, limits(gap, error, scores.freedom)))
-    return found
-
-
-def limits(value: float, error: float, freedom: float) -> tuple[float, float] | None:
-    """95 % limits of a value with a standard error; None where the error is 0."""
-    half = float(student(np.array(freedom))) * error
-    return (value - half, value + half) if error > ROUNDING else None
-
-
 def optimism(scores: Scores) -> float:
     """By how much the highest score is expected to exceed the true score of its model.
 
@@ -203,4 +183,5 @@ def optimism(scores: Scores) -> float:
 def contrast(scores: Scores, weights: Floats) -> Difference:
     """A weighted sum of scores with its 95 % interval; weights are [S]."""
     value, error = float(scores.values @ weights), float(np.std(scores.deviations @ weights, ddof=1))
-    return Difference(value, limits(value, error, scores.freedom))
+    half = float(student(np.array(scores.freedom))) * error
+    return Difference(value, (value - half, value + half) if error > ROUNDING else None)

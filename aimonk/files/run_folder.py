@@ -113,7 +113,7 @@ def is_finished(out_dir: Path) -> bool:
 
 
 def find_runs(outputs: Path) -> dict[Path, str]:
-    """Run folders below `outputs` and their states: `running` only where a process has the folder."""
+    """Run folders in and below `outputs` and their states: `running` only where a process has the folder."""
     runs = {}
     for file in sorted(outputs.rglob(STATUS_FILE)):
         state = read_state(file.parent)
@@ -121,8 +121,7 @@ def find_runs(outputs: Path) -> dict[Path, str]:
             state = "running"  # also where a failed run is being resumed
         elif state == "running":
             state = "interrupted"  # its process was killed
-        if file.parent != outputs:
-            runs[file.parent] = state
+        runs[file.parent] = state
     return runs
 
 

@@ -37,6 +37,7 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     for folder in demos:
         print(f"{format_size(size_of([folder])):>9}  {folder}")
     runs = find_runs(OUTPUTS)
+    runs.pop(OUTPUTS, None)  # a run there would be deleted with all others
     for state in STATES:
         own = [folder for folder, found in runs.items() if found == state]
         print(f"{format_size(size_of(own)):>9}  {plural(len(own), f'{state} run')} below {OUTPUTS}/")

@@ -15,7 +15,6 @@ from aimonk.evaluation.comparison import (
     average_seeds,
     confidence_set,
     contrast,
-    differences,
     optimism,
 )
 from aimonk.evaluation.evaluate import parse_rule
@@ -78,7 +77,9 @@ def rank_settings(records: Sequence[RunRecord], question: Question, apart: str) 
     scores = replace(scores, deviations=scores.deviations[defined])
     several = len(settings) > 1 and defined.sum() > 1
     p_values = confidence_set(scores) if several else np.ones(len(settings))
-    changes = differences(scores)
+    best = int(np.argmax(scores.values))
+    one = np.eye(len(settings))
+    changes = [contrast(scores, question.sign * (own - one[best])) for own in one]
     varied = describe_differences([own[0] for own in settings])
     rows = [
         make_row(own, question, differing, change, float(p))
@@ -86,17 +87,17 @@ def rank_settings(records: Sequence[RunRecord], question: Question, apart: str) 
     ]
     order = np.argsort(-scores.values, kind="stable")
     ranked = [rows[i] for i in order]
-    best = settings[order[0]][0]
+    winner = settings[best][0]
     return Ranking(
-        basis=describe_basis(best, question, records),
+        basis=describe_basis(winner, question, records),
         apart=apart,
         part=question.part,
         metric=question.metric,
-        images=len(best.basis.images),
+        images=len(winner.basis.images),
         rows=ranked,
         optimism=question.sign * optimism(scores) if several else None,
         simplest=find_simplest(ranked),
-        advice=advise(best, question),
+        advice=advise(winner, question),
         effects=measure_effects(varied, scores, question.sign),
         notes=list(describe_caveats(settings, question, several)),
     )
