@@ -21,6 +21,7 @@ from aimonk.evaluation.score_intervals import independent_units
 from aimonk.evaluation.significance import ALPHA
 
 ROUNDING = 1e-6  # differences between scores, and their errors, that count as none; weights are float32
+PRIOR = 4  # runs that the typical spread over seeds counts as
 RANKED = {"mean_ap": 0, "mean_auroc": 1}  # metrics of the order alone, which are quick to resample
 
 
@@ -101,9 +102,10 @@ def average_seeds(
 ) -> Scores:
     """Scores of S settings, each the mean over runs that differ in their seed only.
 
-    The spread over seeds adds to the deviations. It is pooled over all settings with several runs, since that
-    of two or three runs is itself uncertain; it is Student's t with the pooled degrees of freedom. Without
-    two runs of any setting it is unknown and adds nothing.
+    The spread over seeds adds to the deviations, as Student's t. Since that of two or three runs is itself
+    uncertain, each setting's variance is moderated by that of a typical setting (the median), which counts as
+    PRIOR further runs, as in Smyth 2004, "Linear models and empirical Bayes methods". A setting with one run
+    has the typical spread. Without two runs of any setting the spread is unknown and adds nothing.
 
     Args:
         values: Scores of the runs of each setting, S arrays [n].
@@ -114,13 +116,15 @@ def average_seeds(
     rng = np.random.default_rng(seed)
     means = np.array([runs.mean() for runs in values])
     own = np.stack([runs.mean(axis=1) for runs in deviations], axis=1)
-    several = [runs for runs, random in zip(values, varies, strict=True) if random and len(runs) > 1]
-    repeats = sum(len(runs) - 1 for runs in several)
-    if repeats:
-        spread = np.sqrt(sum(((runs - runs.mean()) ** 2).sum() for runs in several) / repeats)
-        counts = np.array([len(runs) for runs in values])
-        noise = rng.standard_t(repeats, own.shape) * spread / np.sqrt(counts)
-        own = own + np.where(varies, noise, 0)
+    variances = [float(np.var(runs, ddof=1)) if len(runs) > 1 else 0.0 for runs in values]
+    seen = [variance for variance, random in zip(variances, varies, strict=True) if random and variance > 0]
+    if seen:
+        typical = np.exp(np.median(np.log(seen)))
+        for i, (runs, random) in enumerate(zip(values, varies, strict=True)):
+            if random:
+                more = len(runs) - 1
+                moderated = (PRIOR * typical + more * variances[i]) / (PRIOR + more)
+                own[:, i] += rng.standard_t(PRIOR + more, len(own)) * np.sqrt(moderated / len(runs))
     return Scores(means, own, freedom)
 
 

@@ -136,14 +136,24 @@ def test_contrast_weighs_scores_and_errors() -> None:
 
 
 def test_spread_over_seeds_widens_the_mean_of_a_setting() -> None:
-    values = [0.5 + 0.1 * np.array([-1, 0, 1]), 0.5 + 0.1 * np.array([-1, 0, 1]), np.array([0.7])]
+    spread = 0.1 * np.array([-1, 0, 1])
+    values = [0.5 + spread, 0.6 + spread, np.array([0.7]), np.array([0.7])]
     deviations = [np.zeros((40_000, len(v))) for v in values]
-    scores = average_seeds(values, deviations, [True, True, False], MANY, seed=0)
-    assert scores.values == pytest.approx([0.5, 0.5, 0.7])
-    # variance of Student's t with four degrees of freedom: 2
-    assert scores.deviations.std(axis=0) == pytest.approx([math.sqrt(2 / 3) * 0.1] * 2 + [0], rel=0.1)
-    alone = average_seeds(values[2:], deviations[2:], [True], MANY, seed=0)
+    scores = average_seeds(values, deviations, [True, True, True, False], MANY, seed=0)
+    assert scores.values == pytest.approx([0.5, 0.6, 0.7, 0.7])
+    # variances of Student's t: n / (n - 2) with n = 6 and n = 4 degrees of freedom
+    expected = [math.sqrt(6 / 4 / 3) * 0.1, math.sqrt(6 / 4 / 3) * 0.1, math.sqrt(4 / 2) * 0.1, 0]
+    assert scores.deviations.std(axis=0) == pytest.approx(expected, rel=0.05)
+    alone = average_seeds(values[2:], deviations[2:], [True, False], MANY, seed=0)
     assert not alone.deviations.any()
+
+
+def test_unstable_setting_does_not_blur_the_others() -> None:
+    spread = np.array([-1, 0, 1])
+    values = [0.5 + 0.1 * spread, *(0.9 + 0.001 * spread for _ in range(3))]
+    scores = average_seeds(values, [np.zeros((4000, 3))] * 4, [True] * 4, MANY, seed=0)
+    wide, *narrow = scores.deviations.std(axis=0)
+    assert wide > 0.03 and max(narrow) < 0.001
 
 
 @pytest.mark.slow

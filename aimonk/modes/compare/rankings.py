@@ -66,7 +66,7 @@ def describe_change(first: Basis, other: Basis) -> str:
 def rank_settings(records: Sequence[RunRecord], question: Question, apart: str) -> Ranking:
     """Rank the settings of runs with a common basis."""
     by_setting: dict[frozenset, list[RunRecord]] = {}
-    for record in records:
+    for record in sorted(records, key=seed_and_date):
         by_setting.setdefault(identify(record), []).append(record)
     settings = list(by_setting.values())
     values = [question.sign * np.array([r.scores[question.metric] for r in own]) for own in settings]
@@ -103,6 +103,12 @@ def rank_settings(records: Sequence[RunRecord], question: Question, apart: str) 
     )
 
 
+def seed_and_date(record: RunRecord) -> tuple[float, float]:
+    """Sorts the runs of a setting."""
+    seed = record.settings.get(SEED)
+    return (seed if isinstance(seed, int) else math.inf, record.date)
+
+
 def find_simplest(ranked: Sequence[Row]) -> Row | None:
     """The candidate with the fewest trained parameters, then the fewest of all, unless it is the best row."""
     best = ranked[0]
@@ -125,7 +131,6 @@ def make_row(
     records: Sequence[RunRecord], question: Question, differing: dict[str, str], change: Difference, p: float
 ) -> Row:
     """The row of a setting from its runs."""
-    records = sorted(records, key=lambda r: (str(r.settings.get(SEED)), r.folder))
     metric, of_attribute = question.metric, question.of_attribute
     values = [record.scores[metric] for record in records]
     intervals = [record.scores["interval"].get(metric) for record in records]
