@@ -23,12 +23,16 @@ log = logging.getLogger(__name__)
 failed: list[str] = []  # numbers of the failed jobs of this process's sweep
 
 
+class FailedJob(RuntimeError):
+    """A user's error in a job of a sweep."""
+
+
 def run_job(cfg: DictConfig) -> None:
     """Run the mode; run.log has the traceback of an error.
 
     Raises:
         SystemExit: The run failed or was interrupted. A sweep continues with its other jobs.
-        RuntimeError: A job of a sweep failed in another process, which cannot change `failed` here.
+        FailedJob: A job of a sweep failed in another process, which cannot change `failed` here.
     """
     hydra_cfg = HydraConfig.get()
     try:
@@ -51,7 +55,7 @@ def run_job(cfg: DictConfig) -> None:
                 log.error("job %s failed; under torchrun this ends the sweep", hydra_cfg.job.id)
             sys.exit(1)
         if not hydra_cfg.launcher._target_.endswith("BasicLauncher"):
-            raise RuntimeError(f"job {hydra_cfg.job.id}: {error}") from error
+            raise FailedJob(f"job {hydra_cfg.job.id}: {error}") from error
         failed.append(hydra_cfg.job.id)
     except KeyboardInterrupt:
         if cfg.mode == "train":

@@ -68,6 +68,8 @@ def start(arguments: list[str]) -> None:
         sys.exit(describe_error(error))
     except FileNotFoundError as error:
         sys.exit(str(error))
+    except job.FailedJob as error:
+        sys.exit(f"{error}")
     except RuntimeError as error:
         if (match := MISSING_PLUGIN.search(f"{error}")) is None:
             raise

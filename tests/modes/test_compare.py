@@ -1,6 +1,7 @@
 """`mode=compare`: what is ranked together, what is left out and why."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from importlib import util
@@ -158,6 +159,26 @@ def test_damaged_run_is_listed(runs: Path, file: str, content: bytes, expected: 
     comparison = compare_all()
     assert len(comparison.rankings[0].rows) == RUNS - 1
     assert expected in reason(comparison, "1_lr")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda metrics: metrics.update(epoch=None),
+        lambda metrics: metrics.update(parameters=[1]),
+        lambda metrics: metrics.update(test={"mean_ap": 0.5}),
+        lambda metrics: metrics["val"].update(mean_ap=float("nan")),
+        lambda metrics: metrics["val"].update(mean_ap=True, interval=0),
+        lambda metrics: metrics["val"]["interval"].update(mean_ap=[0.1]),
+        lambda metrics: metrics["val"].update(attributes=[]),
+        lambda metrics: metrics["val"]["attributes"].update(attribute_0=3),
+    ],
+)
+def test_run_with_values_of_other_types_is_listed(runs: Path, spoil: Callable[[dict], None]) -> None:
+    change(runs / "1_lr/metrics.json", spoil)
+    comparison = compare_all()
+    assert len(comparison.rankings[0].rows) == RUNS - 1
+    assert re.search("damaged|no number", reason(comparison, "1_lr"))
 
 
 def test_missing_files_and_states_are_listed(runs: Path) -> None:

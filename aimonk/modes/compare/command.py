@@ -12,7 +12,8 @@ from aimonk.files.atomic import write_text
 from aimonk.files.run_folder import find_runs, read_status
 from aimonk.files.text import printable
 from aimonk.modes.compare.rankings import PARTS, find_repeated, rank_runs
-from aimonk.modes.compare.record import Question, read_record
+from aimonk.modes.compare.record import read_record
+from aimonk.modes.compare.summary import Question
 from aimonk.report.comparison.content import Comparison
 from aimonk.report.comparison.csv_file import format_csv
 from aimonk.report.comparison.terminal import format_comparison

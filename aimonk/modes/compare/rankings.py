@@ -19,10 +19,10 @@ from aimonk.evaluation.comparison import (
 )
 from aimonk.evaluation.evaluate import parse_rule
 from aimonk.files.text import listed, plural
-from aimonk.modes.compare.record import Basis, Question, RunRecord
+from aimonk.modes.compare.record import Basis, RunRecord
 from aimonk.modes.compare.settings import SEED, describe_differences, identify
+from aimonk.modes.compare.summary import Question
 from aimonk.report.comparison.content import TITLES, Effect, Ranking, Row
-from aimonk.report.tables import format_figure
 
 PARTS = {"val": "validation", "test": "test"}
 DRAWN = 40  # rows with a loss curve
@@ -69,9 +69,9 @@ def rank_settings(records: Sequence[RunRecord], question: Question, apart: str) 
     for record in sorted(records, key=seed_and_date):
         by_setting.setdefault(identify(record), []).append(record)
     settings = list(by_setting.values())
-    values = [question.sign * np.array([r.scores[question.metric] for r in own]) for own in settings]
+    values = [question.sign * np.array([r.summary.value for r in own]) for own in settings]
     deviations = [question.sign * np.stack([r.deviations for r in own], axis=1) for own in settings]
-    varies = [seed_matters(own, question) for own in settings]
+    varies = [seed_matters(own) for own in settings]
     scores = average_seeds(values, deviations, varies, records[0].freedom, question.seed)
     defined = np.isfinite(scores.deviations).all(axis=1)
     scores = replace(scores, deviations=scores.deviations[defined])
@@ -82,7 +82,7 @@ def rank_settings(records: Sequence[RunRecord], question: Question, apart: str) 
     changes = [contrast(scores, question.sign * (own - one[best])) for own in one]
     varied = describe_differences([own[0] for own in settings])
     rows = [
-        make_row(own, question, differing, change, float(p))
+        make_row(own, differing, change, float(p))
         for own, differing, change, p in zip(settings, varied, changes, p_values, strict=True)
     ]
     order = np.argsort(-scores.values, kind="stable")
@@ -99,7 +99,7 @@ def rank_settings(records: Sequence[RunRecord], question: Question, apart: str) 
         simplest=find_simplest(ranked),
         advice=advise(winner, question),
         effects=measure_effects(varied, scores, question.sign),
-        notes=list(describe_caveats(settings, question, several)),
+        notes=list(describe_caveats(settings, several)),
     )
 
 
@@ -119,40 +119,31 @@ def find_simplest(ranked: Sequence[Row]) -> Row | None:
     return simplest if simplest.parameters < best.parameters else None
 
 
-def seed_matters(records: Sequence[RunRecord], question: Question) -> bool:
+def seed_matters(records: Sequence[RunRecord]) -> bool:
     """Whether the seed changes the score of a setting: not that of a solved head, unless runs show it."""
-    values = [record.scores[question.metric] for record in records]
+    values = [record.summary.value for record in records]
     if len(values) > 1:
         return max(values) - min(values) > ROUNDING
-    return records[0].epoch is not None
+    return records[0].summary.epoch is not None
 
 
-def make_row(
-    records: Sequence[RunRecord], question: Question, differing: dict[str, str], change: Difference, p: float
-) -> Row:
+def make_row(records: Sequence[RunRecord], differing: dict[str, str], change: Difference, p: float) -> Row:
     """The row of a setting from its runs."""
-    metric, of_attribute = question.metric, question.of_attribute
-    values = [record.scores[metric] for record in records]
-    intervals = [record.scores["interval"].get(metric) for record in records]
-    spread = float(np.std(values, ddof=1)) if len(values) > 1 else records[0].metrics.get(f"{metric}_spread")
-    counts = records[0].metrics.get("parameters")
-    seconds = [record.seconds for record in records if record.seconds is not None]
+    runs, first = [record.summary for record in records], records[0].summary
+    values, intervals = [run.value for run in runs], [run.interval for run in runs]
     return Row(
         settings=differing,
         score=float(np.mean(values)),
         interval=None if None in intervals else tuple(np.mean(intervals, axis=0).tolist()),
-        chance=records[0].scores["chance"].get(metric),
-        spread=spread,
+        chance=first.chance,
+        spread=float(np.std(values, ddof=1)) if len(values) > 1 else first.spread,
         difference=change,
         p=p,
-        parameters=None if counts is None else (counts["trained"], counts["total"]),
-        epochs=[record.epoch for record in records],
-        seconds=float(np.mean(seconds)) if seconds else None,
+        parameters=first.parameters,
+        epochs=[run.epoch for run in runs],
+        seconds=mean_of(record.seconds for record in records),
         folders=[record.folder for record in records],
-        attributes={
-            name: mean_of(record.scores["attributes"][name][of_attribute] for record in records)
-            for name in records[0].basis.attributes
-        },
+        attributes={name: mean_of(run.attributes.get(name) for run in runs) for name in first.attributes},
         losses=records[0].losses(),
     )
 
@@ -173,12 +164,11 @@ def describe_basis(best: RunRecord, question: Question, records: Sequence[RunRec
 
 def advise(best: RunRecord, question: Question) -> str:
     """The score of the best run on test images, or the command that measures it."""
-    test = best.metrics.get("test")
     if question.part == "test":
         return "Test images chose it: only other images can confirm its score."
-    if isinstance(test, dict) and test.get(question.metric) is not None:
-        figure = format_figure(test, question.metric)
-        return f"On its test images, on which nothing was chosen: {TITLES[question.metric]} {figure}."
+    if best.summary.test:
+        name = TITLES[question.metric]
+        return f"On its test images, on which nothing was chosen: {name} {best.summary.test}."
     folder = shlex.quote(f"{best.folder}")
     return (
         "Its score on other images (data.test_fraction=0.2 holds some out): "
@@ -186,16 +176,14 @@ def advise(best: RunRecord, question: Question) -> str:
     )
 
 
-def describe_caveats(
-    settings: Sequence[Sequence[RunRecord]], question: Question, several: bool
-) -> Iterable[str]:
+def describe_caveats(settings: Sequence[Sequence[RunRecord]], several: bool) -> Iterable[str]:
     """What the p-values do not include."""
     if not several:
         return
-    random = [own for own in settings if seed_matters(own, question)]
+    random = [own for own in settings if seed_matters(own)]
     if random and all(len(own) == 1 for own in random):
         yield "The spread over seeds is not included: seed=0,1,2 measures it."
-    if any(record.metrics.get("folds") for own in settings for record in own):
+    if any(record.summary.spread is not None for own in settings for record in own):
         yield "The spread of a single run is that over its folds."
 
 

@@ -2,20 +2,16 @@
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from aimonk.data.labels import SPLITS
 from aimonk.data.splits import read_assignment
 from aimonk.evaluation.comparison import degrees_of_freedom, resample
-from aimonk.evaluation.kernels import MEANS
 from aimonk.files.run_folder import (
-    CONFIG_FILE,
     LABELS_FILE,
     LOSS_FILE,
     METRICS_FILE,
@@ -24,39 +20,9 @@ from aimonk.files.run_folder import (
     read_status,
 )
 from aimonk.files.tensors import load_tensors
+from aimonk.modes.compare.config_files import DAMAGED, read_choices, read_settings
+from aimonk.modes.compare.summary import Question, Summary, number, summarise
 from aimonk.report.csv_tables import read_losses, read_predictions
-from aimonk.setup.flatten import flatten
-
-Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-ALIAS = re.compile(r"(?m)(?:^\s*|[:\-\[,?]\s+)\*\w")  # no run writes one, and a few can expand to gigabytes
-MOST_SETTINGS = 10_000
-LOWER_IS_BETTER = ("mean_brier", "mean_ece")
-DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError)
-
-
-@dataclass(frozen=True)
-class Question:
-    """The score by which runs are compared.
-
-    Attributes:
-        part: `val` or `test`.
-        metric: One of `kernels.OVERALL`.
-    """
-
-    part: str
-    metric: str
-    resamples: int
-    seed: int
-
-    @property
-    def sign(self) -> int:
-        """-1 where a lower score is better."""
-        return -1 if self.metric in LOWER_IS_BETTER else 1
-
-    @property
-    def of_attribute(self) -> str:
-        """The metric of single attributes that belongs to the score."""
-        return MEANS.get(self.metric, "f1" if self.metric == "f1_micro" else "ap")
 
 
 @dataclass(frozen=True)
@@ -81,7 +47,6 @@ class RunRecord:
     Attributes:
         settings: By full name.
         choices: Option of each group; empty without Hydra's record.
-        scores: Of the part that is compared, as in metrics.json.
         deviations: Score of resampled images minus the score, [R].
         freedom: Degrees of freedom of the errors that the deviations estimate.
         seconds: Duration; None where it was not recorded.
@@ -91,18 +56,12 @@ class RunRecord:
     folder: Path
     settings: dict[str, Any]
     choices: dict[str, Any]
-    metrics: dict
-    scores: dict
+    summary: Summary
     basis: Basis
     deviations: np.ndarray
     freedom: float
     seconds: float | None
     date: float
-
-    @property
-    def epoch(self) -> int | None:
-        """The selected epoch; None for a solved head."""
-        return None if "penalties" in self.metrics else self.metrics.get("epoch")
 
     def losses(self) -> list[float]:
         """Training loss of each iteration; empty where it cannot be read."""
@@ -124,60 +83,23 @@ def read_record(folder: Path, question: Question) -> RunRecord:
         scores = metrics.get(question.part)
         if scores is None:
             raise ValueError(f"no {question.part} images were held out")
-        value = scores[question.metric]
-        if value is None:
+        if scores[question.metric] is None:
             raise ValueError(f"{question.part}.{question.metric} is undefined")
         basis, deviations, freedom = read_held_out(folder, scores, f"{settings['threshold']}", question)
-        status = read_status(folder)
-        seconds = status.get("seconds")
-        record = RunRecord(
+        return RunRecord(
             folder=folder,
             settings=settings,
             choices=choices,
-            metrics=metrics,
-            scores=scores,
+            summary=summarise(metrics, scores, question),
             basis=basis,
             deviations=deviations,
             freedom=freedom,
-            seconds=float(seconds) if isinstance(seconds, int | float) else None,
+            seconds=number(read_status(folder).get("seconds")),
             date=(folder / METRICS_FILE).stat().st_mtime,
         )
-        # a foreign file may have these names and other contents
-        float(value), scores["chance"].get(question.metric), scores["interval"].get(question.metric)
-        [entry[question.of_attribute] for entry in scores["attributes"].values()]
-        return record
     except DAMAGED as error:
         reason = f"{error}" if isinstance(error, ValueError | OSError) else f"damaged ({error!r})"
-        raise ValueError(reason.splitlines()[0][:200] or type(error).__name__) from None
-
-
-def read_settings(folder: Path) -> dict[str, Any]:
-    """The settings of a run by their full names."""
-    settings: dict[str, Any] = {}
-    for name, value in flatten(_load_yaml(folder / CONFIG_FILE)):
-        settings[name] = value
-        if len(settings) > MOST_SETTINGS:
-            raise ValueError(f"{CONFIG_FILE} has more than {MOST_SETTINGS} settings")
-    return settings
-
-
-def read_choices(folder: Path) -> dict[str, Any]:
-    """The option of each group, as Hydra records it; empty where there is no record."""
-    try:
-        choices = _load_yaml(folder / ".hydra" / "hydra.yaml")["hydra"]["runtime"]["choices"]
-        return {group: option for group, option in choices.items() if "hydra" not in group}
-    except DAMAGED:
-        return {}
-
-
-def _load_yaml(path: Path) -> dict:
-    text = path.read_text(encoding="utf-8")
-    if ALIAS.search(text):
-        raise ValueError(f"{path.name} has an alias")
-    content = yaml.load(text, Loader)
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name} has no settings")
-    return content
+        raise ValueError((reason.splitlines() or [type(error).__name__])[0][:200]) from None
 
 
 def read_held_out(
