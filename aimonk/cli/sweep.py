@@ -34,7 +34,8 @@ def comparing_jobs() -> Iterator[None]:
         is_interrupted = True
         raise
     finally:
-        if folders and not is_interrupted:
+        # without a launcher, no job has started
+        if folders and folders[-1].is_dir() and not is_interrupted:
             from aimonk.modes.compare.command import compare_sweep
 
             print(compare_sweep(folders[-1], PAGE_FILE))
