@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 OUTPUTS = Path("outputs")
 BY = "val.mean_ap"
 CSV_FILE, PAGE_FILE = "compare.csv", "compare.html"
-RESAMPLES, MOST_SCORES = 1000, 200_000  # of each score, and of all of them
 
 
 def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
@@ -114,8 +113,7 @@ def compare(runs: dict[Path, str], part: str, metric: str, title: str) -> Compar
         runs: Folders and their states.
     """
     finished = [folder for folder, state in runs.items() if state == "finished"]
-    resamples = max(200, min(RESAMPLES, MOST_SCORES // max(1, len(finished))))
-    question = Question(part, metric, resamples, seed=0)
+    question = Question(part, metric, len(finished), seed=0)
     records, left_out = [], list(describe_unfinished(runs))
     for folder in finished:
         try:

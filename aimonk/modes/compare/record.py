@@ -124,6 +124,7 @@ def read_held_out(
         None if groups is None else groups.numpy()[rows],
     )
     thresholds = np.array([scores["attributes"][name]["threshold"] for name in attributes], dtype=float)
-    drawn = resample(*known, probs, thresholds, question.metric, question.resamples, question.seed)
+    resamples = question.resamples(values.size)
+    drawn = resample(*known, probs, thresholds, question.metric, resamples, question.seed)
     digest = hashlib.sha256(np.ascontiguousarray(values)).hexdigest()
     return Basis(tuple(attributes), tuple(names), digest, threshold), drawn, degrees_of_freedom(*known)

@@ -8,6 +8,8 @@ from aimonk.files.run_folder import METRICS_FILE
 from aimonk.report.tables import format_figure
 
 LOWER_IS_BETTER = ("mean_brier", "mean_ece")
+FEWEST, MOST = 200, 1000  # resamples
+MOST_SCORES, MOST_ENTRIES = 200_000, 4_000_000_000  # of all runs and resamples together
 
 
 @dataclass(frozen=True)
@@ -17,12 +19,21 @@ class Question:
     Attributes:
         part: `val` or `test`.
         metric: One of `kernels.OVERALL`.
+        runs: Number of runs to be compared.
     """
 
     part: str
     metric: str
-    resamples: int
+    runs: int
     seed: int
+
+    def resamples(self, entries: int) -> int:
+        """Number of resamples of a score over so many entries of held-out images.
+
+        Fewer where they are many, whose scores vary less, and where many runs are compared in pairs.
+        """
+        affordable = min(MOST_SCORES // self.runs, MOST_ENTRIES // max(1, entries * self.runs))
+        return max(FEWEST, min(MOST, affordable))
 
     @property
     def sign(self) -> int:
