@@ -13,14 +13,25 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aimonk.cli.catalogue import check_keys
+from aimonk.files.run_folder import Pruned
 from aimonk.runtime.memory import keep_freed_memory, resume_collection
 from aimonk.runtime.ranks import rank, world_size
+from aimonk.runtime.trial import JOURNAL_FILE, Trial, running
 from aimonk.setup.effects import given_keys, unused_in_mode, warn_without_effect
 from aimonk.setup.flatten import flatten
 
 log = logging.getLogger(__name__)
 
 failed: list[str] = []  # numbers of the failed jobs of this process's sweep
+
+
+def find_trial(hydra_cfg: DictConfig) -> Trial | None:
+    """The trial of a search that the job runs."""
+    sweeper = hydra_cfg.sweeper
+    if hydra_cfg.mode == RunMode.RUN or not sweeper._target_.endswith(".OptunaSweeper"):
+        return None
+    metric = sweeper.by.rpartition(".")[2]
+    return Trial(Path(hydra_cfg.sweep.dir) / JOURNAL_FILE, hydra_cfg.job.num, metric, sweeper.pruner)
 
 
 class FailedJob(RuntimeError):
@@ -43,7 +54,10 @@ def run_job(cfg: DictConfig) -> None:
         resume_collection()
         keep_freed_memory()
         warn_without_effect(given, unused_in_mode(cfg, given))
-        mode.run(cfg, Path(hydra_cfg.runtime.output_dir).absolute(), list(hydra_cfg.overrides.task))
+        with running(find_trial(hydra_cfg)):
+            mode.run(cfg, Path(hydra_cfg.runtime.output_dir).absolute(), list(hydra_cfg.overrides.task))
+    except Pruned as reason:
+        log.info("pruned: %s", reason)
     except (ValueError, OSError, FloatingPointError, OmegaConfBaseException) as error:
         log.debug("run failed", exc_info=True)
         log.error("%s", f"{error}".split("\n    full_key:")[0])

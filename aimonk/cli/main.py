@@ -7,6 +7,7 @@ import sys
 import tempfile
 
 import hydra
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -22,6 +23,7 @@ from aimonk.cli.overrides import (
 )
 from aimonk.cli.sweep import comparing_jobs
 from aimonk.runtime.memory import postpone_collection
+from hydra_plugins.aimonk_search import OptunaSweeper
 
 UNKNOWN = re.compile(r"Could not override '([^']+)'")
 MISSING_PLUGIN = re.compile(r"Unknown plugin class : 'hydra_plugins\.(\w+)")
@@ -61,6 +63,8 @@ def start(arguments: list[str]) -> None:
     logging.raiseExceptions = False  # on a full disk, each log line would print a traceback
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors here instead of printing them
     try:
+        # Hydra's own search for plugins does not see those of a package that is installed in place
+        Plugins.instance().register(OptunaSweeper)
         sys.argv[1:] = name_jobs(quote_values(restore_overrides(multirun_first(arguments))))
         with comparing_jobs():
             compose()

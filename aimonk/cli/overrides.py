@@ -13,15 +13,18 @@ from yaml import YAMLError
 
 from aimonk.cli.catalogue import CONF
 
-# the launcher of a sweep and its scalar settings, the only overrides of Hydra that a resumed run takes over
+# the launcher of a sweep, a search, and their scalar settings: the only overrides of Hydra that a resumed run
+# takes over
 LAUNCHER = re.compile(
-    r"hydra/launcher=\w+|hydra\.launcher\.(n_jobs|timeout_min|partition|account|nodes|tasks_per_node"
+    r"hydra/sweeper=optuna|hydra\.sweeper\.(n_trials|timeout|by|sampler|pruner|seed|n_jobs)=[\w.:-]+"
+    r"|hydra/launcher=\w+|hydra\.launcher\.(n_jobs|timeout_min|partition|account|nodes|tasks_per_node"
     r"|gpus_per_node|cpus_per_task|mem_gb|array_parallelism|name)=[\w.:-]+"
 )
 # rules of thresholds, whose second = is not Hydra's grammar
 RULE = re.compile(r"(?<![\w'\"])precision *= *[\d.]+(?![\w'\"])")
 MOST_NAMED = 8  # number and values in the name of a job's folder
 LONGEST_SWEEP = 400  # characters of a list of values
+SEARCH = "hydra/sweeper=optuna"  # whose jobs differ in numbers with many digits
 MULTIRUN = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 # keys with a path as value, in which commas, brackets, quotes and non-ASCII letters are not Hydra's grammar
 PATHS = re.compile(
@@ -48,7 +51,7 @@ def quote_values(arguments: Sequence[str]) -> list[str]:
 
 def name_jobs(arguments: Sequence[str]) -> list[str]:
     """Let the folders of a sweep's jobs be named after what differs between them: `0_masked_lr=0.001`."""
-    if not any(argument in MULTIRUN for argument in arguments):
+    if not any(argument in MULTIRUN for argument in arguments) or SEARCH in arguments:
         return list(arguments)
     keys = [a.split("=", 1)[0].lstrip("+") for a in arguments if _is_named(a)]
     if any(argument.startswith("hydra.sweep.subdir=") for argument in arguments) or not keys:

@@ -11,8 +11,9 @@ from omegaconf import DictConfig
 from aimonk.runtime.ranks import rank
 
 PAGE_FILE = "sweep.html"
+BY = "val.mean_ap"  # the score of a sweep without a search
 
-folders: list[Path] = []  # of the sweep that this process runs, unless its jobs only read
+sweeps: list[tuple[Path, str]] = []  # folder and score of a sweep of this process that trains
 
 
 class RememberFolder(Callback):
@@ -21,7 +22,7 @@ class RememberFolder(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Remember the folder of a sweep that trains."""
         if config.mode == "train" and rank() == 0:
-            folders.append(Path(config.hydra.sweep.dir))
+            sweeps.append((Path(config.hydra.sweep.dir), config.hydra.sweeper.get("by", BY)))
 
 
 @contextlib.contextmanager
@@ -35,7 +36,10 @@ def comparing_jobs() -> Iterator[None]:
         raise
     finally:
         # without a launcher, no job has started
-        if folders and folders[-1].is_dir() and not is_interrupted:
+        if sweeps and sweeps[-1][0].is_dir() and not is_interrupted:
             from aimonk.modes.compare.command import compare_sweep
+            from aimonk.search.results import describe_search, read_search
 
-            print(compare_sweep(folders[-1], PAGE_FILE))
+            folder, by = sweeps[-1]
+            found = read_search(folder)
+            print(compare_sweep(folder, PAGE_FILE, by, [] if found is None else describe_search(found)))

@@ -61,13 +61,17 @@ def locked(out_dir: Path) -> Iterator[None]:
         lock.release()
 
 
+class Pruned(Exception):
+    """A search ended the run early."""
+
+
 @dataclass
 class RunStatus:
     """The status file of a run.
 
     Attributes:
         owned: Whether a failure is written; a folder to resume is left alone until its run is accepted.
-        state: `running`, `finished`, `interrupted` or `failed`; empty before the first is written.
+        state: `running`, `finished`, `interrupted`, `pruned` or `failed`; empty before the first is written.
     """
 
     out_dir: Path
@@ -81,13 +85,14 @@ class RunStatus:
 
 @contextlib.contextmanager
 def run_status(out_dir: Path, owned: bool) -> Iterator[RunStatus]:
-    """Write `interrupted` or `failed` with the reason if the block raises."""
+    """Write `interrupted`, `pruned` or `failed` with the reason if the block raises."""
     status = RunStatus(out_dir, owned)
     try:
         yield status
     except BaseException as error:
         if status.owned:
-            state = "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
+            ends = {KeyboardInterrupt: "interrupted", SystemExit: "interrupted", Pruned: "pruned"}
+            state = next((name for kind, name in ends.items() if isinstance(error, kind)), "failed")
             with contextlib.suppress(OSError):  # the disk may be the cause
                 status.write(state, reason=f"{error}" or type(error).__name__)
         raise

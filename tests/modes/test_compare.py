@@ -195,7 +195,7 @@ def test_job_that_failed_before_its_run_is_listed(runs: Path) -> None:
     job = runs / "9_lr=x"
     (job / ".hydra").mkdir(parents=True)
     (job / "run.log").write_text("[2026-01-31][INFO] a\n[2026-01-31][ERROR] lr is x; expected a number\n")
-    text = compare_sweep(runs, "sweep.html")
+    text = compare_sweep(runs, "sweep.html", "val.mean_ap", [])
     assert "9_lr=x: failed: lr is x; expected a number" in text
     page = (runs / "sweep.html").read_text()
     assert "lr is x; expected a number" in page and "3_lr" in page

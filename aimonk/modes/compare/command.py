@@ -22,7 +22,6 @@ from aimonk.report.html.comparison import format_page
 log = logging.getLogger(__name__)
 
 OUTPUTS = Path("outputs")
-BY = "val.mean_ap"
 CSV_FILE, PAGE_FILE = "compare.csv", "compare.html"
 
 
@@ -46,7 +45,7 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     log.info("written: %s and %s", out_dir / CSV_FILE, PAGE_FILE)
 
 
-def compare_sweep(folder: Path, page: str, by: str = BY, extra: Sequence[dict] = ()) -> str:
+def compare_sweep(folder: Path, page: str, by: str, extra: Sequence[dict]) -> str:
     """Compare the jobs of a sweep, write the page into its folder, and return the table.
 
     Args:

@@ -32,12 +32,14 @@ from aimonk.runtime.determinism import make_deterministic
 from aimonk.runtime.device import pick_device
 from aimonk.runtime.interrupt import Interrupt
 from aimonk.runtime.progress import watch
+from aimonk.runtime.trial import current
 from aimonk.setup.build import build
 from aimonk.setup.checks import check_components
 from aimonk.setup.data import cache_folder, open_data
 from aimonk.setup.effects import given_keys, unused_in_training, warn_without_effect
 from aimonk.setup.optimizer import log_choice, uses_solver
 from aimonk.setup.runs import warn_about_training_images
+from aimonk.training.state import TrainState
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +100,15 @@ def open_run(cfg: DictConfig, out_dir: Path, started_in: Path, interrupt: Interr
         refuse_changes(compare_labels(started_in / LABELS_FILE, images.table), cfg.resume_force)
     groups = find_groups(images.hashes, images.table.names, cfg.data.duplicate_distance, watch)
     save_labels(out_dir / LABELS_FILE, images.table, groups)
-    return RunContext(cfg, images, groups, out_dir, interrupt.requested, run_digest(cfg, images.table))
+    digest = run_digest(cfg, images.table)
+    return RunContext(cfg, images, groups, out_dir, interrupt.requested, digest, report_epoch)
+
+
+def report_epoch(state: TrainState) -> None:
+    """Report the last epoch to the search that this run is a trial of."""
+    trial = current.get()
+    if trial is not None:
+        trial.report(state.history[-1])
 
 
 def train(run: RunContext, given: list[str]) -> None:

@@ -1,0 +1,29 @@
+"""Samplers of a search by their names."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import optuna
+
+SAMPLERS = ("tpe", "random", "gp", "cmaes", "qmc")
+STRIDE = 1_000_003  # between the seeds of two searches, which have fewer trials
+
+
+def create_sampler(name: str, seed: int, number: int, parallel: bool) -> "optuna.samplers.BaseSampler":
+    """A sampler for one trial; its seed depends on the trial, so that a resumed search draws new settings.
+
+    Args:
+        parallel: Whether other trials are running, whose scores are unknown.
+    """
+    from optuna import samplers
+
+    seed = (seed * STRIDE + number) % 2**32
+    if name == "tpe":
+        return samplers.TPESampler(seed=seed, constant_liar=parallel)
+    if name == "qmc":
+        return samplers.QMCSampler(seed=seed - number, scramble=True)  # a sequence, kept in the journal
+    return {
+        "random": samplers.RandomSampler,
+        "gp": samplers.GPSampler,
+        "cmaes": samplers.CmaEsSampler,
+    }[name](seed=seed)
