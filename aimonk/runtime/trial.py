@@ -100,7 +100,7 @@ def create_pruner(name: str) -> "optuna.pruners.BasePruner":
     from optuna import pruners
 
     if name == "median":
-        return pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)  # the first epochs are alike
+        return pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2)  # not in the first epoch
     kinds = {
         "none": pruners.NopPruner,
         "halving": pruners.SuccessiveHalvingPruner,

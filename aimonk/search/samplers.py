@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import optuna
 
-SAMPLERS = ("tpe", "random", "gp", "cmaes", "qmc")
+SAMPLERS = ("tpe", "random")
 STRIDE = 1_000_003  # between the seeds of two searches, which have fewer trials
 
 
@@ -18,12 +18,6 @@ def create_sampler(name: str, seed: int, number: int, parallel: bool) -> "optuna
     from optuna import samplers
 
     seed = (seed * STRIDE + number) % 2**32
-    if name == "tpe":
-        return samplers.TPESampler(seed=seed, constant_liar=parallel)
-    if name == "qmc":
-        return samplers.QMCSampler(seed=seed - number, scramble=True)  # a sequence, kept in the journal
-    return {
-        "random": samplers.RandomSampler,
-        "gp": samplers.GPSampler,
-        "cmaes": samplers.CmaEsSampler,
-    }[name](seed=seed)
+    if name == "random":
+        return samplers.RandomSampler(seed=seed)
+    return samplers.TPESampler(seed=seed, constant_liar=parallel)

@@ -14,19 +14,20 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from aimonk.runtime.trial import JOURNAL_FILE, PRUNERS, open_study
 from aimonk.search.best import write_best
+from aimonk.search.journal import find_folders, repair_journal, restart, suggest
 from aimonk.search.outcome import Outcome, read_outcome
 from aimonk.search.samplers import SAMPLERS, create_sampler
 from aimonk.search.space import parse_space, to_overrides
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.distributions import BaseDistribution
 
 log = logging.getLogger(__name__)
 
@@ -64,16 +65,19 @@ class OptunaSweeper(Sweeper):
         """Run trials until there are enough, or time is up.
 
         Raises:
-            ValueError: A setting is invalid.
+            HydraException: A setting is invalid.
         """
-        self.check()
         parser = OverridesParser.create(config_loader=self.context.config_loader)
-        self.space, self.fixed = parse_space(parser.parse_overrides(arguments))
+        try:
+            self.check()
+            self.space, self.fixed = parse_space(parser.parse_overrides(arguments))
+        except ValueError as error:
+            raise HydraException(f"{error}") from None
+        self.compose_options()
         self.folder = Path(self.config.hydra.sweep.dir)
         self.folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
-        # no other process uses the journal yet: a lock is that of a process that was killed
-        (self.folder / f"{JOURNAL_FILE}.lock").unlink(missing_ok=True)
+        repair_journal(self.folder / JOURNAL_FILE)
         self.study = open_study(self.folder / JOURNAL_FILE, self.pruner, direction=self.direction)
         self.started, self.folders = time.monotonic(), find_folders(self.folder)
         self.waiting = self.find_interrupted()
@@ -101,6 +105,17 @@ class OptunaSweeper(Sweeper):
         for key, value, allowed in (("sampler", self.sampler, SAMPLERS), ("pruner", self.pruner, PRUNERS)):
             if value not in allowed:
                 raise ValueError(f"hydra.sweeper.{key} is {value!r}; expected {', '.join(allowed)}")
+
+    def compose_options(self) -> None:
+        """Compose each searched option once, since an unknown one would only be found by its trial.
+
+        Raises:
+            HydraException: There is no such option or setting.
+        """
+        for key, of in self.space.items():
+            for option in getattr(of, "choices", (of.low,) if hasattr(of, "low") else ()):
+                override = to_overrides({key: option})
+                self.context.config_loader.load_sweep_config(self.config, [*self.fixed, *override])
 
     def slots(self) -> int:
         """Number of trials at a time: what the launcher runs in parallel."""
@@ -172,34 +187,6 @@ class OptunaSweeper(Sweeper):
             write_best(self.folder, overrides, groups, f"trial {number} of a search: {shown}{chance}")
 
 
-def restart(study: "optuna.Study", interrupted: "optuna.trial.FrozenTrial") -> "optuna.Trial":
-    """A trial that an earlier process left running; it keeps the settings that were drawn."""
-    from optuna.trial import Trial
-
-    return Trial(study, interrupted._trial_id)
-
-
-def suggest(trial: "optuna.Trial", name: str, of: "BaseDistribution") -> Any:
-    """The value of a setting in a trial, drawn if it has none yet."""
-    from optuna.distributions import CategoricalDistribution, IntDistribution
-
-    if isinstance(of, CategoricalDistribution):
-        return trial.suggest_categorical(name, of.choices)
-    if isinstance(of, IntDistribution):
-        return trial.suggest_int(name, of.low, of.high, step=of.step, log=of.log)
-    return trial.suggest_float(name, of.low, of.high, step=of.step, log=of.log)
-
-
 def failed(reason: str) -> Outcome:
     """The outcome of a job without a run, or whose run did not end."""
     return Outcome("failed", None, None, reason.splitlines()[0])
-
-
-def find_folders(sweep: Path) -> dict[int, Path]:
-    """The folder of each trial by its number, with which its name begins."""
-    found = {}
-    for folder in sweep.iterdir():
-        number = folder.name.partition("_")[0]
-        if folder.is_dir() and number.isdecimal():
-            found[int(number)] = folder
-    return found
