@@ -27,11 +27,11 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk.audit.permutation import compare, permutation_test, permute
-from aimonk.audit.probe import probe
-from aimonk.audit.ridge import principal_components
-from aimonk.audit.shift import find_shift
-from aimonk.audit.suspects import probability_wrong, suspects
+from aimonk.auditing.permutation import compare, permutation_test, permute
+from aimonk.auditing.probe import probe
+from aimonk.auditing.ridge import principal_components
+from aimonk.auditing.shift import find_shift
+from aimonk.auditing.suspects import probability_wrong, suspects
 from aimonk.data.duplicates import group_images
 from aimonk.data.formats.label_file import read_labels
 from aimonk.data.images.hashes import hash_images

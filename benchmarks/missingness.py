@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aimonk.audit.missingness import explain_missing
-from aimonk.audit.probe import probe
-from aimonk.audit.ridge import principal_components
+from aimonk.auditing.missingness import explain_missing
+from aimonk.auditing.probe import probe
+from aimonk.auditing.ridge import principal_components
 from aimonk.evaluation.metrics import score
 from aimonk.training.logistic import Problems, solve
 

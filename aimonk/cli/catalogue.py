@@ -11,9 +11,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-import aimonk
-
-CONF = Path(aimonk.__file__).parents[1] / "conf"  # of a clone; a wheel has none
+CONF = Path(__file__).parents[2] / "conf"  # of a clone; a wheel has none
 SETTING = re.compile(r"^(?P<indent> *)(?P<key>\w+): *(?P<value>.*?)(?: +# (?P<comment>.*))?$")
 COMMENT = re.compile(r"^\s*# (.*)$")
 OWN = ("defaults", "hydra")  # keys of a file that are not settings

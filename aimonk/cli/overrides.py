@@ -143,7 +143,7 @@ def _quote(argument: str, sweep: bool) -> str:
     key = argument[: -len(value)]
     paths = value.split(",") if sweep and not os.path.lexists(value) else [value]
     if all(os.path.lexists(path) for path in paths):
-        return key + ",".join(f"'{_escape(path, literal=True)}'" for path in paths)
+        return key + ",".join(map(quote, paths))
     quoted = value[0] in "'\"" and value[-1] == value[0] and len(value) > 1
     # Hydra's own keys cannot be swept, and may hold interpolations such as ${now:%H-%M}
     own = key.startswith("hydra.")
@@ -160,6 +160,11 @@ def _is_readable(argument: str) -> bool:
     except HydraException:
         return False
     return True
+
+
+def quote(value: str) -> str:
+    """A string that Hydra and OmegaConf read literally."""
+    return f"'{_escape(value, literal=True)}'"
 
 
 def _escape(value: str, literal: bool) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from aimonk.audit.examine import examine
+from aimonk.auditing.examine import Audit, examine
 from aimonk.data.augmentation import Unchanged
 from aimonk.data.dataset import ImageSet
 from aimonk.data.images.headers import odd_files, read_headers, summarise_sizes
@@ -32,17 +32,28 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         FileNotFoundError: The label file or the folder does not exist.
         ValueError: Mistakes in the labels, or the features cannot be stored.
     """
-    images = open_data(cfg)
-    files, features = describe_files(images), frozen_features(cfg, images)
-    distance = cfg.data.duplicate_distance
-    found = examine(images.file_table, images.table, images.hashes, features, distance, cfg.seed, watch)
-    content = {f.name: getattr(found, f.name) for f in fields(found) if f.name != "table"}
+    found, images, files = examine_data(cfg)
     write_text(out_dir / CONFIG_FILE, OmegaConf.to_yaml(cfg, resolve=True))
-    write_json(out_dir / AUDIT_FILE, files | {"unreadable": sorted(images.unreadable)} | content)
+    write_json(out_dir / AUDIT_FILE, describe(found, images, files))
     write_text(out_dir / AUDIT_PAGE, format_page(found, files, images.pixels, cfg.top))
     for line in summarise(found, files):
         log.info("%s", line)
     log.info("written: %s", out_dir)
+
+
+def examine_data(cfg: DictConfig) -> tuple[Audit, ImageSet, dict]:
+    """The audit of a data set, its images, and what their files are."""
+    images = open_data(cfg)
+    files, features = describe_files(images), frozen_features(cfg, images)
+    distance = cfg.data.duplicate_distance
+    found = examine(images.file_table, images.table, images.hashes, features, distance, cfg.seed, watch)
+    return found, images, files
+
+
+def describe(found: Audit, images: ImageSet, files: dict) -> dict:
+    """The content of audit.json."""
+    content = {f.name: getattr(found, f.name) for f in fields(found) if f.name != "table"}
+    return files | {"unreadable": sorted(images.unreadable)} | content
 
 
 def describe_files(images: ImageSet) -> dict:

@@ -1,6 +1,6 @@
 """The result of an audit as text for a terminal."""
 
-from aimonk.audit.examine import Audit
+from aimonk.auditing.examine import Audit
 from aimonk.evaluation.association import is_significant
 from aimonk.files.text import listed, plural
 from aimonk.report.data_notes import FILE_PROBLEMS, with_reasons

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk.audit.suspects import Entry
+from aimonk.auditing.suspects import Entry
 from aimonk.data.labels import LabelTable
 from aimonk.evaluation.evaluate import Evaluation
 from aimonk.files.delimited import read_text

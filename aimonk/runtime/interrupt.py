@@ -1,6 +1,7 @@
 """Requests to end a run early, answered between iterations."""
 
 import signal
+import threading
 from types import FrameType
 
 
@@ -16,7 +17,8 @@ class Interrupt:
         self._before: dict[signal.Signals, object] = {}
 
     def __enter__(self) -> "Interrupt":
-        for number in (signal.SIGINT, signal.SIGTERM):
+        is_main = threading.current_thread() is threading.main_thread()  # only it may handle signals
+        for number in (signal.SIGINT, signal.SIGTERM) if is_main else ():
             self._before[number] = signal.signal(number, self._note)
         return self
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aimonk.audit.examine import examine, summarise_evidence
+from aimonk.auditing.examine import examine, summarise_evidence
 from aimonk.data.formats.label_file import read_labels
 from aimonk.data.images.folder import find_images
 from aimonk.data.images.hashes import hash_images

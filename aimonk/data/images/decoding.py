@@ -84,7 +84,7 @@ def decode(path: Path, size: int, resize: str) -> np.ndarray:
             is_huge = image.width * image.height > HUGE_PIXELS
             with one_huge if is_huge else contextlib.nullcontext(), image:
                 image.load()
-                return _to_square(image, size, resize)
+                return to_square(image, size, resize)
     except MemoryError:
         raise UnavailableError("not enough memory to decode the image") from None
     except UnidentifiedImageError:
@@ -138,7 +138,8 @@ def _chunk_bytes(image: Image.Image) -> int:
     return pixels * tags.get(names.SamplesPerPixel, 1) * max(tags.get(names.BitsPerSample, (1,))) // 8
 
 
-def _to_square(image: Image.Image, size: int, resize: str) -> np.ndarray:
+def to_square(image: Image.Image, size: int, resize: str) -> np.ndarray:
+    """Pixels uint8 [size, size, 3] of an image in memory, of any mode; as `decode` otherwise."""
     width, height = image.size
     box, fitted = (0.0, 0.0, float(width), float(height)), (size, size)
     if resize == "crop":

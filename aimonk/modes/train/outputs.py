@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from aimonk.audit.suspects import suspects
+from aimonk.auditing.suspects import suspects
 from aimonk.data.dataset import ImageSet
 from aimonk.evaluation.calibration import sigmoid
 from aimonk.files.atomic import write_json, write_text

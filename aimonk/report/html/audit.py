@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk.audit.examine import Audit
+from aimonk.auditing.examine import Audit
 from aimonk.evaluation.association import is_significant
 from aimonk.files.text import plural
 from aimonk.report.audit_summary import (

@@ -4,7 +4,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from aimonk.audit.examine import Audit
+from aimonk.auditing.examine import Audit
 from aimonk.data.labels import LabelTable
 from aimonk.report.html.audit import describe_map, format_page
 

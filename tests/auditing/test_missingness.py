@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aimonk.audit import missingness
-from aimonk.audit.expected_share import Shares
-from aimonk.audit.missingness import choose_policy, describe_cause, find_cause, recommend
+from aimonk.auditing import missingness
+from aimonk.auditing.expected_share import Shares
+from aimonk.auditing.missingness import choose_policy, describe_cause, find_cause, recommend
 
 ROOT = Path(__file__).resolve().parents[2]
 

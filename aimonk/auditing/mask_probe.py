@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aimonk.audit.permutation import permutation_test
-from aimonk.audit.ridge import Components, Ridge, assign_folds, principal_components, within_fold_auroc
+from aimonk.auditing.permutation import permutation_test
+from aimonk.auditing.ridge import Components, Ridge, assign_folds, principal_components, within_fold_auroc
 from aimonk.evaluation.significance import ALPHA
 
 # these bound the time, which a thousand attributes would multiply

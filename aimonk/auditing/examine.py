@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from aimonk.audit.missingness import explain_missing
-from aimonk.audit.probe import Probe, probe
-from aimonk.audit.shift import Shift, find_shift
-from aimonk.audit.suspects import Entry, suspects, unknowns
+from aimonk.auditing.missingness import explain_missing
+from aimonk.auditing.probe import Probe, probe
+from aimonk.auditing.shift import Shift, find_shift
+from aimonk.auditing.suspects import Entry, suspects, unknowns
 from aimonk.data.duplicates import describe_refused, group_images
 from aimonk.data.groups import contradictions, duplicate_groups
 from aimonk.data.images.hashes import Hashes

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from aimonk.audit import mask_probe
-from aimonk.audit.mask_probe import predict_mask, probe_mask, rescale, sample_rows
-from aimonk.audit.ridge import Ridge, assign_folds, principal_components
+from aimonk.auditing import mask_probe
+from aimonk.auditing.mask_probe import predict_mask, probe_mask, rescale, sample_rows
+from aimonk.auditing.ridge import Ridge, assign_folds, principal_components
 from aimonk.runtime.progress import unwatched
 
 

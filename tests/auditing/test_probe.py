@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aimonk.audit.probe import probe
+from aimonk.auditing.probe import probe
 
 
 def synthetic(rng, images=200, signal=3.0):

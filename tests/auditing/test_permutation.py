@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aimonk.audit.permutation import compare, own_part, permutation_test, permute
-from aimonk.audit.ridge import principal_components
+from aimonk.auditing.permutation import compare, own_part, permutation_test, permute
+from aimonk.auditing.ridge import principal_components
 
 
 def test_groups_are_permuted_with_groups_of_equal_size():
@@ -121,7 +121,7 @@ def test_many_attributes_take_few_permutations_unless_evident(monkeypatch):
         drawn.append(permutations)
         return permute(y, groups, permutations, rng)
 
-    monkeypatch.setattr("aimonk.audit.permutation.permute", counted)
+    monkeypatch.setattr("aimonk.auditing.permutation.permute", counted)
     rng = np.random.default_rng(0)
     features = rng.normal(size=(80, 10)).astype(np.float32)
     components = principal_components(features)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from aimonk.audit.ridge import Components
+from aimonk.auditing.ridge import Components
 
 # as `ridge.PENALTY`; the first includes minor directions of the features, the second only the main ones
 PENALTIES = (1.0, 30.0)

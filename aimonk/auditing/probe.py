@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aimonk.audit.permutation import permutation_test
-from aimonk.audit.ridge import Ridge, assign_folds, cross_validate, principal_components
+from aimonk.auditing.permutation import permutation_test
+from aimonk.auditing.ridge import Ridge, assign_folds, cross_validate, principal_components
 from aimonk.data.groups import number_groups
 from aimonk.evaluation.significance import holm
 from aimonk.runtime.progress import unwatched

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aimonk.audit.shift import find_shift
+from aimonk.auditing.shift import find_shift
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from aimonk.audit.probe import probe
-from aimonk.audit.suspects import off_diagonal, probability_wrong, suspects, unknowns
+from aimonk.auditing.probe import probe
+from aimonk.auditing.suspects import off_diagonal, probability_wrong, suspects, unknowns
 
 PROBS = np.array([[0.9, 0.5], [0.8, 0.5], [0.1, 0.5], [0.7, 0.5], [0.95, np.nan]])
 LABELS = np.array([[1, 1], [0, 0], [1, 0], [0, 1], [0, 0]])

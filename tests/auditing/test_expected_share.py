@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aimonk.audit.expected_share import Shares, expected_share, mask_correlation
+from aimonk.auditing.expected_share import Shares, expected_share, mask_correlation
 
 
 def test_share_by_hand():

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from aimonk.audit.expected_share import Shares, expected_share, mask_correlation
-from aimonk.audit.mask_probe import MaskProbe, probe_mask
+from aimonk.auditing.expected_share import Shares, expected_share, mask_correlation
+from aimonk.auditing.mask_probe import MaskProbe, probe_mask
 from aimonk.evaluation.association import Dependence, strongest_dependence
 from aimonk.evaluation.significance import ALPHA, holm, rank_test
 from aimonk.files.text import plural

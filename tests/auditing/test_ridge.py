@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aimonk.audit.ridge import (
+from aimonk.auditing.ridge import (
     PENALTY,
     Ridge,
     assign_folds,

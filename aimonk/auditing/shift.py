@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aimonk.audit.permutation import TIE, own_part, standardise
-from aimonk.audit.probe import check_entries
-from aimonk.audit.ridge import PENALTY, principal_components
+from aimonk.auditing.permutation import TIE, own_part, standardise
+from aimonk.auditing.probe import check_entries
+from aimonk.auditing.ridge import PENALTY, principal_components
 
 COMPONENTS = 256  # leading ones, which suffice and bound the time
 

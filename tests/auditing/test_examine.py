@@ -2,8 +2,8 @@
 
 import pytest
 
-from aimonk.audit.examine import describe_shift
-from aimonk.audit.shift import Shift
+from aimonk.auditing.examine import describe_shift
+from aimonk.auditing.shift import Shift
 
 
 @pytest.mark.parametrize(
