@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
+from optuna.trial import TrialState
 
 from aimonk.data.dataset import ImageSet
 from aimonk.evaluation import metrics
@@ -54,7 +55,7 @@ def score(images: ImageSet, given: list[str]) -> float:
 
 def search(images: ImageSet, sampler: str, trials: int, seed: int, journal: Path) -> np.ndarray:
     """The best score so far after each trial."""
-    study, best = open_study(journal, "none", direction="maximize"), []
+    study, best = open_study(journal, "none", direction="maximize"), [0.0]
     for number in range(trials):
         study.sampler = create_sampler(sampler, seed, number, parallel=False)
         trial = study.ask()
@@ -64,9 +65,14 @@ def search(images: ImageSet, sampler: str, trials: int, seed: int, journal: Path
             f"label_smoothing={trial.suggest_float('label_smoothing', 0, 0.9)!r}",
             f"batch_size={trial.suggest_int('batch_size', 4, 128, log=True)}",
         ]
-        study.tell(trial, score(images, given))
-        best.append(study.best_value)
-    return np.array(best)
+        try:
+            value = score(images, given)
+            study.tell(trial, value)
+            best.append(max(best[-1], value))
+        except FloatingPointError:  # the loss diverged
+            study.tell(trial, state=TrialState.FAIL)
+            best.append(best[-1])
+    return np.array(best[1:])
 
 
 def compare_samplers(arguments: argparse.Namespace) -> None:
@@ -133,8 +139,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--trials", type=int, default=40)
     arguments = parser.parse_args()
-    count_pruned(arguments.trials)
     compare_samplers(arguments)
+    count_pruned(arguments.trials)
 
 
 if __name__ == "__main__":

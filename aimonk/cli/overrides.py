@@ -16,7 +16,7 @@ from aimonk.cli.catalogue import CONF
 # the launcher of a sweep, a search, and their scalar settings: the only overrides of Hydra that a resumed run
 # takes over
 LAUNCHER = re.compile(
-    r"hydra/sweeper=optuna|hydra\.sweeper\.(n_trials|timeout|by|sampler|pruner|seed|n_jobs)=[\w.:-]+"
+    r"hydra/sweeper=optuna|hydra\.sweeper\.(n_trials|timeout|by|direction|sampler|pruner|seed|n_jobs)=[\w.:-]+"
     r"|hydra/launcher=\w+|hydra\.launcher\.(n_jobs|timeout_min|partition|account|nodes|tasks_per_node"
     r"|gpus_per_node|cpus_per_task|mem_gb|array_parallelism|name)=[\w.:-]+"
 )

@@ -4,6 +4,8 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from aimonk.runtime.trial import JOURNAL_FILE, open_study
 
 
@@ -74,5 +76,8 @@ def describe_search(found: SearchResults) -> list[dict]:
         rows = [[f"{n}", f"{score:.4f}", f"{best:.4f}"] for n, score, best in found.path]
         caption = ", ".join(f"{count} {name}" for name, count in found.states.items())
         heads = ["trial", "score", "best so far"]
-        sections.append({"heading": "Trials", "caption": f"{caption}.", "heads": heads, "rows": rows})
+        scores, best = (np.array(values) for values in list(zip(*found.path, strict=True))[1:])
+        lines = [("best so far", best), ("score", scores)]
+        section = {"heading": "Trials", "caption": f"{caption}.", "heads": heads, "rows": rows}
+        sections.append(section | {"lines": lines, "axis": "finished trials"})
     return sections

@@ -29,6 +29,8 @@ from aimonk.search.space import parse_space, to_overrides
 if TYPE_CHECKING:
     import optuna
 
+DIRECTIONS = ("maximize", "minimize")
+
 log = logging.getLogger(__name__)
 
 
@@ -40,6 +42,7 @@ class OptunaSweeper(Sweeper):
         n_trials: int,
         timeout: float | None,
         by: str,
+        direction: str | None,
         sampler: str,
         pruner: str,
         seed: int,
@@ -48,6 +51,7 @@ class OptunaSweeper(Sweeper):
         self.n_trials = n_trials
         self.timeout = timeout
         self.by = by
+        self.direction = direction
         self.sampler = sampler
         self.pruner = pruner
         self.seed = seed
@@ -99,11 +103,13 @@ class OptunaSweeper(Sweeper):
         from aimonk.modes.compare.summary import LOWER_IS_BETTER
 
         _, metric = parse_score(self.by)
-        self.direction = "minimize" if metric in LOWER_IS_BETTER else "maximize"
+        if self.direction is None:
+            self.direction = "minimize" if metric in LOWER_IS_BETTER else "maximize"
         if not isinstance(self.n_trials, int) or self.n_trials < 1:
             raise ValueError(f"hydra.sweeper.n_trials is {self.n_trials!r}; expected 1 or more")
-        for key, value, allowed in (("sampler", self.sampler, SAMPLERS), ("pruner", self.pruner, PRUNERS)):
-            if value not in allowed:
+        choices = {"direction": DIRECTIONS, "sampler": SAMPLERS, "pruner": PRUNERS}
+        for key, allowed in choices.items():
+            if (value := getattr(self, key)) not in allowed:
                 raise ValueError(f"hydra.sweeper.{key} is {value!r}; expected {', '.join(allowed)}")
 
     def compose_options(self) -> None:

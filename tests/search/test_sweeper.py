@@ -76,6 +76,7 @@ def test_wrong_searches_end_in_one_line(command, tmp_path: Path, arguments: list
         ({"by": "mean_ap"}, r"^by is mean_ap; expected val\. or test\."),
         ({"n_trials": 0}, r"^hydra\.sweeper\.n_trials is 0; expected 1 or more"),
         ({"pruner": "x"}, r"^hydra\.sweeper\.pruner is 'x'; expected none, median"),
+        ({"direction": "up"}, r"^hydra\.sweeper\.direction is 'up'; expected maximize, minimize"),
         ({"sampler": "x"}, r"^hydra\.sweeper\.sampler is 'x'; expected tpe, random"),
     ],
 )

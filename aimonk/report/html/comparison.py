@@ -34,7 +34,8 @@ def format_page(comparison: Comparison, folder: Path, extra: Sequence[dict] = ()
 
     Args:
         folder: Where the page will be, for the links to the reports of runs.
-        extra: Further sections, each a `heading`, a `caption`, `heads`, and `rows` of strings.
+        extra: Further sections, each a `heading`, a `caption`, `heads`, `rows` of strings, and `lines` for
+            `draw_lines` over what the `axis` counts.
     """
     return render(
         "comparison.html.j2",
@@ -42,7 +43,7 @@ def format_page(comparison: Comparison, folder: Path, extra: Sequence[dict] = ()
         title=f"Comparison of {comparison.title}",
         rankings=[describe_ranking(ranking, folder) for ranking in comparison.rankings],
         left_out=[(f"{path}", reason) for path, reason in comparison.left_out],
-        extra=extra,
+        extra=[section | {"lines": draw_lines(section.get("lines", ()))} for section in extra],
     )
 
 
@@ -108,24 +109,30 @@ def describe_row(row: Row, folder: Path, low: float, high: float) -> dict:
 
 
 def draw_curves(rows: Sequence[Row]) -> dict | None:
-    """Smoothed training losses as lines of an SVG; None where there are none."""
-    drawn = [(row, smooth(np.array(row.losses))) for row in rows if len(row.losses) > 1]
-    drawn = [(row, losses) for row, losses in drawn if np.isfinite(losses).all()]
+    """Smoothed training losses; None where there are none."""
+    return draw_lines([(row.name, smooth(np.array(row.losses))) for row in rows if len(row.losses) > 1], 0.0)
+
+
+def draw_lines(lines: Sequence[tuple[str, np.ndarray]], bottom: float | None = None) -> dict | None:
+    """Names and values as lines of an SVG over their number, from 1; None without finite ones.
+
+    Args:
+        bottom: Of the axis, unless a value is lower; None: the lowest value.
+    """
+    drawn = [(name, values) for name, values in lines if len(values) > 1 and np.isfinite(values).all()]
     if not drawn:
         return None
-    longest = max(len(losses) for _, losses in drawn)
-    top = max(losses.max() for _, losses in drawn)
-    bottom = min(0.0, *(losses.min() for _, losses in drawn))
-    width, height = CURVE_SIZE
-    lines = []
-    for row, losses in drawn:
-        kept = np.unique(np.linspace(0, len(losses) - 1, MOST_POINTS).round().astype(int))
+    longest, top = max(len(values) for _, values in drawn), max(values.max() for _, values in drawn)
+    lowest = min(values.min() for _, values in drawn)
+    bottom = lowest if bottom is None else min(bottom, lowest)
+    (width, height), shown = CURVE_SIZE, []
+    for name, values in drawn:
+        kept = np.unique(np.linspace(0, len(values) - 1, MOST_POINTS).round().astype(int))
         x = width * kept / max(1, longest - 1)
-        y = height * (1 - (losses[kept] - bottom) / ((top - bottom) or 1))
-        lines.append(
-            {"name": row.name, "points": " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))}
-        )
-    return {"lines": lines, "longest": longest, "top": precise(top), "bottom": precise(bottom)}
+        y = height * (1 - (values[kept] - bottom) / ((top - bottom) or 1))
+        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+        shown.append({"name": name, "points": points})
+    return {"lines": shown, "longest": longest, "top": precise(top), "bottom": precise(bottom)}
 
 
 def map_scores(rows: Sequence[Row]) -> dict:
