@@ -178,7 +178,7 @@ def test_unavailable_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     def fail(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(decoding, "_to_square", fail)
+    monkeypatch.setattr(decoding, "to_square", fail)
     with pytest.raises(UnavailableError, match="not enough memory"):
         decode(tmp_path / "a.png", 8, "squash")
 
