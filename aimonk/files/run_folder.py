@@ -20,6 +20,7 @@ OUTCOME_FILE = "outcome.pth"  # result of a fold, for resuming a cross-validatio
 CONFIG_FILE = "config.yaml"
 STATUS_FILE = "status.json"
 LOCK_FILE = ".lock"
+TRACKERS_FILE = "trackers.json"  # what the records of trackers have, for resuming
 METRICS_FILE = "metrics.json"
 AUDIT_FILE = "audit.json"
 PREDICTIONS_FILE = "predictions.csv"
@@ -31,7 +32,10 @@ REPORT_FILE = "report.html"
 AUDIT_PAGE = "audit.html"
 
 
-REPLACED = (STATE_FILE, OUTCOME_FILE, MODEL_FILE, SCORED_FILE, LAST_FILE, METRICS_FILE, SUSPECTS_FILE)
+REPLACED = (
+    *(STATE_FILE, OUTCOME_FILE, MODEL_FILE, SCORED_FILE, LAST_FILE, METRICS_FILE, SUSPECTS_FILE),
+    TRACKERS_FILE,
+)
 
 
 def clear_run_folder(out_dir: Path) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from aimonk.modes.train.outputs import log_next_steps, write_results
 from aimonk.modes.train.refit import train_and_refit
 from aimonk.modes.train.resume import compare_configs, compare_labels, refuse_changes, run_digest, save_labels
 from aimonk.modes.train.splits import find_assignment, split_parts
+from aimonk.modes.train.tracking import tracking
 from aimonk.runtime import distributed
 from aimonk.runtime.determinism import make_deterministic
 from aimonk.runtime.device import pick_device
@@ -37,6 +38,7 @@ from aimonk.setup.data import cache_folder, open_data
 from aimonk.setup.effects import given_keys, unused_in_training, warn_without_effect
 from aimonk.setup.optimizer import log_choice, uses_solver
 from aimonk.setup.runs import warn_about_training_images
+from aimonk.training.state import TrainState
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +79,12 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         with advising(out_dir, cache_folder(cfg)), Interrupt() as interrupt:
             write_text(out_dir / CONFIG_FILE, OmegaConf.to_yaml(cfg, resolve=True))
             status.write("running")
-            train(open_run(cfg, out_dir, started_in, interrupt), given_keys(overrides))
-            status.write("finished" if interrupt.signal is None else "interrupted")
+            with tracking(cfg, out_dir) as tracked:
+                run = open_run(cfg, out_dir, started_in, interrupt, [tracked.report])
+                train(run, given_keys(overrides))
+                state = "finished" if interrupt.signal is None else "interrupted"
+                tracked.finish(state)
+            status.write(state)
     if interrupt.signal is None:
         for leftover in out_dir.rglob(STATE_FILE):
             leftover.unlink()
@@ -88,14 +94,30 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         raise KeyboardInterrupt  # ends a sweep too, and sets the exit status
 
 
-def open_run(cfg: DictConfig, out_dir: Path, started_in: Path, interrupt: Interrupt) -> RunContext:
-    """Open the data, and refuse to resume a run whose labels have changed."""
+def open_run(
+    cfg: DictConfig,
+    out_dir: Path,
+    started_in: Path,
+    interrupt: Interrupt,
+    reports: Sequence[Callable[[TrainState], None]],
+) -> RunContext:
+    """Open the data, and refuse to resume a run whose labels have changed.
+
+    Args:
+        reports: Called one after another after each epoch.
+    """
     images = open_data(cfg)
     if cfg.resume is not None:
         refuse_changes(compare_labels(started_in / LABELS_FILE, images.table), cfg.resume_force)
     save_labels(out_dir / LABELS_FILE, images.table)
     groups = find_groups(images.hashes, images.table.names, cfg.data.duplicate_distance, watch)
-    return RunContext(cfg, images, groups, out_dir, interrupt.requested, run_digest(cfg, images.table))
+
+    def report(state: TrainState) -> None:
+        for function in reports:
+            function(state)
+
+    digest = run_digest(cfg, images.table)
+    return RunContext(cfg, images, groups, out_dir, interrupt.requested, digest, report)
 
 
 def train(run: RunContext, given: list[str]) -> None:
