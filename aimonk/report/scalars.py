@@ -39,7 +39,7 @@ def scalars(metrics: dict) -> dict[str, float]:
     for part in ("val", "test"):
         if part in metrics:
             scores = metrics[part]
-            plain = {key: value for key, value in scores.items() if not isinstance(value, dict)}
+            plain = {key: value for key, value in scores.items() if not key.endswith("_count")}
             values |= _with_bounds(part, plain, scores, "")
             for name, entry in scores["attributes"].items():
                 own = {key: entry[key] for key in ATTRIBUTE_SCORES}
@@ -66,6 +66,6 @@ def safe_name(name: str) -> str:
     """A name of letters, digits, spaces and `_.-` alone; one that had to be changed ends in a digest."""
     safe = re.sub(r"[^\w .-]", "_", name).strip(" .")
     safe = safe.encode()[:LONGEST].decode(errors="ignore")
-    if safe == name:
+    if safe == name != "":
         return name
     return f"{safe}-{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:8]}"

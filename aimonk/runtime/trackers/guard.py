@@ -2,13 +2,15 @@
 
 import logging
 import queue
+import re
 import threading
+import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
 log = logging.getLogger(__name__)
 
-LIMIT = 60.0  # seconds that a call may take
+LIMIT = 30.0  # seconds that a call may take
 
 T = TypeVar("T")
 
@@ -41,8 +43,8 @@ class Guard:
         if error is not None:
             self.lost = True
             reason = (f"{error}".strip() or type(error).__name__).splitlines()[0]
-            log.warning("%s failed, and the run continues without it: %s", self.name, reason)
-            log.debug("%s failed", self.name, exc_info=error)
+            log.warning("%s failed, and the run continues without it: %s", self.name, hide_password(reason))
+            log.debug("%s", hide_password("".join(traceback.format_exception(error))))
         return result
 
     def close(self) -> None:
@@ -56,3 +58,8 @@ class Guard:
                 answer.put((function(), None))
             except BaseException as error:  # some packages raise SystemExit
                 answer.put((None, error))
+
+
+def hide_password(text: str) -> str:
+    """A text without user and password in its addresses."""
+    return re.sub(r"(?<=://)[^/@\s]+@", "", text)

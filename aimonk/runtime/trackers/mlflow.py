@@ -1,6 +1,7 @@
 """Records in an MLflow store: a local folder, or what MLFLOW_TRACKING_URI names."""
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,8 @@ class MLflow:
 
     def start(self, record: Record, held: int, identity: str | None) -> int:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # 7 take minutes
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it logs each retry
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         if not uri:
             uri = self.folder.as_uri()

@@ -1,6 +1,7 @@
 """Records for Weights & Biases, in the run folder or also on its server."""
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 from aimonk.runtime.trackers.record import Point, Record, require_package, shorten_value
 
-FINISH_SECONDS = 30.0  # for the last transfer to the server
+SERVER_SECONDS = 20.0  # for the first and the last answer of the server
 LONGEST = 5000  # characters of a setting
 
 
@@ -31,9 +32,15 @@ class WandB:
 
     def start(self, record: Record, held: int, identity: str | None) -> int:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
-        self.identity = identity or secrets.token_hex(4)
+        known = identity is not None and re.fullmatch(r"[0-9a-f]{8}", identity)  # it becomes part of paths
+        self.identity = identity if known else secrets.token_hex(4)
+        if known and self.mode == "offline":
+            # its last points may be missing after a kill, so the record is written again
+            for folder in record.folder.glob(f"wandb/offline-run-*-{identity}"):
+                shutil.rmtree(folder)
         settings = wandb.Settings(
             mode=self.mode,
             root_dir=f"{record.folder}",
@@ -44,8 +51,8 @@ class WandB:
             save_code=False,
             x_disable_meta=True,
             x_disable_stats=True,
-            init_timeout=FINISH_SECONDS,
-            finish_timeout=FINISH_SECONDS,
+            init_timeout=SERVER_SECONDS,
+            finish_timeout=SERVER_SECONDS,
         )
         self._run = wandb.init(
             project=self.project,
@@ -56,7 +63,8 @@ class WandB:
             resume="allow",
             settings=settings,
         )
-        return held
+        # the server knows what it has; without one, the new file has everything
+        return max(self._run.step - 1, 0) if self.mode == "online" else 0
 
     def log(self, points: Sequence[Point]) -> None:
         for iteration, values in points:
