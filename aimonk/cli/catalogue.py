@@ -124,7 +124,7 @@ def chosen_trackers(keys: Iterable[str]) -> set[tuple[str, str]]:
     """Group and name of the trackers in a config: Hydra does not record a choice of several."""
     parts = [key.split(".") for key in keys]
     named = {("tracker", part[1]) for part in parts if part[0] == "tracker" and part[2:] == ["_target_"]}
-    return named or {("tracker", "none") for part in parts if part == ["tracker"]}
+    return named or {("tracker", "none") for part in parts if part[0] == "tracker"}
 
 
 def _parents(key: str) -> Iterator[str]:

@@ -49,6 +49,7 @@ def test_composed_configs_are_accepted(overrides: list[str], compose_config) -> 
         ("+loss.gamma=1", "loss.gamma is a setting of loss=focal only"),
         ("+checkpoint=x", "checkpoint is a setting of mode=evaluate and mode=infer only"),
         ("~data.store", "data.store is missing"),
+        ("tracker=[mlflow,wand]", r"tracker is 'wand'; expected mlflow, none, .*; did you mean wandb\?"),
         ("~loss", "loss is missing; expected one of its options: asymmetric, focal, masked, pos_weight"),
     ],
 )

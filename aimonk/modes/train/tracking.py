@@ -63,7 +63,7 @@ class Tracking:
             arguments = (record, before["iterations"], before["identity"])
             held = self._call(name, lambda t=tracker, a=arguments: t.start(*a))
             self._held[name] = held or 0
-        self._remember()
+            self._remember()  # at once, or a kill would orphan the record
 
     def report(self, state: TrainState) -> None:
         """Append what the records do not have yet."""
