@@ -24,7 +24,7 @@ from aimonk.modes.train.tracking import Tracking
 remember, calls = Tracking._remember, []
 def remember_or_die(self):
     calls.append(None)
-    if len(calls) == 3:
+    if len(calls) == 5:  # after three starts and an epoch
         os.kill(os.getpid(), signal.SIGKILL)
     remember(self)
 Tracking._remember = remember_or_die
