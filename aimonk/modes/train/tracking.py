@@ -4,7 +4,7 @@ import contextlib
 import csv
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ class Tracking:
             arguments = (record, before["iterations"], before["identity"])
             held = self._call(name, lambda t=tracker, a=arguments: t.start(*a))
             self._held[name] = held or 0
-            self._remember()  # at once, or a kill would orphan the record
+            self._remember([name])  # at once, or a kill would orphan the record
 
     def report(self, state: TrainState) -> None:
         """Append what the records do not have yet."""
@@ -98,16 +98,17 @@ class Tracking:
             points = progress(losses, history, self._held[name])
             self._call(name, lambda t=tracker, p=points: t.log(p))
             self._held[name] = len(losses)
-        self._remember()
+        self._remember(self._trackers)
 
     def _call(self, name: str, function: Callable[[], Any]) -> Any:
         return self._guards[name].call(function)
 
-    def _remember(self) -> None:
-        """Write what the records have; a lost one keeps what it had."""
-        for name, tracker in self._trackers.items():
+    def _remember(self, names: Iterable[str]) -> None:
+        """Write what these records have; a lost one keeps what it had."""
+        for name in names:
             if not self._guards[name].lost:
-                self._known[name] = {"iterations": self._held[name], "identity": tracker.identity}
+                identity = self._trackers[name].identity
+                self._known[name] = {"iterations": self._held[name], "identity": identity}
         with contextlib.suppress(OSError):  # a full disk, which the run itself reports
             if self._known:
                 write_json(self.out_dir / TRACKERS_FILE, self._known)
