@@ -68,8 +68,9 @@ def test_every_file_is_checked() -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_file_opens_with_a_comment(name: str) -> None:
     lines = (CONF / f"{name}.yaml").read_text().splitlines()
-    if name.startswith(("mode/", "experiment/")):
-        assert lines.pop(0) == "# @package _global_"
+    packages = {"mode": "_global_", "experiment": "_global_", "tracker": name.replace("/", ".")}
+    if (package := packages.get(name.split("/")[0])) is not None:
+        assert lines.pop(0) == f"# @package {'_global_' if name == 'tracker/none' else package}"
     assert re.match(r"# \S+ \S+", lines[0]), "what it is and when to choose it"
 
 
@@ -97,10 +98,14 @@ def test_option_composes_and_its_keys_fit_its_target(name: str, compose_config: 
         # the file is the one home of a default
         assert all(signature.parameters[key].default is inspect.Parameter.empty for key in keys)
         check_types(get_type_hints(target.__init__ if isinstance(target, type) else target), keys, where)
+        if where.startswith("tracker."):
+            pytest.importorskip(where.removeprefix("tracker."))
         if where != "backbone":  # its weights may not be here
             build(cfg, where)
     group = name.split("/")[0]
-    if group not in ("data", "experiment", "mode"):
+    if group == "tracker":
+        assert list(config[group]) == [option for option in [name.split("/")[1]] if option != "none"]
+    elif group not in ("data", "experiment", "mode"):
         assert "_target_" in config[group]
 
 

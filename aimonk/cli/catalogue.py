@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 CONF = Path(__file__).parents[2] / "conf"  # of a clone; a wheel has none
 SETTING = re.compile(r"^(?P<indent> *)(?P<key>\w+): *(?P<value>.*?)(?: +# (?P<comment>.*))?$")
 COMMENT = re.compile(r"^\s*# (.*)$")
+PACKAGE = "# @package "
 OWN = ("defaults", "hydra")  # keys of a file that are not settings
 
 
@@ -67,7 +68,8 @@ def read_defaults() -> dict[str, str | None]:
 def _read_option(path: Path, group: str, name: str) -> Option:
     lines = path.read_text(encoding="utf-8").split("\n")
     option = Option(group, name)
-    prefix = "" if not group or "# @package _global_" in lines else f"{group}."
+    package = next((line[len(PACKAGE) :] for line in lines if line.startswith(PACKAGE)), group)
+    prefix = "" if package in ("", "_global_") else f"{package}."
     sections: list[str] = []  # names of the sections that contain the line
     for line in lines:
         if (match := COMMENT.match(line)) is not None and not match[1].startswith("@"):
@@ -94,15 +96,17 @@ def check_keys(keys: Iterable[str], choices: dict[str, str | None]) -> None:
     Raises:
         ValueError: A setting is unknown, or one was deleted.
     """
-    chosen = {group: name for group, name in choices.items() if name is not None and "hydra" not in group}
+    keys = list(keys)
+    chosen = {(group, name) for group, name in choices.items() if name is not None and "hydra" not in group}
+    chosen = {(group, name) for group, name in chosen if group != "tracker"} | chosen_trackers(keys)
     required = {group for group, name in read_defaults().items() if name is not None}
-    for group in sorted(required - chosen.keys()):
+    for group in sorted(required - {group for group, _ in chosen}):
         options = ", ".join(option.name for option in read_catalogue() if option.group == group)
         raise ValueError(f"{group} is missing; expected one of its options: {options}")
     catalogue = {(option.group, option.name): option for option in read_catalogue()}
     # options from elsewhere (--config-dir) have settings of their own, which their constructors check
-    foreign = {group for group, name in chosen.items() if (group, name) not in catalogue}
-    used = [catalogue["", ""], *(catalogue[pair] for pair in chosen.items() if pair in catalogue)]
+    foreign = {group for group, name in chosen if (group, name) not in catalogue}
+    used = [catalogue["", ""], *(catalogue[pair] for pair in chosen if pair in catalogue)]
     expected = {s.key for option in used if option.group != "experiment" for s in option.settings}
     keys = [key for key in keys if key.split(".")[0] not in foreign]
     for key in keys:
@@ -112,6 +116,13 @@ def check_keys(keys: Iterable[str], choices: dict[str, str | None]) -> None:
     for key in sorted(expected - given):
         if key.split(".")[0] not in foreign:
             raise ValueError(f"{key} is missing; expected a value, or null where its comment allows it")
+
+
+def chosen_trackers(keys: Iterable[str]) -> set[tuple[str, str]]:
+    """Group and name of the trackers in a config: Hydra does not record a choice of several."""
+    parts = [key.split(".") for key in keys]
+    named = {("tracker", part[1]) for part in parts if part[0] == "tracker" and part[2:] == ["_target_"]}
+    return named or {("tracker", "none") for part in parts if part[0] == "tracker"}
 
 
 def _parents(key: str) -> Iterator[str]:

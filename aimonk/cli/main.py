@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from aimonk.cli import job
-from aimonk.cli.catalogue import CONF, describe_unknown, describe_unknown_option
+from aimonk.cli.catalogue import CONF, describe_unknown, describe_unknown_option, read_catalogue
 from aimonk.cli.help import format_help
 from aimonk.cli.overrides import (
     multirun_first,
@@ -27,7 +27,7 @@ from hydra_plugins.aimonk_search import OptunaSweeper
 
 UNKNOWN = re.compile(r"Could not override '([^']+)'")
 MISSING_PLUGIN = re.compile(r"Unknown plugin class : 'hydra_plugins\.(\w+)")
-MISSING = re.compile(r"Could not find '(?P<group>.+)/(?P<name>[^/']+)'")
+MISSING = re.compile(r"Could not (?:find|load) '(?P<group>.+)/(?P<name>[^/']+)'")
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -92,7 +92,8 @@ def describe_error(error: HydraException) -> str:
     if (match := UNKNOWN.search(text)) is not None:
         return describe_unknown(match[1])
     if isinstance(error, MissingConfigException) and (match := MISSING.search(text)) is not None:
-        return describe_unknown_option(match["group"], match["name"], error.options or ())
+        own = [option.name for option in read_catalogue() if option.group == match["group"]]
+        return describe_unknown_option(match["group"], match["name"], error.options or own)
     if "missing EQUAL" in text:
         argument = text.splitlines()[0].removeprefix("Error parsing override ")
         return f"{argument}: expected KEY=VALUE, such as epochs=5"

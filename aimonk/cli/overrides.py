@@ -29,7 +29,7 @@ MULTIRUN = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 # keys with a path as value, in which commas, brackets, quotes and non-ASCII letters are not Hydra's grammar
 PATHS = re.compile(
     r"^\+{0,2}(image|checkpoint|output|predictions|resume|runs|cache_dir|backbone\.weights"
-    r"|data\.(?:images|labels|splits)|hydra\.(?:run|sweep)\.dir)=(.+)$",
+    r"|data\.(?:images|labels|splits)|tracker\.mlflow\.folder|hydra\.(?:run|sweep)\.dir)=(.+)$",
     re.DOTALL,
 )
 
@@ -68,7 +68,8 @@ def name_jobs(arguments: Sequence[str]) -> list[str]:
 
 def _is_named(argument: str) -> bool:
     """Whether an argument sweeps over values that fit into the name of a folder."""
-    if argument.startswith(("hydra", "-")) or "/" in argument:
+    # Hydra does not record the choice of a group with several options
+    if argument.startswith(("hydra", "-", "tracker=")) or "/" in argument:
         return False
     try:
         override = OverridesParser.create().parse_override(argument)

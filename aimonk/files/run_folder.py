@@ -20,6 +20,7 @@ OUTCOME_FILE = "outcome.pth"  # result of a fold, for resuming a cross-validatio
 CONFIG_FILE = "config.yaml"
 STATUS_FILE = "status.json"
 LOCK_FILE = ".lock"
+TRACKERS_FILE = "trackers.json"  # what the records of trackers have, for resuming
 METRICS_FILE = "metrics.json"
 AUDIT_FILE = "audit.json"
 PREDICTIONS_FILE = "predictions.csv"
@@ -31,7 +32,10 @@ REPORT_FILE = "report.html"
 AUDIT_PAGE = "audit.html"
 
 
-REPLACED = (STATE_FILE, OUTCOME_FILE, MODEL_FILE, SCORED_FILE, LAST_FILE, METRICS_FILE, SUSPECTS_FILE)
+REPLACED = (
+    *(STATE_FILE, OUTCOME_FILE, MODEL_FILE, SCORED_FILE, LAST_FILE, METRICS_FILE, SUSPECTS_FILE),
+    TRACKERS_FILE,
+)
 
 
 def clear_run_folder(out_dir: Path) -> None:
@@ -83,6 +87,13 @@ class RunStatus:
         self.state = state
 
 
+def state_after(error: BaseException) -> str:
+    """The state of a run that an error ended."""
+    if isinstance(error, Pruned):
+        return "pruned"
+    return "interrupted" if isinstance(error, KeyboardInterrupt | SystemExit) else "failed"
+
+
 @contextlib.contextmanager
 def run_status(out_dir: Path, owned: bool) -> Iterator[RunStatus]:
     """Write `interrupted`, `pruned` or `failed` with the reason if the block raises."""
@@ -91,8 +102,7 @@ def run_status(out_dir: Path, owned: bool) -> Iterator[RunStatus]:
         yield status
     except BaseException as error:
         if status.owned:
-            ends = {KeyboardInterrupt: "interrupted", SystemExit: "interrupted", Pruned: "pruned"}
-            state = next((name for kind, name in ends.items() if isinstance(error, kind)), "failed")
+            state = state_after(error)
             with contextlib.suppress(OSError):  # the disk may be the cause
                 status.write(state, reason=f"{error}" or type(error).__name__)
         raise

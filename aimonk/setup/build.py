@@ -28,6 +28,9 @@ CONSTRUCTORS = {
     "optimizer": ("aimonk.training.optimizers", ["adam", "adamw", "auto", "lbfgs", "sgd"]),
     "sampler": ("aimonk.data.sampling", ["shuffle", "weighted"]),
     "scheduler": ("aimonk.training.schedulers", ["constant", "cosine", "onecycle", "plateau"]),
+    "tracker.mlflow": ("aimonk.runtime.trackers.mlflow", ["MLflow"]),
+    "tracker.tensorboard": ("aimonk.runtime.trackers.tensorboard", ["TensorBoard"]),
+    "tracker.wandb": ("aimonk.runtime.trackers.wandb", ["WandB"]),
 }
 
 

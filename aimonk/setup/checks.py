@@ -19,6 +19,7 @@ from aimonk.models.classifier import Classifier
 from aimonk.setup.build import build, check_types
 from aimonk.setup.data import SPLIT
 from aimonk.setup.optimizer import build_optimizer
+from aimonk.setup.trackers import build_trackers
 from aimonk.training.task import Settings
 
 COMPONENTS = ("freeze", "loss", "missing", "sampler", "augmentation", "optimizer", "scheduler")
@@ -45,6 +46,7 @@ def check_components(cfg: DictConfig) -> None:
     build_optimizer(cfg, tiny, 0, images=0)
     built["scheduler"](torch.optim.SGD(tiny.parameters(), lr=1.0), 1)
     built["sampler"](np.zeros((1, 1), np.float32), np.ones((1, 1), bool))
+    build_trackers(cfg)
     check_name(cfg.backbone.library, cfg.backbone.name)
     check_types(SPLIT, cfg.data, "data")
     read_fractions(cfg)

@@ -18,7 +18,8 @@ def test_catalogue_has_every_key_of_a_file(option) -> None:
     content = OmegaConf.load(path)
     own = OmegaConf.masked_copy(content, [k for k in content if k not in ("defaults", "hydra")])
     keys = dict(flatten(OmegaConf.to_container(own)))
-    prefix = "" if "@package _global_" in path.read_text() or not option.group else f"{option.group}."
+    package = path.read_text().partition("# @package ")[2].partition("\n")[0] or option.group
+    prefix = "" if package in ("_global_", "") else f"{package}."
     assert [setting.key for setting in option.settings] == [prefix + key for key in keys]
     assert option.comment
 
@@ -29,7 +30,10 @@ def test_comment_of_several_lines() -> None:
     assert comments["threshold"].endswith("precision=0.9")
 
 
-@pytest.mark.parametrize("overrides", [[], ["loss=focal"], ["data=folder"], ["mode=infer", "image=x"]])
+@pytest.mark.parametrize(
+    "overrides",
+    [[], ["loss=focal"], ["data=folder"], ["mode=infer", "image=x"], ["tracker=[tensorboard,mlflow]"]],
+)
 def test_composed_configs_are_accepted(overrides: list[str], compose_config) -> None:
     cfg = compose_config(*overrides)
     own = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
@@ -45,6 +49,7 @@ def test_composed_configs_are_accepted(overrides: list[str], compose_config) -> 
         ("+loss.gamma=1", "loss.gamma is a setting of loss=focal only"),
         ("+checkpoint=x", "checkpoint is a setting of mode=evaluate and mode=infer only"),
         ("~data.store", "data.store is missing"),
+        ("tracker=[mlflow,wand]", r"tracker is 'wand'; expected mlflow, none, .*; did you mean wandb\?"),
         ("~loss", "loss is missing; expected one of its options: asymmetric, focal, masked, pos_weight"),
     ],
 )

@@ -3,7 +3,7 @@
 import logging
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from aimonk.modes.train.outputs import log_next_steps, write_results
 from aimonk.modes.train.refit import train_and_refit
 from aimonk.modes.train.resume import compare_configs, compare_labels, refuse_changes, run_digest, save_labels
 from aimonk.modes.train.splits import find_assignment, split_parts
+from aimonk.modes.train.tracking import tracking
 from aimonk.runtime import distributed
 from aimonk.runtime.determinism import make_deterministic
 from aimonk.runtime.device import pick_device
@@ -81,9 +82,12 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
             write_text(out_dir / CONFIG_FILE, OmegaConf.to_yaml(cfg, resolve=True))
             status.write("running")
             started = time.perf_counter()
-            train(open_run(cfg, out_dir, started_in, interrupt), given_keys(overrides))
-            seconds = round(time.perf_counter() - started, 2)
-            status.write("finished" if interrupt.signal is None else "interrupted", seconds=seconds)
+            with tracking(cfg, out_dir) as tracked:
+                run = open_run(cfg, out_dir, started_in, interrupt, [tracked.report, report_epoch])
+                train(run, given_keys(overrides))
+                state = "finished" if interrupt.signal is None else "interrupted"
+                tracked.finish(state)
+            status.write(state, seconds=round(time.perf_counter() - started, 2))
     if interrupt.signal is None:
         for leftover in out_dir.rglob(STATE_FILE):
             leftover.unlink()
@@ -93,15 +97,30 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         raise KeyboardInterrupt  # ends a sweep too, and sets the exit status
 
 
-def open_run(cfg: DictConfig, out_dir: Path, started_in: Path, interrupt: Interrupt) -> RunContext:
-    """Open the data, and refuse to resume a run whose labels have changed."""
+def open_run(
+    cfg: DictConfig,
+    out_dir: Path,
+    started_in: Path,
+    interrupt: Interrupt,
+    reports: Sequence[Callable[[TrainState], None]],
+) -> RunContext:
+    """Open the data, and refuse to resume a run whose labels have changed.
+
+    Args:
+        reports: Called one after another after each epoch.
+    """
     images = open_data(cfg)
     if cfg.resume is not None:
         refuse_changes(compare_labels(started_in / LABELS_FILE, images.table), cfg.resume_force)
     groups = find_groups(images.hashes, images.table.names, cfg.data.duplicate_distance, watch)
     save_labels(out_dir / LABELS_FILE, images.table, groups)
+
+    def report(state: TrainState) -> None:
+        for function in reports:
+            function(state)
+
     digest = run_digest(cfg, images.table)
-    return RunContext(cfg, images, groups, out_dir, interrupt.requested, digest, report_epoch)
+    return RunContext(cfg, images, groups, out_dir, interrupt.requested, digest, report)
 
 
 def report_epoch(state: TrainState) -> None:

@@ -17,7 +17,15 @@ from aimonk.setup.flatten import flatten
 log = logging.getLogger(__name__)
 
 # settings that may change: locations and ways to compute, never results
-FREE = ("resume", "resume_force", "cache_dir", "workers", "data.store_limit_gb", "features.limit_gb")
+FREE = (
+    "resume",
+    "resume_force",
+    "cache_dir",
+    "workers",
+    "data.store_limit_gb",
+    "features.limit_gb",
+    "tracker",
+)
 
 
 def run_digest(cfg: DictConfig, table: LabelTable) -> str:
@@ -82,7 +90,7 @@ def compare_configs(path: Path, now: DictConfig) -> list[str]:
 def _settings(cfg: DictConfig) -> dict[str, Any]:
     """All settings by their full names, except the FREE ones."""
     settings = flatten(OmegaConf.to_container(cfg, resolve=True))
-    return {name: value for name, value in settings if name not in FREE}
+    return {name: value for name, value in settings if name not in FREE and name.split(".")[0] not in FREE}
 
 
 def refuse_changes(differences: list[str], force: bool) -> None:

@@ -1,0 +1,1 @@
+"""Records of a run for TensorBoard, MLflow and Weights & Biases; their packages are imported on use."""
