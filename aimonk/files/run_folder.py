@@ -67,7 +67,7 @@ class RunStatus:
 
     Attributes:
         owned: Whether a failure is written; a folder to resume is left alone until its run is accepted.
-        state: `running`, `finished`, `interrupted` or `failed`; empty before the first is written.
+        state: `running`, `finished`, `pruned`, `interrupted` or `failed`; empty before the first is written.
     """
 
     out_dir: Path

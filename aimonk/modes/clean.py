@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 CHOICES = (None, "cache", "failed", "all")
 STORES = (IMAGES, FEATURES)
 OUTPUTS = Path("outputs")
-STATES = ("finished", "interrupted", "failed", "running")
+STATES = ("finished", "pruned", "interrupted", "failed", "running")
 
 
 def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:

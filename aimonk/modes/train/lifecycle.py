@@ -20,7 +20,7 @@ from aimonk.files.run_folder import (
     run_status,
 )
 from aimonk.modes.train.advice import advising
-from aimonk.modes.train.context import Parts, RunContext
+from aimonk.modes.train.context import Parts, RunContext, ignore
 from aimonk.modes.train.folds import cross_validate
 from aimonk.modes.train.outputs import log_next_steps, write_results
 from aimonk.modes.train.refit import train_and_refit
@@ -31,12 +31,14 @@ from aimonk.runtime.determinism import make_deterministic
 from aimonk.runtime.device import pick_device
 from aimonk.runtime.interrupt import Interrupt
 from aimonk.runtime.progress import watch
+from aimonk.runtime.pruning import RunPruned
 from aimonk.setup.build import build
 from aimonk.setup.checks import check_components
 from aimonk.setup.data import cache_folder, open_data
 from aimonk.setup.effects import given_keys, unused_in_training, warn_without_effect
 from aimonk.setup.optimizer import log_choice, uses_solver
 from aimonk.setup.runs import warn_about_training_images
+from aimonk.setup.trial import trial_report
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +79,12 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         with advising(out_dir, cache_folder(cfg)), Interrupt() as interrupt:
             write_text(out_dir / CONFIG_FILE, OmegaConf.to_yaml(cfg, resolve=True))
             status.write("running")
-            train(open_run(cfg, out_dir, started_in, interrupt), given_keys(overrides))
+            try:
+                train(open_run(cfg, out_dir, started_in, interrupt), given_keys(overrides))
+            except RunPruned as reason:
+                status.write("pruned", reason=f"{reason}")
+                log.info("pruned (%s): %s", reason, out_dir)
+                return
             status.write("finished" if interrupt.signal is None else "interrupted")
     if interrupt.signal is None:
         for leftover in out_dir.rglob(STATE_FILE):
@@ -95,7 +102,10 @@ def open_run(cfg: DictConfig, out_dir: Path, started_in: Path, interrupt: Interr
         refuse_changes(compare_labels(started_in / LABELS_FILE, images.table), cfg.resume_force)
     save_labels(out_dir / LABELS_FILE, images.table)
     groups = find_groups(images.hashes, images.table.names, cfg.data.duplicate_distance, watch)
-    return RunContext(cfg, images, groups, out_dir, interrupt.requested, run_digest(cfg, images.table))
+    digest = run_digest(cfg, images.table)
+    return RunContext(
+        cfg, images, groups, out_dir, interrupt.requested, digest, report=trial_report(cfg) or ignore
+    )
 
 
 def train(run: RunContext, given: list[str]) -> None:

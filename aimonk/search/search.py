@@ -1,0 +1,229 @@
+"""The search: runs trials until there are enough, and keeps the best as an experiment file."""
+
+import logging
+import shlex
+import sys
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from aimonk.files.run_folder import LOCK_FILE
+from aimonk.files.text import plural
+from aimonk.runtime.journal import import_optuna
+from aimonk.search.experiment import EXPERIMENT, write_experiment
+from aimonk.search.outcome import Outcome, read_outcome
+from aimonk.search.slots import Slots, count_slots
+from aimonk.search.space import format_value, name_folder, split_overrides
+from aimonk.search.study import Trials, open_trials
+
+log = logging.getLogger(__name__)
+
+SWEEP_FILE = "multirun.yaml"  # Hydra's record of a sweep, which `resume=` reads
+TRIES = 2  # starts of a trial whose process dies
+
+
+def start_search(
+    settings: dict[str, Any],
+    config: DictConfig,
+    loader: ConfigLoader,
+    launcher: Launcher,
+    arguments: list[str],
+) -> None:
+    """Search, or resume a search.
+
+    Args:
+        settings: Those of conf/hydra/sweeper/optuna.yaml.
+        arguments: Overrides of the command line.
+
+    Raises:
+        ValueError: Invalid settings, or a search that is running already or has changed.
+        SystemExit: No trial has a score.
+    """
+    import_optuna()
+    settings = {
+        key: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for key, v in settings.items()
+    }
+    params = [f"{key}={value}" for key, value in (settings["params"] or {}).items()]
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides([*params, *arguments])
+    space, fixed = split_overrides(overrides)
+    check_settings(settings)
+    folder = Path(config.hydra.sweep.dir).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / LOCK_FILE, timeout=5):
+            trials = open_trials(folder, space, settings, resume=any(a.startswith("resume=") for a in fixed))
+            OmegaConf.save(config, folder / SWEEP_FILE)
+            search = Search(trials, settings, folder, fixed, config, loader, launcher)
+            search.run()
+    except Timeout:
+        raise ValueError(f"hydra.sweep.dir is {folder}; expected a folder without a running search") from None
+
+
+def check_settings(settings: dict[str, Any]) -> None:
+    """Check the settings that no other part checks.
+
+    Raises:
+        ValueError: One is invalid.
+    """
+    if settings["direction"] not in ("maximize", "minimize"):
+        raise ValueError(f"hydra.sweeper.direction is {settings['direction']}; expected maximize or minimize")
+    for key, least in (("n_trials", 1), ("seed", 0)):
+        if not isinstance(settings[key], int) or settings[key] < least:
+            raise ValueError(
+                f"hydra.sweeper.{key} is {settings[key]}; expected an integer of {least} or more"
+            )
+    timeout = settings["timeout"]
+    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
+        raise ValueError(f"hydra.sweeper.timeout is {timeout}; expected seconds, or null for no limit")
+    if not isinstance(settings["by"], str):
+        raise ValueError(f"hydra.sweeper.by is {settings['by']}; expected a path such as val.mean_ap")
+
+
+@dataclass
+class Search:
+    """A search that is running.
+
+    Attributes:
+        fixed: Overrides that all trials share.
+        folders: Folder of each trial that was started here.
+        tries: Starts of each trial here.
+    """
+
+    trials: Trials
+    settings: dict[str, Any]
+    folder: Path
+    fixed: list[str]
+    config: DictConfig
+    loader: ConfigLoader
+    launcher: Launcher
+    folders: dict[int, Path] = field(default_factory=dict)
+    tries: dict[int, int] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Run the trials that are missing.
+
+        Raises:
+            SystemExit: No trial has a score, or a signal ended the search.
+        """
+        started, waiting = time.monotonic(), deque(self.trials.unfinished())
+        slots = Slots(count_slots(self.launcher))
+        try:
+            while True:
+                late = self.settings["timeout"] and time.monotonic() - started > self.settings["timeout"]
+                while slots.free and not late and (number := self.next_trial(waiting)) is not None:
+                    self.start(number, slots)
+                if not slots.running:
+                    break
+                number, error = slots.next_ended()
+                if not self.end(number, error):
+                    waiting.append(number)
+        finally:
+            slots.close()
+        self.report()
+
+    def next_trial(self, waiting: deque[int]) -> int | None:
+        """An interrupted trial or a new one; None if there are enough."""
+        if waiting:
+            return waiting.popleft()
+        return self.trials.ask() if len(self.trials.all) < self.settings["n_trials"] else None
+
+    def start(self, number: int, slots: Slots) -> None:
+        """Start the job of a trial in a free slot."""
+        overrides = self.overrides(number)
+        cfg = self.compose(number, overrides)
+        folder = self.folders[number] = self.folder / cfg.hydra.sweep.subdir
+        self.trials.note(number, folder=cfg.hydra.sweep.subdir)
+        self.tries[number] = self.tries.get(number, 0) + 1
+        if self.tries[number] > 1 and cfg.resume is None:
+            overrides.append(f"resume={QuotedString(f'{folder}', Quote.single).with_quotes()}")
+
+        def launch() -> None:
+            if folder.is_dir():
+                # a job of an interrupted search may still run, on this machine or on another
+                with FileLock(folder / LOCK_FILE):
+                    pass
+            if not read_outcome(folder, self.settings["by"]).state:
+                self.launcher.launch([overrides], initial_job_idx=number)
+
+        slots.start(number, launch)
+
+    def overrides(self, number: int) -> list[str]:
+        """The overrides of a trial."""
+        values = self.trials.values(number)
+        groups = [key for key in values if self.loader.get_group_options(key.lstrip("+"))]
+        own = [f"{key}={format_value(value)}" for key, value in values.items()]
+        if not any(f"{o}".startswith("hydra.sweep.subdir=") for o in self.config.hydra.overrides.hydra):
+            own.append(f"hydra.sweep.subdir='{name_folder(number, values, groups)}'")
+        return [*self.fixed, *own]
+
+    def compose(self, number: int, overrides: list[str]) -> DictConfig:
+        """The config of a trial.
+
+        Raises:
+            HydraException: The overrides do not fit the config.
+        """
+        cfg = self.loader.load_sweep_config(self.config, overrides)
+        with open_dict(cfg):
+            cfg.hydra.job.num = number
+        return cfg
+
+    def end(self, number: int, error: BaseException | None) -> bool:
+        """Record how the job of a trial ended; False if it did not and is to be resumed.
+
+        Args:
+            error: What the launcher raised.
+
+        Raises:
+            ValueError: The run has no such score.
+            BaseException: `error`, if a signal caused it.
+        """
+        if error is not None and not isinstance(error, Exception):
+            raise error
+        outcome = read_outcome(self.folders[number], self.settings["by"])
+        if not outcome.state:
+            if self.tries[number] < TRIES:
+                log.warning("trial %d: its process ended (%s); it is resumed", number, error or "no status")
+                return False
+            outcome = Outcome("fail", reason=f"its process ended: {error}" if error else "its process ended")
+        self.trials.tell(number, outcome.score, outcome.state, outcome.reason)
+        best = self.trials.best
+        text = f"{outcome.score:.4f}" if outcome.score is not None else f"{outcome.state}: {outcome.reason}"
+        better = best is not None and best.number == number
+        log.info("trial %d of %d: %s%s", number, self.settings["n_trials"], text, ", the best" * better)
+        if better:
+            self.keep(number, outcome)
+        return True
+
+    def keep(self, number: int, outcome: Outcome) -> None:
+        """Write the experiment file of the best trial."""
+        score = f"{self.settings['by']} {outcome.score:.4f}"
+        if outcome.chance is not None:
+            score += f" (chance {outcome.chance:.4f})"
+        comment = f"trial {number} of a search: {score} on the images that chose it"
+        write_experiment(self.folder, comment, self.loader, self.config, self.overrides(number))
+
+    def report(self) -> None:
+        """Log the best trial and the command that repeats it.
+
+        Raises:
+            SystemExit: No trial has a score.
+        """
+        states = Counter(trial.state.name.lower() for trial in self.trials.all)
+        counts = ", ".join(
+            f"{states[name]} {name}" for name in ("complete", "pruned", "fail") if states[name]
+        )
+        log.info("search: %s; %s", plural(len(self.trials.all), "trial"), counts)
+        best = self.trials.best
+        if best is None:
+            sys.exit(f"no trial has a score; run.log in the folders below {self.folder} has the reasons")
+        command = f"python run.py -cd {shlex.quote(f'{self.folder}')} experiment={EXPERIMENT}"
+        log.info("best: trial %d, %s %.4f; %s", best.number, self.settings["by"], best.value, command)

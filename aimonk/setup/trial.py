@@ -1,0 +1,90 @@
+"""The trial of a search that a run belongs to: its epochs are reported, and a bad one is pruned."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from aimonk.runtime import distributed
+from aimonk.runtime.journal import STUDY, import_optuna, open_journal
+from aimonk.runtime.pruning import RunPruned, create_pruner
+from aimonk.runtime.ranks import rank
+from aimonk.training.state import TrainState
+
+if TYPE_CHECKING:
+    import optuna
+
+SWEEPER = "hydra_plugins.aimonk_search.sweeper.SearchSweeper"
+EPOCH_SCORES = {
+    "val.mean_ap": "mean_ap",
+    "val.f1_macro": "f1_macro",
+}  # path in metrics.json -> key of an epoch
+
+
+def in_search() -> bool:
+    """Whether this process runs a job of a search."""
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    return hydra is not None and hydra.mode == RunMode.MULTIRUN and hydra.sweeper.get("_target_") == SWEEPER
+
+
+def trial_report(cfg: DictConfig) -> Callable[[TrainState], None] | None:
+    """What reports the epochs of this run to its search; None where no search asks for them."""
+    if not in_search():
+        return None
+    hydra = HydraConfig.get()
+    key = EPOCH_SCORES.get(hydra.sweeper.by)
+    if key is None:
+        return None
+    if rank() != 0:
+        return EpochReport(None, key, cfg.epochs)
+    options = OmegaConf.to_container(OmegaConf.create({"of": hydra.sweeper.pruner_options}))["of"]
+    optuna = import_optuna()
+    study = optuna.load_study(
+        study_name=STUDY,
+        storage=open_journal(Path(hydra.runtime.cwd) / hydra.sweep.dir),
+        sampler=optuna.samplers.RandomSampler(),  # chooses nothing here, and writes nothing
+        pruner=create_pruner(hydra.sweeper.pruner, options),
+    )
+    trial = study.get_trials(deepcopy=False)[hydra.job.num]
+    return EpochReport(optuna.trial.Trial(study, trial._trial_id), key, cfg.epochs)
+
+
+@dataclass
+class EpochReport:
+    """Reports the epochs of a run to its search.
+
+    Attributes:
+        trial: None on all processes but the first.
+        key: Of the score in an epoch's record.
+        last: The last epoch, after which nothing is saved by pruning.
+    """
+
+    trial: "optuna.Trial | None"
+    key: str
+    last: int
+
+    def __call__(self, state: TrainState) -> None:
+        """Report the epochs that are not yet.
+
+        Raises:
+            RunPruned: The pruner ends the run.
+        """
+        reason = distributed.broadcast(self.trial and self.decide(state.history))
+        if reason:
+            raise RunPruned(reason)
+
+    def decide(self, history: list[dict]) -> str:
+        """Report; returns why the run is to end, or nothing."""
+        # a run that was killed between saving its state and reporting has more than one epoch to report
+        known = self.trial.study.trials[self.trial.number].intermediate_values
+        for record in history:
+            if record["epoch"] not in known and record[self.key] is not None:
+                self.trial.report(record[self.key], record["epoch"])
+        last = history[-1]
+        if last["epoch"] >= self.last or last[self.key] is None or not self.trial.should_prune():
+            return ""
+        return f"{self.key} {last[self.key]:.4f} after epoch {last['epoch']}"
