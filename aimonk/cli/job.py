@@ -17,7 +17,6 @@ from aimonk.runtime.memory import keep_freed_memory, resume_collection
 from aimonk.runtime.ranks import rank, world_size
 from aimonk.setup.effects import given_keys, unused_in_mode, warn_without_effect
 from aimonk.setup.flatten import flatten
-from aimonk.setup.trial import in_search
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ def run_job(cfg: DictConfig) -> None:
 
     Raises:
         SystemExit: The run failed or was interrupted. A sweep continues with its other jobs.
-        RuntimeError: A job of a sweep failed in another process, which cannot change `failed` here.
+        RuntimeError: A job failed whose sweep is a search, or runs in another process and cannot see `failed`.
     """
     hydra_cfg = HydraConfig.get()
     try:
@@ -51,9 +50,8 @@ def run_job(cfg: DictConfig) -> None:
             if rank() == 0:
                 log.error("job %s failed; under torchrun this ends the sweep", hydra_cfg.job.id)
             sys.exit(1)
-        if in_search():
-            return  # a trial that failed, of which the search takes note
-        if not hydra_cfg.launcher._target_.endswith("BasicLauncher"):
+        search = hydra_cfg.sweeper._target_.endswith("SearchSweeper")
+        if search or not hydra_cfg.launcher._target_.endswith("BasicLauncher"):
             raise RuntimeError(f"job {hydra_cfg.job.id}: {error}") from error
         failed.append(hydra_cfg.job.id)
     except KeyboardInterrupt:

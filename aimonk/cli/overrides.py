@@ -13,7 +13,7 @@ from yaml import YAMLError
 
 from aimonk.cli.catalogue import CONF
 
-# the launcher and the search of a sweep with their plain settings, the only overrides of Hydra that are restored
+# the launcher and the search of a sweep with their plain settings: what is restored of Hydra's own overrides
 LAUNCHER = re.compile(
     r"hydra/launcher=\w+|hydra\.launcher\.(n_jobs|timeout_min|partition|account|nodes|tasks_per_node"
     r"|gpus_per_node|cpus_per_task|mem_gb|array_parallelism|name)=[\w.:-]+"

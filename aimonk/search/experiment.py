@@ -51,7 +51,8 @@ def write_experiment(
         del content["defaults"]
     file = experiment_file(folder)
     file.parent.mkdir(exist_ok=True)
-    head = f"# @package _global_\n# python run.py -cd {shlex.quote(str(folder))} experiment={EXPERIMENT}\n# {comment}\n"
+    command = f"python run.py -cd {shlex.quote(f'{folder}')} experiment={EXPERIMENT}"
+    head = f"# @package _global_\n# {command}\n# {comment}\n"
     write_text(file, head + OmegaConf.to_yaml(OmegaConf.create(content)))
 
 

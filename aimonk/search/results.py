@@ -1,4 +1,4 @@
-"""What a search found, from its folder: trials, the path of the best score, and the settings that mattered."""
+"""What a search found: its trials, the path of the best score, and the importance of each setting."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -18,14 +18,14 @@ SAMPLERS = {
 }
 
 
-def create_sampler(name: str, options: dict | None, seed: int, number: int) -> "optuna.samplers.BaseSampler":
-    """The sampler of one trial; its random numbers depend on the seed and the trial's number alone.
+def create_sampler(name: str, options: dict | None, seed: int, *key: int) -> "optuna.samplers.BaseSampler":
+    """A sampler whose random numbers depend on the seed and the key alone.
 
-    A resumed search thus chooses what an undisturbed one would.
+    With the trial and the setting as key, a resumed search chooses what an undisturbed one would.
 
     Raises:
         ValueError: Unknown name or options.
     """
-    # a quasi-random sequence is one sequence; its place in it is in the journal
-    own = seed if name == "qmc" else int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    # a quasi-random sequence is one sequence; the place in it is in the journal
+    own = seed if name == "qmc" else int(np.random.SeedSequence([seed, *key]).generate_state(1)[0])
     return construct("sampler", SAMPLERS, name, {"seed": own} | (options or {}))

@@ -5,6 +5,7 @@ import shlex
 import sys
 import time
 from collections import Counter, deque
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from aimonk.files.atomic import write_text
 from aimonk.files.run_folder import LOCK_FILE
 from aimonk.files.text import plural
-from aimonk.runtime.journal import import_optuna
+from aimonk.runtime.journal import JOURNAL, import_optuna
+from aimonk.runtime.ranks import rank, world_size
 from aimonk.search.experiment import EXPERIMENT, write_experiment
 from aimonk.search.outcome import Outcome, read_outcome
 from aimonk.search.slots import Slots, count_slots
@@ -56,14 +59,27 @@ def start_search(
     overrides = OverridesParser.create(config_loader=loader).parse_overrides([*params, *arguments])
     space, fixed = split_overrides(overrides)
     check_settings(settings)
+    if world_size() > 1:
+        from aimonk.runtime.distributed import init_process_group  # loads torch
+
+        init_process_group()
+        if rank() > 0:
+            follow(launcher)
+            return
     folder = Path(config.hydra.sweep.dir).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / LOCK_FILE, timeout=5):
-            trials = open_trials(folder, space, settings, resume=any(a.startswith("resume=") for a in fixed))
-            OmegaConf.save(config, folder / SWEEP_FILE)
-            search = Search(trials, settings, folder, fixed, config, loader, launcher)
-            search.run()
+            resume = any(argument.startswith("resume=") for argument in fixed)
+            if not resume and (folder / JOURNAL).exists():
+                raise ValueError(
+                    f"hydra.sweep.dir is {folder}; expected a folder without a search "
+                    f"(-m resume={shlex.quote(f'{folder}')} resumes it)"
+                )
+            # before the journal, which cannot be resumed without it
+            write_text(folder / SWEEP_FILE, OmegaConf.to_yaml(config))
+            trials = open_trials(folder, space, settings)
+            Search(trials, settings, folder, fixed, config, loader, launcher).run()
     except Timeout:
         raise ValueError(f"hydra.sweep.dir is {folder}; expected a folder without a running search") from None
 
@@ -86,6 +102,30 @@ def check_settings(settings: dict[str, Any]) -> None:
         raise ValueError(f"hydra.sweeper.timeout is {timeout}; expected seconds, or null for no limit")
     if not isinstance(settings["by"], str):
         raise ValueError(f"hydra.sweeper.by is {settings['by']}; expected a path such as val.mean_ap")
+
+
+def run_one(launcher: Launcher, overrides: list[str], number: int) -> Exception | None:
+    """Run a job, and return its error."""
+    (returned,) = launcher.launch([overrides], initial_job_idx=number)
+    try:
+        return returned.return_value and None
+    except Exception as error:
+        return error
+
+
+def share(job: tuple[list[str], int] | None) -> tuple[list[str], int] | None:
+    """Send a job to the other processes of torchrun, which return it; None after the last."""
+    if world_size() == 1:
+        return job
+    from aimonk.runtime.distributed import broadcast
+
+    return broadcast(job)
+
+
+def follow(launcher: Launcher) -> None:
+    """Run the jobs that the first process of torchrun starts."""
+    while (job := share(None)) is not None:
+        run_one(launcher, *job)
 
 
 @dataclass
@@ -123,11 +163,13 @@ class Search:
                     self.start(number, slots)
                 if not slots.running:
                     break
-                number, error = slots.next_ended()
-                if not self.end(number, error):
+                ended = slots.next_ended()
+                number = slots.running.pop(ended)
+                if not self.end(number, ended):
                     waiting.append(number)
         finally:
             slots.close()
+        share(None)
         self.report()
 
     def next_trial(self, waiting: deque[int]) -> int | None:
@@ -146,13 +188,15 @@ class Search:
         if self.tries[number] > 1 and cfg.resume is None:
             overrides.append(f"resume={QuotedString(f'{folder}', Quote.single).with_quotes()}")
 
-        def launch() -> None:
+        def launch() -> Exception | None:
             if folder.is_dir():
                 # a job of an interrupted search may still run, on this machine or on another
                 with FileLock(folder / LOCK_FILE):
                     pass
-            if not read_outcome(folder, self.settings["by"]).state:
-                self.launcher.launch([overrides], initial_job_idx=number)
+            if read_outcome(folder, self.settings["by"]).state:
+                return None
+            share((overrides, number))
+            return run_one(self.launcher, overrides, number)
 
         slots.start(number, launch)
 
@@ -176,24 +220,25 @@ class Search:
             cfg.hydra.job.num = number
         return cfg
 
-    def end(self, number: int, error: BaseException | None) -> bool:
+    def end(self, number: int, job: Future) -> bool:
         """Record how the job of a trial ended; False if it did not and is to be resumed.
-
-        Args:
-            error: What the launcher raised.
 
         Raises:
             ValueError: The run has no such score.
-            BaseException: `error`, if a signal caused it.
+            BaseException: What a signal raised in the job.
         """
-        if error is not None and not isinstance(error, Exception):
-            raise error
+        died = job.exception()
+        if died is not None and not isinstance(died, Exception):
+            raise died
         outcome = read_outcome(self.folders[number], self.settings["by"])
-        if not outcome.state:
+        if not outcome.state and died is None and job.result() is not None:
+            outcome = Outcome("fail", reason=f"{job.result()}")
+        elif not outcome.state:
+            reason = f"its process ended: {died or 'without a status'}"
             if self.tries[number] < TRIES:
-                log.warning("trial %d: its process ended (%s); it is resumed", number, error or "no status")
+                log.warning("trial %d is resumed: %s", number, reason)
                 return False
-            outcome = Outcome("fail", reason=f"its process ended: {error}" if error else "its process ended")
+            outcome = Outcome("fail", reason=reason)
         self.trials.tell(number, outcome.score, outcome.state, outcome.reason)
         best = self.trials.best
         text = f"{outcome.score:.4f}" if outcome.score is not None else f"{outcome.state}: {outcome.reason}"
@@ -201,6 +246,8 @@ class Search:
         log.info("trial %d of %d: %s%s", number, self.settings["n_trials"], text, ", the best" * better)
         if better:
             self.keep(number, outcome)
+        if best is None and outcome.reason.startswith("hydra.sweeper.by"):
+            raise ValueError(outcome.reason)  # no trial would have a score
         return True
 
     def keep(self, number: int, outcome: Outcome) -> None:

@@ -31,20 +31,18 @@ class Slots:
     def free(self) -> bool:
         return len(self.running) < self.count
 
-    def start(self, number: int, job: Callable[[], None]) -> None:
-        """Run a job in a free slot."""
+    def start(self, number: int, job: Callable[[], Exception | None]) -> None:
+        """Run a job, which returns its error, in a free slot."""
         if self.pool is not None:
             self.running[self.pool.submit(job)] = number
             return
         done: Future = Future()
-        job()
-        done.set_result(None)
+        done.set_result(job())
         self.running[done] = number
 
-    def next_ended(self) -> tuple[int, BaseException | None]:
-        """Wait for a job, and return its number and what its launcher raised."""
-        ended = next(iter(wait(self.running, return_when=FIRST_COMPLETED).done))
-        return self.running.pop(ended), ended.exception()
+    def next_ended(self) -> Future:
+        """Wait for a job, and return it."""
+        return next(iter(wait(self.running, return_when=FIRST_COMPLETED).done))
 
     def close(self) -> None:
         """Start no further jobs."""

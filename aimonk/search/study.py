@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aimonk.runtime.journal import JOURNAL, STUDY, open_journal
+from aimonk.runtime.journal import STUDY, open_journal
 from aimonk.runtime.pruning import create_pruner
 from aimonk.search.samplers import create_sampler
 from aimonk.search.space import Dimension
@@ -45,18 +45,22 @@ class Trials:
 
     def ask(self) -> int:
         """Start a trial, and return its number."""
-        return self._with_sampler(len(self.all)).ask().number
+        self._seed(len(self.all))
+        return self.study.ask().number
 
     def values(self, number: int) -> dict[str, Any]:
         """The settings of a trial, which are chosen and recorded if they are not yet."""
         from optuna.trial import Trial
 
-        study = self._with_sampler(number)
         recorded = self.all[number]
         if set(recorded.params) == {dimension.key for dimension in self.space}:
             return {dimension.key: recorded.params[dimension.key] for dimension in self.space}
-        trial = Trial(study, recorded._trial_id)
-        return {dimension.key: dimension.suggest(trial) for dimension in self.space}
+        self._seed(number)
+        trial, values = Trial(self.study, recorded._trial_id), {}
+        for i, dimension in enumerate(self.space):
+            self._seed(number, i)
+            values[dimension.key] = dimension.suggest(trial)
+        return values
 
     def note(self, number: int, **facts: str) -> None:
         """Record facts about a trial: `folder`, `reason`."""
@@ -76,15 +80,12 @@ class Trials:
             self.note(number, reason=reason)
         self.study.tell(number, score, TrialState[state.upper()])
 
-    def _with_sampler(self, number: int) -> "optuna.Study":
-        settings = self.settings
-        self.study.sampler = create_sampler(
-            settings["sampler"], settings["sampler_options"], settings["seed"], number
-        )
-        return self.study
+    def _seed(self, *key: int) -> None:
+        own = self.settings
+        self.study.sampler = create_sampler(own["sampler"], own["sampler_options"], own["seed"], *key)
 
 
-def open_trials(folder: Path, space: Sequence[Dimension], settings: dict[str, Any], resume: bool) -> Trials:
+def open_trials(folder: Path, space: Sequence[Dimension], settings: dict[str, Any]) -> Trials:
     """The trials in the journal of a folder, or none yet.
 
     Raises:
@@ -93,11 +94,7 @@ def open_trials(folder: Path, space: Sequence[Dimension], settings: dict[str, An
     import optuna
 
     pruner = create_pruner(settings["pruner"], settings["pruner_options"])
-    create_sampler(settings["sampler"], settings["sampler_options"], settings["seed"], 0)
-    if not resume and (folder / JOURNAL).exists():
-        raise ValueError(
-            f"hydra.sweep.dir is {folder}; expected a folder without a search (-m resume={folder} resumes it)"
-        )
+    create_sampler(settings["sampler"], settings["sampler_options"], settings["seed"])
     study = optuna.create_study(
         storage=open_journal(folder),
         study_name=STUDY,

@@ -32,15 +32,23 @@ def in_search() -> bool:
 
 
 def trial_report(cfg: DictConfig) -> Callable[[TrainState], None] | None:
-    """What reports the epochs of this run to its search; None where no search asks for them."""
+    """What reports the epochs of this run to its search; None where no search asks for them.
+
+    Raises:
+        RunPruned: The run had been ended by the pruner.
+    """
     if not in_search():
         return None
     hydra = HydraConfig.get()
     key = EPOCH_SCORES.get(hydra.sweeper.by)
     if key is None:
         return None
-    if rank() != 0:
-        return EpochReport(None, key, cfg.epochs)
+    report = EpochReport(_open_trial(hydra) if rank() == 0 else None, key, cfg.epochs)
+    report.end_if_pruned()
+    return report
+
+
+def _open_trial(hydra: DictConfig) -> "optuna.Trial":
     options = OmegaConf.to_container(OmegaConf.create({"of": hydra.sweeper.pruner_options}))["of"]
     optuna = import_optuna()
     study = optuna.load_study(
@@ -49,8 +57,7 @@ def trial_report(cfg: DictConfig) -> Callable[[TrainState], None] | None:
         sampler=optuna.samplers.RandomSampler(),  # chooses nothing here, and writes nothing
         pruner=create_pruner(hydra.sweeper.pruner, options),
     )
-    trial = study.get_trials(deepcopy=False)[hydra.job.num]
-    return EpochReport(optuna.trial.Trial(study, trial._trial_id), key, cfg.epochs)
+    return optuna.trial.Trial(study, study.get_trials(deepcopy=False)[hydra.job.num]._trial_id)
 
 
 @dataclass
@@ -73,18 +80,38 @@ class EpochReport:
         Raises:
             RunPruned: The pruner ends the run.
         """
-        reason = distributed.broadcast(self.trial and self.decide(state.history))
+        reason = distributed.broadcast(self.trial and self.report(state.history))
         if reason:
             raise RunPruned(reason)
 
-    def decide(self, history: list[dict]) -> str:
+    def end_if_pruned(self) -> None:
+        """End a resumed run that was killed when the pruner had just ended it.
+
+        Raises:
+            RunPruned: The pruner had ended the run.
+        """
+        reason = distributed.broadcast(self.trial and self.decide())
+        if reason:
+            raise RunPruned(reason)
+
+    def report(self, history: list[dict]) -> str:
         """Report; returns why the run is to end, or nothing."""
+        known = self._scores()
         # a run that was killed between saving its state and reporting has more than one epoch to report
-        known = self.trial.study.trials[self.trial.number].intermediate_values
         for record in history:
             if record["epoch"] not in known and record[self.key] is not None:
                 self.trial.report(record[self.key], record["epoch"])
-        last = history[-1]
-        if last["epoch"] >= self.last or last[self.key] is None or not self.trial.should_prune():
+                if reason := self.decide():
+                    return reason
+        return ""
+
+    def decide(self) -> str:
+        """Why the run is to end after the last epoch that was reported, or nothing."""
+        scores = self._scores()
+        epoch = max(scores, default=self.last)
+        if epoch >= self.last or not self.trial.should_prune():
             return ""
-        return f"{self.key} {last[self.key]:.4f} after epoch {last['epoch']}"
+        return f"{self.key} {scores[epoch]:.4f} after epoch {epoch}"
+
+    def _scores(self) -> dict[int, float]:
+        return self.trial.study.get_trials(deepcopy=False)[self.trial.number].intermediate_values

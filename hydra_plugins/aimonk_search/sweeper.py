@@ -1,5 +1,6 @@
 """Where Hydra finds the search: in `hydra_plugins`, all of which it imports at each start."""
 
+import sys
 from typing import Any
 
 from hydra.plugins.sweeper import Sweeper
@@ -25,4 +26,8 @@ class SearchSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         from aimonk.search.search import start_search
 
-        start_search(self.settings, self.config, self.hydra_context.config_loader, self.launcher, arguments)
+        loader = self.hydra_context.config_loader
+        try:
+            start_search(self.settings, self.config, loader, self.launcher, arguments)
+        except ValueError as error:
+            sys.exit(f"{error}")
