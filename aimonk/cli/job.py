@@ -28,7 +28,7 @@ def run_job(cfg: DictConfig) -> None:
 
     Raises:
         SystemExit: The run failed or was interrupted. A sweep continues with its other jobs.
-        RuntimeError: A job failed whose sweep is a search, or runs in another process and cannot see `failed`.
+        RuntimeError: A job of a search failed, or of a sweep in another process, where `failed` is out of reach.
     """
     hydra_cfg = HydraConfig.get()
     try:

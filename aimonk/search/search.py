@@ -31,6 +31,7 @@ from aimonk.search.study import Trials, open_trials
 log = logging.getLogger(__name__)
 
 SWEEP_FILE = "multirun.yaml"  # Hydra's record of a sweep, which `resume=` reads
+SUBDIR = "hydra.sweep.subdir"
 TRIES = 2  # starts of a trial whose process dies
 
 
@@ -181,12 +182,13 @@ class Search:
     def start(self, number: int, slots: Slots) -> None:
         """Start the job of a trial in a free slot."""
         overrides = self.overrides(number)
-        cfg = self.compose(number, overrides)
-        folder = self.folders[number] = self.folder / cfg.hydra.sweep.subdir
-        self.trials.note(number, folder=cfg.hydra.sweep.subdir)
+        name = self.name(number, overrides)
+        folder = self.folders[number] = self.folder / name
+        self.trials.note(number, folder=name)
         self.tries[number] = self.tries.get(number, 0) + 1
-        if self.tries[number] > 1 and cfg.resume is None:
-            overrides.append(f"resume={QuotedString(f'{folder}', Quote.single).with_quotes()}")
+        if self.tries[number] > 1:
+            quoted = QuotedString(f"{folder}", Quote.single).with_quotes()
+            overrides = [*(o for o in overrides if not o.startswith("resume=")), f"resume={quoted}"]
 
         def launch() -> Exception | None:
             if folder.is_dir():
@@ -201,24 +203,31 @@ class Search:
         slots.start(number, launch)
 
     def overrides(self, number: int) -> list[str]:
-        """The overrides of a trial."""
+        """The overrides of a trial, with the name of its folder unless the command line has one."""
         values = self.trials.values(number)
-        groups = [key for key in values if self.loader.get_group_options(key.lstrip("+"))]
         own = [f"{key}={format_value(value)}" for key, value in values.items()]
-        if not any(f"{o}".startswith("hydra.sweep.subdir=") for o in self.config.hydra.overrides.hydra):
-            own.append(f"hydra.sweep.subdir='{name_folder(number, values, groups)}'")
+        if not self.named:
+            groups = [key for key in values if self.loader.get_group_options(key.lstrip("+"))]
+            own.append(f"{SUBDIR}='{name_folder(number, values, groups)}'")
         return [*self.fixed, *own]
 
-    def compose(self, number: int, overrides: list[str]) -> DictConfig:
-        """The config of a trial.
+    @property
+    def named(self) -> bool:
+        """Whether the command line names the folders."""
+        return any(f"{override}".startswith(SUBDIR) for override in self.config.hydra.overrides.hydra)
+
+    def name(self, number: int, overrides: list[str]) -> str:
+        """Name of a trial's folder.
 
         Raises:
-            HydraException: The overrides do not fit the config.
+            HydraException: The overrides do not fit the config, which is checked for the first trial.
         """
+        if self.tries and not self.named:
+            return overrides[-1].removeprefix(f"{SUBDIR}=").strip("'")
         cfg = self.loader.load_sweep_config(self.config, overrides)
         with open_dict(cfg):
             cfg.hydra.job.num = number
-        return cfg
+        return cfg.hydra.sweep.subdir
 
     def end(self, number: int, job: Future) -> bool:
         """Record how the job of a trial ended; False if it did not and is to be resumed.
