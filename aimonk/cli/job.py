@@ -28,7 +28,7 @@ def run_job(cfg: DictConfig) -> None:
 
     Raises:
         SystemExit: The run failed or was interrupted. A sweep continues with its other jobs.
-        RuntimeError: A job of a search failed, or of a sweep in another process, where `failed` is out of reach.
+        RuntimeError: A job of a search failed, or one of a sweep in another process, which has no `failed`.
     """
     hydra_cfg = HydraConfig.get()
     try:

@@ -31,11 +31,12 @@ def create_pruner(name: str, options: dict | None) -> "optuna.pruners.BasePruner
     return construct("pruner", PRUNERS, name, options or {})
 
 
-def construct(kind: str, classes: dict[str, str], name: str, options: dict[str, Any]) -> Any:
+def construct(kind: str, classes: dict[str, str], name: str, options: dict[str, Any], **own: Any) -> Any:
     """An object of one of Optuna's classes.
 
     Args:
         kind: `sampler` or `pruner`.
+        options: Arguments of the class, beside `own`.
 
     Raises:
         ValueError: Unknown name or options, or a package that the class needs is missing.
@@ -44,7 +45,7 @@ def construct(kind: str, classes: dict[str, str], name: str, options: dict[str, 
         raise ValueError(f"hydra.sweeper.{kind} is {name!r}; expected {', '.join(classes)}")
     import_optuna()
     try:
-        return getattr(importlib.import_module(f"optuna.{kind}s"), classes[name])(**options)
+        return getattr(importlib.import_module(f"optuna.{kind}s"), classes[name])(**own, **options)
     except (TypeError, ValueError) as error:
         raise ValueError(f"hydra.sweeper.{kind}_options is {options}; {error}") from None
     except ImportError as error:

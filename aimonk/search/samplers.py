@@ -14,7 +14,6 @@ SAMPLERS = {
     "random": "RandomSampler",
     "gp": "GPSampler",
     "cmaes": "CmaEsSampler",
-    "qmc": "QMCSampler",
 }
 
 
@@ -26,6 +25,5 @@ def create_sampler(name: str, options: dict | None, seed: int, *key: int) -> "op
     Raises:
         ValueError: Unknown name or options.
     """
-    # a quasi-random sequence is one sequence; the place in it is in the journal
-    own = seed if name == "qmc" else int(np.random.SeedSequence([seed, *key]).generate_state(1)[0])
-    return construct("sampler", SAMPLERS, name, {"seed": own} | (options or {}))
+    own = int(np.random.SeedSequence([seed, *key]).generate_state(1)[0])
+    return construct("sampler", SAMPLERS, name, options or {}, seed=own)

@@ -104,5 +104,5 @@ def name_folder(number: int, values: dict[str, object], groups: Sequence[str]) -
     for key, value in list(values.items())[:7]:
         text = f"{value:.3g}" if isinstance(value, float) else f"{value}"
         name = "" if key in groups else f"{key.lstrip('+').rpartition('.')[2]}="
-        parts.append(re.sub(r"[^\w.=+-]+", "-", f"{name}{text}")[:40])
+        parts.append(re.sub(r"[^\w.=+-]+", "-", f"{name}{text}")[:30])
     return "_".join(parts)

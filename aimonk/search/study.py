@@ -22,11 +22,13 @@ class Trials:
 
     Attributes:
         settings: Those of conf/hydra/sweeper/optuna.yaml.
+        asked: The last new trial.
     """
 
     study: "optuna.Study"
     space: Sequence[Dimension]
     settings: dict[str, Any]
+    asked: "optuna.Trial | None" = None
 
     @property
     def all(self) -> "list[optuna.trial.FrozenTrial]":
@@ -46,7 +48,8 @@ class Trials:
     def ask(self) -> int:
         """Start a trial, and return its number."""
         self._seed(len(self.all))
-        return self.study.ask().number
+        self.asked = self.study.ask()
+        return self.asked.number
 
     def values(self, number: int) -> dict[str, Any]:
         """The settings of a trial, which are chosen and recorded if they are not yet."""
@@ -56,7 +59,8 @@ class Trials:
         if set(recorded.params) == {dimension.key for dimension in self.space}:
             return {dimension.key: recorded.params[dimension.key] for dimension in self.space}
         self._seed(number)
-        trial, values = Trial(self.study, recorded._trial_id), {}
+        asked, values = self.asked is not None and self.asked.number == number, {}
+        trial = self.asked if asked else Trial(self.study, recorded._trial_id)
         for i, dimension in enumerate(self.space):
             self._seed(number, i)
             values[dimension.key] = dimension.suggest(trial)

@@ -1,11 +1,12 @@
 import pytest
-
-optuna = pytest.importorskip("optuna")
-
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from aimonk.search.space import name_folder, split_overrides
+
+optuna = pytest.importorskip("optuna")
+FLOAT, INT, CHOICE = (
+    getattr(optuna.distributions, f"{k}Distribution") for k in ("Float", "Int", "Categorical")
+)
 
 
 def split(*overrides: str):
@@ -15,16 +16,16 @@ def split(*overrides: str):
 @pytest.mark.parametrize(
     ("override", "distribution"),
     [
-        ("a=interval(1,5)", FloatDistribution(1, 5)),
-        ("a=int(interval(1,5))", IntDistribution(1, 5)),
-        ("a=tag(log,interval(1e-5,1))", FloatDistribution(1e-5, 1, log=True)),
-        ("a=int(tag(log,interval(1,64)))", IntDistribution(1, 64, log=True)),
-        ("a=range(1,10,2)", IntDistribution(1, 9, step=2)),
-        ("a=range(10,1,-3)", IntDistribution(4, 10, step=3)),
-        ("a=range(0.1,0.5,0.2)", FloatDistribution(0.1, 0.3, step=0.2)),
-        ("a=choice(x,null,1e-3)", CategoricalDistribution(["x", "null", "0.001"])),
-        ("a=[1,2],[3]", CategoricalDistribution(["[1,2]", "[3]"])),
-        ("a=x,y,x", CategoricalDistribution(["x", "y"])),
+        ("a=interval(1,5)", FLOAT(1, 5)),
+        ("a=int(interval(1,5))", INT(1, 5)),
+        ("a=tag(log,interval(1e-5,1))", FLOAT(1e-5, 1, log=True)),
+        ("a=int(tag(log,interval(1,64)))", INT(1, 64, log=True)),
+        ("a=range(1,10,2)", INT(1, 9, step=2)),
+        ("a=range(10,1,-3)", INT(4, 10, step=3)),
+        ("a=range(1,2.5,0.5)", FLOAT(1, 2, step=0.5)),
+        ("a=choice(x,1e-3)", CHOICE(["x", "0.001"])),
+        ("a=[1,2],[3]", CHOICE(["[1,2]", "[3]"])),
+        ("a=x,y,x", CHOICE(["x", "y"])),
     ],
 )
 def test_syntax_of_hydra_becomes_a_distribution(override: str, distribution: object) -> None:

@@ -4,9 +4,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
-optuna = pytest.importorskip("optuna")
-
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from aimonk.runtime.journal import JOURNAL
@@ -15,6 +12,7 @@ from aimonk.search.results import read_search
 from aimonk.search.space import split_overrides
 from aimonk.search.study import Trials, open_trials
 
+optuna = pytest.importorskip("optuna")
 SETTINGS = {
     "by": "val.mean_ap",
     "direction": "maximize",
@@ -36,19 +34,19 @@ def score(values: dict) -> float:
     return -abs(values["lr"] - 0.01) - values["k"] + (values["loss"] == "b")
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_equal_seeds_give_equal_trials_after_interruptions(tmp_path: Path, sampler: str) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "cut").mkdir()
     options = {"sampler": sampler, "sampler_options": None}
     trials = open_in(tmp_path / "one", **options)
     complete = []
-    for number in range(14):
+    for number in range(12):
         assert trials.ask() == number
         complete.append(trials.values(number))
         trials.tell(number, score(complete[-1]), "complete", "")
     cut = []
-    for number in range(14):
+    for number in range(12):
         assert open_in(tmp_path / "cut", **options).ask() == number  # killed before a setting is chosen
         trials = open_in(tmp_path / "cut", **options)
         assert trials.unfinished() == [number]
@@ -59,7 +57,7 @@ def test_equal_seeds_give_equal_trials_after_interruptions(tmp_path: Path, sampl
         assert open_in(tmp_path / "cut", **options).values(number) == cut[-1]
         trials.tell(number, score(cut[-1]), "complete", "")
     assert cut == complete
-    assert len({values["lr"] for values in cut}) == 14
+    assert len({values["lr"] for values in cut}) == 12
 
 
 def test_record_cut_by_a_kill_is_removed(tmp_path: Path) -> None:
