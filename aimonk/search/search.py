@@ -233,7 +233,7 @@ class Search:
         """Record how the job of a trial ended; False if it did not and is to be resumed.
 
         Raises:
-            ValueError: The run has no such score.
+            ValueError: The run has no such score, or the launcher starts no job.
             BaseException: What a signal raised in the job.
         """
         died = job.exception()
@@ -243,10 +243,12 @@ class Search:
         if not outcome.state and died is None and job.result() is not None:
             outcome = Outcome("fail", reason=f"{job.result()}")
         elif not outcome.state:
-            reason = f"its process ended: {died or 'without a status'}"
+            reason = f"its process ended: {died or 'without a status'}".splitlines()[0]
             if self.tries[number] < TRIES:
                 log.warning("trial %d is resumed: %s", number, reason)
                 return False
+            if died is not None and not self.folders[number].is_dir():
+                raise ValueError(f"no job can be launched: {died}".splitlines()[0])
             outcome = Outcome("fail", reason=reason)
         self.trials.tell(number, outcome.score, outcome.state, outcome.reason)
         best = self.trials.best
