@@ -82,7 +82,7 @@ def search(grid: Grid, sampler: str, seed: int, trials: int, pruner: str = "none
             report = EpochReport(study.asked, "mean_ap", last=epochs[-1]["epoch"])
             score, count = epochs[-1]["mean_ap"], len(epochs)
             try:
-                for count in range(1, len(epochs) + 1):  # noqa: B007
+                for count in range(1, len(epochs) + 1):
                     report(TrainState(history=epochs[:count]))
                 study.tell(number, score, "complete", "")
             except RunPruned as reason:

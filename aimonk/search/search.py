@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+import signal
 import sys
 import time
 from collections import Counter, deque
@@ -168,6 +169,9 @@ class Search:
                 number = slots.running.pop(ended)
                 if not self.end(number, ended):
                     waiting.append(number)
+        except KeyboardInterrupt:
+            log.info("continue with: python run.py -m resume=%s", shlex.quote(f"{self.folder}"))
+            sys.exit(128 + signal.SIGINT)
         finally:
             slots.close()
         share(None)
