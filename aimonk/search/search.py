@@ -1,4 +1,4 @@
-"""The search: runs trials until there are enough, and keeps the best as an experiment file."""
+"""A running search: starts trials until there are enough, and keeps the best as an experiment file."""
 
 import logging
 import shlex
@@ -11,123 +11,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
-from aimonk.files.atomic import write_text
 from aimonk.files.run_folder import LOCK_FILE
 from aimonk.files.text import plural
-from aimonk.runtime.journal import JOURNAL, import_optuna
-from aimonk.runtime.ranks import rank, world_size
 from aimonk.search.experiment import EXPERIMENT, write_experiment
+from aimonk.search.jobs import run_one, share
 from aimonk.search.outcome import Outcome, read_outcome
 from aimonk.search.slots import Slots, count_slots
-from aimonk.search.space import format_value, name_folder, split_overrides
-from aimonk.search.study import Trials, open_trials
+from aimonk.search.space import format_value, name_folder
+from aimonk.search.study import Trials
 
 log = logging.getLogger(__name__)
 
-SWEEP_FILE = "multirun.yaml"  # Hydra's record of a sweep, which `resume=` reads
 SUBDIR = "hydra.sweep.subdir"
 TRIES = 2  # starts of a trial whose process dies
-
-
-def start_search(
-    settings: dict[str, Any],
-    config: DictConfig,
-    loader: ConfigLoader,
-    launcher: Launcher,
-    arguments: list[str],
-) -> None:
-    """Search, or resume a search.
-
-    Args:
-        settings: Those of conf/hydra/sweeper/optuna.yaml.
-        arguments: Overrides of the command line.
-
-    Raises:
-        ValueError: Invalid settings, or a search that is running already or has changed.
-        SystemExit: No trial has a score.
-    """
-    import_optuna()
-    settings = {
-        key: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for key, v in settings.items()
-    }
-    params = [f"{key}={value}" for key, value in (settings["params"] or {}).items()]
-    overrides = OverridesParser.create(config_loader=loader).parse_overrides([*params, *arguments])
-    space, fixed = split_overrides(overrides)
-    check_settings(settings)
-    if world_size() > 1:
-        from aimonk.runtime.distributed import init_process_group  # loads torch
-
-        init_process_group()
-        if rank() > 0:
-            follow(launcher)
-            return
-    folder = Path(config.hydra.sweep.dir).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / LOCK_FILE, timeout=5):
-            resume = any(argument.startswith("resume=") for argument in fixed)
-            if not resume and (folder / JOURNAL).exists():
-                raise ValueError(
-                    f"hydra.sweep.dir is {folder}; expected a folder without a search "
-                    f"(-m resume={shlex.quote(f'{folder}')} resumes it)"
-                )
-            # before the journal, which cannot be resumed without it
-            write_text(folder / SWEEP_FILE, OmegaConf.to_yaml(config))
-            trials = open_trials(folder, space, settings)
-            Search(trials, settings, folder, fixed, config, loader, launcher).run()
-    except Timeout:
-        raise ValueError(f"hydra.sweep.dir is {folder}; expected a folder without a running search") from None
-
-
-def check_settings(settings: dict[str, Any]) -> None:
-    """Check the settings that no other part checks.
-
-    Raises:
-        ValueError: One is invalid.
-    """
-    if settings["direction"] not in ("maximize", "minimize"):
-        raise ValueError(f"hydra.sweeper.direction is {settings['direction']}; expected maximize or minimize")
-    for key, least in (("n_trials", 1), ("seed", 0)):
-        if not isinstance(settings[key], int) or settings[key] < least:
-            raise ValueError(
-                f"hydra.sweeper.{key} is {settings[key]}; expected an integer of {least} or more"
-            )
-    timeout = settings["timeout"]
-    if timeout is not None and not (isinstance(timeout, int | float) and timeout > 0):
-        raise ValueError(f"hydra.sweeper.timeout is {timeout}; expected seconds, or null for no limit")
-    if not isinstance(settings["by"], str):
-        raise ValueError(f"hydra.sweeper.by is {settings['by']}; expected a path such as val.mean_ap")
-
-
-def run_one(launcher: Launcher, overrides: list[str], number: int) -> Exception | None:
-    """Run a job, and return its error."""
-    (returned,) = launcher.launch([overrides], initial_job_idx=number)
-    try:
-        return returned.return_value and None
-    except Exception as error:
-        return error
-
-
-def share(job: tuple[list[str], int] | None) -> tuple[list[str], int] | None:
-    """Send a job to the other processes of torchrun, which return it; None after the last."""
-    if world_size() == 1:
-        return job
-    from aimonk.runtime.distributed import broadcast
-
-    return broadcast(job)
-
-
-def follow(launcher: Launcher) -> None:
-    """Run the jobs that the first process of torchrun starts."""
-    while (job := share(None)) is not None:
-        run_one(launcher, *job)
 
 
 @dataclass
@@ -260,18 +162,20 @@ class Search:
         better = best is not None and best.number == number
         log.info("trial %d of %d: %s%s", number, self.settings["n_trials"], text, ", the best" * better)
         if better:
-            self.keep(number, outcome)
+            self.keep_best()
         if best is None and outcome.reason.startswith("hydra.sweeper.by"):
             raise ValueError(outcome.reason)  # no trial would have a score
         return True
 
-    def keep(self, number: int, outcome: Outcome) -> None:
+    def keep_best(self) -> None:
         """Write the experiment file of the best trial."""
-        score = f"{self.settings['by']} {outcome.score:.4f}"
-        if outcome.chance is not None:
-            score += f" (chance {outcome.chance:.4f})"
-        comment = f"trial {number} of a search: {score} on the images that chose it"
-        write_experiment(self.folder, comment, self.loader, self.config, self.overrides(number))
+        best = self.trials.best
+        score = f"{self.settings['by']} {best.value:.4f}"
+        chance = read_outcome(self.folder / best.user_attrs["folder"], self.settings["by"]).chance
+        if chance is not None:
+            score += f" (chance {chance:.4f})"
+        comment = f"trial {best.number} of a search: {score} on the images that chose it"
+        write_experiment(self.folder, comment, self.loader, self.config, self.overrides(best.number))
 
     def report(self) -> None:
         """Log the best trial and the command that repeats it.
@@ -287,5 +191,6 @@ class Search:
         best = self.trials.best
         if best is None:
             sys.exit(f"no trial has a score; run.log in the folders below {self.folder} has the reasons")
+        self.keep_best()  # again, as the search may have been killed before it could
         command = f"python run.py -cd {shlex.quote(f'{self.folder}')} experiment={EXPERIMENT}"
         log.info("best: trial %d, %s %.4f; %s", best.number, self.settings["by"], best.value, command)

@@ -26,6 +26,7 @@ class Trials:
     """
 
     study: "optuna.Study"
+    storage: "optuna.storages.BaseStorage"
     space: Sequence[Dimension]
     settings: dict[str, Any]
     asked: "optuna.Trial | None" = None
@@ -70,7 +71,7 @@ class Trials:
         """Record facts about a trial: `folder`, `reason`."""
         for key, value in facts.items():
             if self.all[number].user_attrs.get(key) != value:
-                self.study._storage.set_trial_user_attr(self.all[number]._trial_id, key, value)
+                self.storage.set_trial_user_attr(self.all[number]._trial_id, key, value)
 
     def tell(self, number: int, score: float | None, state: str, reason: str) -> None:
         """End a trial.
@@ -99,8 +100,9 @@ def open_trials(folder: Path, space: Sequence[Dimension], settings: dict[str, An
 
     pruner = create_pruner(settings["pruner"], settings["pruner_options"])
     create_sampler(settings["sampler"], settings["sampler_options"], settings["seed"])
+    storage = open_journal(folder)
     study = optuna.create_study(
-        storage=open_journal(folder),
+        storage=storage,
         study_name=STUDY,
         direction=settings["direction"],
         pruner=pruner,
@@ -114,4 +116,4 @@ def open_trials(folder: Path, space: Sequence[Dimension], settings: dict[str, An
     elif before != described:
         changed = sorted(key for key in before | described if before.get(key) != described.get(key))
         raise ValueError(f"the search has changed since it started: {', '.join(changed)}; start a new one")
-    return Trials(study, space, settings)
+    return Trials(study, storage, space, settings)

@@ -19,10 +19,8 @@ if TYPE_CHECKING:
     import optuna
 
 SWEEPER = "hydra_plugins.aimonk_search.sweeper.SearchSweeper"
-EPOCH_SCORES = {
-    "val.mean_ap": "mean_ap",
-    "val.f1_macro": "f1_macro",
-}  # path in metrics.json -> key of an epoch
+# path in metrics.json -> key of an epoch's record
+EPOCH_SCORES = {"val.mean_ap": "mean_ap", "val.f1_macro": "f1_macro"}
 
 
 def in_search() -> bool:

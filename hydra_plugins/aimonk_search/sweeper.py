@@ -24,7 +24,7 @@ class SearchSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> None:
-        from aimonk.search.search import start_search
+        from aimonk.search.start import start_search
 
         loader = self.hydra_context.config_loader
         try:
