@@ -1,76 +1,111 @@
 """Kill a search at random moments, resume it, and compare it with an undisturbed one.
 
-    python benchmarks/search_kills.py --kills 20
+    python benchmarks/search_kills.py --kills 20        # ten minutes on two cores
+    python benchmarks/search_kills.py --kills 20 --jobs 2
 
-Each trial must end once, with the settings and the score of the undisturbed search.
+SIGKILL ends all processes of the search at once. In the end there must be as many trials as asked for, each
+of which ended once; with one job at a time, their settings, states and scores must be those of the
+undisturbed search. A short version is in tests/search/test_search.py.
 """
 
 import argparse
-import contextlib
+import json
 import os
 import random
 import signal
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 from small_run import COMMAND, SMALL
 
-from aimonk.runtime.trial import JOURNAL_FILE, open_study
-
-SEARCH = [
-    "-m",
-    "hydra/sweeper=optuna",
-    "optimizer.lr=tag(log, interval(1e-5,1e-1))",
-    "loss=masked,focal",
-    *SMALL,
-    "epochs=3",
-    "refit=false",
-]
-
-Trials = list[tuple[int, str, dict, float | None]]
+SPACE = ["optimizer.lr=tag(log,interval(1e-5,10))", "loss=masked,focal", "batch_size=choice(8,16)"]
+JOURNAL = "journal.log"
+NEW, ENDED = 4, 6  # records of the journal: a trial was created, a trial changed its state
 
 
 def start(*arguments: str) -> subprocess.Popen:
-    """Start a search in a process group of its own, which is killed as a whole."""
+    """Start a command of aimonk in a process group of its own."""
     return subprocess.Popen(
         [*COMMAND, *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )
 
 
-def read_trials(sweep: Path) -> Trials:
-    """Number, state, settings and score of each trial."""
-    trials = open_study(sweep / JOURNAL_FILE, "none").trials
-    return [(t.number, t.state.name, t.params, t.value) for t in trials]
+def finish(process: subprocess.Popen) -> None:
+    """Wait for a command.
+
+    Raises:
+        RuntimeError: It failed; the message is its output.
+    """
+    output, _ = process.communicate()
+    if process.returncode != 0:
+        raise RuntimeError(output)
 
 
-def run_to_the_end(process: subprocess.Popen) -> None:
-    _, errors = process.communicate()
-    if process.returncode:
-        raise RuntimeError(errors)
-
-
-def disturb(command: list[str], sweep: Path, kills: int, longest: float, moments: random.Random) -> int:
-    """Kill the search `kills` times and let it end; returns how often a trial was running then."""
-    running = 0
-    for _ in range(kills):
+def disturb(command: list[str], folder: Path, kills: int, moments: random.Random) -> Counter:
+    """Kill a search and resume it until it was killed often enough, and let it end; returns counts."""
+    counts: Counter = Counter()
+    while True:
         process = start(*command)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=moments.uniform(0.3, 1) * longest)
+        counts["starts"] += 1
+        if counts["kills"] == kills:
+            finish(process)
+            return counts
+        # most moments of so small a search are in its start, so that some kills wait for a record of a trial
+        if moments.random() < 0.5:
+            before = size(folder / JOURNAL)
+            while process.poll() is None and size(folder / JOURNAL) == before:
+                time.sleep(0.002)
+        time.sleep(moments.uniform(0, 3))
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if (sweep / JOURNAL_FILE).is_file():
-            running += any(state == "RUNNING" for _, state, _, _ in read_trials(sweep))
-        if (sweep / "multirun.yaml").is_file():
-            command = ["-m", f"resume={sweep}"]
-    run_to_the_end(start(*command))
-    return running
+            counts["kills"] += 1
+            counts["kills while trials ran"] += unfinished(folder) > 0
+        elif process.returncode != 0:
+            raise RuntimeError(process.communicate()[0])
+        process.communicate()
+        if (folder / "multirun.yaml").is_file():
+            command = ["-m", f"resume={folder}"]
+
+
+def size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else 0
+
+
+def records(folder: Path) -> list[dict]:
+    """Complete records of a journal."""
+    file = folder / JOURNAL
+    lines = file.read_text().split("\n")[:-1] if file.is_file() else []
+    return [json.loads(line) for line in lines]
+
+
+def unfinished(folder: Path) -> int:
+    """Trials that have started and not ended."""
+    found = Counter(record["op_code"] for record in records(folder))
+    return found[NEW] - found[ENDED]
+
+
+def results(folder: Path) -> list[tuple]:
+    """Number, settings, state and score of each trial, which ended once.
+
+    Raises:
+        AssertionError: A trial did not end, or ended more than once, or has more than one folder.
+    """
+    from aimonk.search.results import read_search
+
+    ends = Counter(record["trial_id"] for record in records(folder) if record["op_code"] == ENDED)
+    found = read_search(folder)
+    assert not found.problem, found.problem
+    for trial in found.trials:
+        assert ends[trial.number] == 1, f"trial {trial.number} ended {ends[trial.number]} times"
+        assert len(list(folder.glob(f"{trial.number}_*"))) == 1, f"folders of trial {trial.number}"
+    return [(trial.number, trial.values, trial.state, trial.score) for trial in found.trials]
 
 
 def main() -> None:
@@ -78,25 +113,31 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--trials", type=int, default=12)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--trials", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--jobs", type=int, default=1, help="at a time")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        common = [*SEARCH, f"cache_dir={work / 'cache'}", f"hydra.sweeper.n_trials={options.trials}"]
-        run_to_the_end(start(*common, "hydra.sweeper.n_trials=1", f"hydra.sweep.dir={work / 'first'}"))
-        begun = time.perf_counter()
-        run_to_the_end(start(*common, f"hydra.sweep.dir={work / 'complete'}"))
-        # most of the time is the start; a process that lives no longer than that finishes one trial or two
-        longest = (time.perf_counter() - begun) / 2
-        cut, command = work / "cut", [*common, f"hydra.sweep.dir={work / 'cut'}"]
-        running = disturb(command, cut, options.kills, longest, random.Random(options.seed))
-        found, expected = read_trials(cut), read_trials(work / "complete")
-        print(f"kills: {options.kills}, of these during a trial: {running}")
-        print(f"trials: {len(found)}, each once: {[n for n, *_ in found] == list(range(options.trials))}")
-        assert all(state in ("COMPLETE", "PRUNED") for _, state, _, _ in found), found
-        assert found == expected, f"{found} is not {expected}"
-        print("settings and scores equal those of the undisturbed search")
+        command = ["-m", "hydra/sweeper=optuna", f"hydra.sweeper.n_trials={options.trials}", *SMALL, *SPACE]
+        command += [f"epochs={options.epochs}", f"cache_dir={work / 'cache'}", "refit=false"]
+        command += ["hydra.sweeper.pruner_options={n_startup_trials:3}"]
+        if options.jobs > 1:
+            command += ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={options.jobs}"]
+        finish(start(*command, f"hydra.sweep.dir={work / 'complete'}"))
+        complete = results(work / "complete")
+        cut = [*command, f"hydra.sweep.dir={work / 'cut'}"]
+        counts = disturb(cut, work / "cut", options.kills, random.Random(options.seed))
+        disturbed = results(work / "cut")
+    assert len(disturbed) == options.trials, f"{len(disturbed)} trials"
+    if options.jobs == 1:
+        assert disturbed == complete, f"{disturbed}\n{complete}"
+    print("\n".join(f"{key}: {value}" for key, value in counts.items()))
+    print(f"trials: {len(disturbed)}, each ended once")
+    print("states:", ", ".join(f"{n} {state}" for state, n in Counter(t[2] for t in disturbed).items()))
+    if options.jobs == 1:
+        print("settings, states and scores equal those of the undisturbed search")
 
 
 if __name__ == "__main__":

@@ -13,25 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from aimonk.cli.catalogue import check_keys
-from aimonk.files.run_folder import Pruned
 from aimonk.runtime.memory import keep_freed_memory, resume_collection
 from aimonk.runtime.ranks import rank, world_size
-from aimonk.runtime.trial import JOURNAL_FILE, Trial, running
 from aimonk.setup.effects import given_keys, unused_in_mode, warn_without_effect
 from aimonk.setup.flatten import flatten
 
 log = logging.getLogger(__name__)
 
 failed: list[str] = []  # numbers of the failed jobs of this process's sweep
-
-
-def find_trial(hydra_cfg: DictConfig) -> Trial | None:
-    """The trial of a search that the job runs."""
-    sweeper = hydra_cfg.sweeper
-    if hydra_cfg.mode == RunMode.RUN or not sweeper._target_.endswith(".OptunaSweeper"):
-        return None
-    metric = sweeper.by.rpartition(".")[2]
-    return Trial(Path(hydra_cfg.sweep.dir) / JOURNAL_FILE, hydra_cfg.job.num, metric, sweeper.pruner)
 
 
 class FailedJob(RuntimeError):
@@ -43,7 +32,7 @@ def run_job(cfg: DictConfig) -> None:
 
     Raises:
         SystemExit: The run failed or was interrupted. A sweep continues with its other jobs.
-        FailedJob: A job of a sweep failed in another process, which cannot change `failed` here.
+        FailedJob: A job of a search failed, or one of a sweep in another process, which has no `failed`.
     """
     hydra_cfg = HydraConfig.get()
     try:
@@ -54,10 +43,7 @@ def run_job(cfg: DictConfig) -> None:
         resume_collection()
         keep_freed_memory()
         warn_without_effect(given, unused_in_mode(cfg, given))
-        with running(find_trial(hydra_cfg)):
-            mode.run(cfg, Path(hydra_cfg.runtime.output_dir).absolute(), list(hydra_cfg.overrides.task))
-    except Pruned as reason:
-        log.info("pruned: %s", reason)
+        mode.run(cfg, Path(hydra_cfg.runtime.output_dir).absolute(), list(hydra_cfg.overrides.task))
     except (ValueError, OSError, FloatingPointError, OmegaConfBaseException) as error:
         log.debug("run failed", exc_info=True)
         log.error("%s", f"{error}".split("\n    full_key:")[0])
@@ -68,7 +54,8 @@ def run_job(cfg: DictConfig) -> None:
             if rank() == 0:
                 log.error("job %s failed; under torchrun this ends the sweep", hydra_cfg.job.id)
             sys.exit(1)
-        if not hydra_cfg.launcher._target_.endswith("BasicLauncher"):
+        search = hydra_cfg.sweeper._target_.endswith("SearchSweeper")
+        if search or not hydra_cfg.launcher._target_.endswith("BasicLauncher"):
             raise FailedJob(f"job {hydra_cfg.job.id}: {error}") from error
         failed.append(hydra_cfg.job.id)
     except KeyboardInterrupt:

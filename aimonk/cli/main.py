@@ -23,7 +23,7 @@ from aimonk.cli.overrides import (
 )
 from aimonk.cli.sweep import comparing_jobs
 from aimonk.runtime.memory import postpone_collection
-from hydra_plugins.aimonk_search import OptunaSweeper
+from hydra_plugins.aimonk_search.sweeper import SearchSweeper
 
 UNKNOWN = re.compile(r"Could not override '([^']+)'")
 MISSING_PLUGIN = re.compile(r"Unknown plugin class : 'hydra_plugins\.(\w+)")
@@ -64,7 +64,7 @@ def start(arguments: list[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors here instead of printing them
     try:
         # Hydra's own search for plugins does not see those of a package that is installed in place
-        Plugins.instance().register(OptunaSweeper)
+        Plugins.instance().register(SearchSweeper)
         sys.argv[1:] = name_jobs(quote_values(restore_overrides(multirun_first(arguments))))
         with comparing_jobs():
             compose()

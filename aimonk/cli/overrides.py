@@ -13,12 +13,14 @@ from yaml import YAMLError
 
 from aimonk.cli.catalogue import CONF
 
-# the launcher of a sweep, a search, and their scalar settings: the only overrides of Hydra that a resumed run
-# takes over
+# the launcher and the search of a sweep with their plain settings: what is restored of Hydra's own overrides
 LAUNCHER = re.compile(
     r"hydra/sweeper=optuna|hydra\.sweeper\.(n_trials|timeout|by|direction|sampler|pruner|seed|n_jobs)=[\w.:-]+"
     r"|hydra/launcher=\w+|hydra\.launcher\.(n_jobs|timeout_min|partition|account|nodes|tasks_per_node"
     r"|gpus_per_node|cpus_per_task|mem_gb|array_parallelism|name)=[\w.:-]+"
+    r"|hydra/sweeper=optuna|hydra\.sweeper\.(n_trials|timeout|by|direction|seed|sampler|pruner)=[\w.:-]+"
+    # names begin with a letter, so that none is Hydra's _target_
+    r"|hydra\.sweeper\.(sampler|pruner)_options=\{([a-z]\w*:[\w.+-]+(,(?=[a-z])|(?=\})))*\}"
 )
 # rules of thresholds, whose second = is not Hydra's grammar
 RULE = re.compile(r"(?<![\w'\"])precision *= *[\d.]+(?![\w'\"])")
@@ -54,7 +56,8 @@ def name_jobs(arguments: Sequence[str]) -> list[str]:
     if not any(argument in MULTIRUN for argument in arguments) or SEARCH in arguments:
         return list(arguments)
     keys = [a.split("=", 1)[0].lstrip("+") for a in arguments if _is_named(a)]
-    if any(argument.startswith("hydra.sweep.subdir=") for argument in arguments) or not keys:
+    named = any(argument.startswith(("hydra.sweep.subdir=", "hydra/sweeper=")) for argument in arguments)
+    if named or not keys:
         return list(arguments)
     last = [key.rpartition(".")[2] for key in keys]
     parts = ["${hydra.job.num}"]

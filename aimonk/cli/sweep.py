@@ -12,6 +12,7 @@ from aimonk.runtime.ranks import rank
 
 PAGE_FILE = "sweep.html"
 BY = "val.mean_ap"  # the score of a sweep without a search
+SIGNALLED = 128  # exit statuses above are those of signals
 
 sweeps: list[tuple[Path, str]] = []  # folder and score of a sweep of this process that trains
 
@@ -27,19 +28,28 @@ class RememberFolder(Callback):
 
 @contextlib.contextmanager
 def comparing_jobs() -> Iterator[None]:
-    """Compare the jobs when the block ends, also by an error, but not when it is interrupted."""
+    """Compare the jobs when the block ends, also by an error, but not when a signal interrupts it."""
     is_interrupted = False
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):
-        is_interrupted = True
+    except BaseException as error:
+        is_interrupted = isinstance(error, KeyboardInterrupt) or (
+            isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > SIGNALLED
+        )
         raise
     finally:
         # without a launcher, no job has started
         if sweeps and sweeps[-1][0].is_dir() and not is_interrupted:
-            from aimonk.modes.compare.command import compare_sweep
-            from aimonk.search.results import describe_search, read_search
+            print(compare_jobs(*sweeps[-1]))
 
-            folder, by = sweeps[-1]
-            found = read_search(folder)
-            print(compare_sweep(folder, PAGE_FILE, by, [] if found is None else describe_search(found)))
+
+def compare_jobs(folder: Path, by: str) -> str:
+    """Write the page of a sweep, and return its table."""
+    from aimonk.modes.compare.command import compare_sweep, is_score
+    from aimonk.search.page import describe_search
+    from aimonk.search.results import read_search
+
+    found = read_search(folder)
+    extra = [] if found is None else describe_search(found)
+    # a search may be by a score of one attribute, which does not rank runs
+    return compare_sweep(folder, PAGE_FILE, by if is_score(by) else BY, extra)

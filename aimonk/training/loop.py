@@ -107,7 +107,7 @@ def train_one_epoch(
         bar.advance(state.batches)
         for batch, loaded in zip(phase.batches.batches, iterate(phase.loader), strict=True):
             if batch.first:
-                seed_iteration(settings, state)
+                seed_iteration(task, state)
             *loaded, entries = missing.drop(batch, *loaded)
             total += backward(task, phase, state.epoch, entries, *loaded)
             state.batches += 1
@@ -131,10 +131,12 @@ def train_one_epoch(
     state.images += images * world_size()
 
 
-def seed_iteration(settings: Settings, state: TrainState) -> None:
+def seed_iteration(task: Task, state: TrainState) -> None:
     """Seed the randomness in the network and of mixed inputs by the iteration: a resumed run repeats it."""
-    key = np.random.SeedSequence([settings.seed, state.epoch, state.batches])
-    torch.manual_seed(int(key.generate_state(1)[0]))
+    key = np.random.SeedSequence([task.settings.seed, state.epoch, state.batches])
+    # torch.manual_seed also notes the call, with its stack, for each accelerator that is not in use
+    seed = torch.default_generator.manual_seed if task.device.type == "cpu" else torch.manual_seed
+    seed(int(key.generate_state(1)[0]))
 
 
 def backward(

@@ -145,7 +145,15 @@ def test_folders_of_jobs_are_named_after_what_differs(arguments: list[str], name
     assert name_jobs(["-m", *arguments]) == ["-m", *arguments, subdir]
 
 
-@pytest.mark.parametrize("more", [["seed=0,1"], ["-m", "seed=0"], ["-m", "seed=0,1", "hydra.sweep.subdir=x"]])
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["seed=0,1"],
+        ["-m", "seed=0"],
+        ["-m", "seed=0,1", "hydra.sweep.subdir=x"],
+        ["-m", "hydra/sweeper=optuna", "seed=0,1"],
+    ],
+)
 def test_folders_keep_their_name_without_differences(more: list[str]) -> None:
     assert name_jobs(more) == more
 
@@ -198,6 +206,16 @@ def test_sweep_flag_may_be_anywhere() -> None:
         ("+experiment=aimonk_frozen", True),
         ("hydra/launcher=joblib", True),
         ("hydra.launcher.n_jobs=4", True),
+        ("hydra/sweeper=optuna", True),
+        ("hydra.sweeper.n_trials=100", True),
+        ("hydra.sweeper.by=val.f1_macro", True),
+        ("hydra.sweeper.sampler_options={multivariate:true,n_startup_trials:5}", True),
+        ("hydra.sweeper.pruner_options={_target_:os.mkdir}", False),
+        ("hydra.sweeper.pruner_options={a:1,_target_:os.mkdir}", False),
+        ("hydra.sweeper.pruner_options={a:{_target_:os.mkdir}}", False),
+        ("hydra.sweeper.params={a:1}", False),
+        ("hydra.sweeper._target_=os.mkdir", False),
+        ("hydra/sweeper=other", False),
         ("hydra.mode=MULTIRUN", False),
         ("hydra.run.dir=elsewhere", False),
         ("hydra.searchpath=[file:///tmp]", False),

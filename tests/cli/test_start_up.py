@@ -33,3 +33,22 @@ start(["-m", "hydra/launcher=joblib", "seed=0,1"])"""
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert result.stderr.strip().splitlines()[-1].startswith("hydra_joblib_launcher is not installed; ")
+
+
+def test_search_without_optuna(tmp_path: Path) -> None:
+    code = f"""import sys
+sys.modules["optuna"] = None
+sys.path.insert(0, {str(ROOT)!r})
+from aimonk.cli.main import start
+start(["-m", "hydra/sweeper=optuna", "seed=0,1"])"""
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    assert "pip install -e '.[search]'" in result.stderr
+
+
+def test_search_is_found_from_any_folder(tmp_path: Path) -> None:
+    arguments = ["-m", "hydra/sweeper=optuna", "seed=0,1", "hydra.sweeper.n_trials=0"]
+    command = [sys.executable, str(ROOT / "run.py"), *arguments]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert result.stderr.startswith("hydra.sweeper.n_trials is 0; expected "), result.stderr

@@ -70,6 +70,15 @@ def parse_score(by: str) -> tuple[str, str]:
     return part, metric
 
 
+def is_score(by: str) -> bool:
+    """Whether runs can be compared by this score."""
+    try:
+        parse_score(by)
+    except ValueError:
+        return False
+    return True
+
+
 def find(patterns: str | Iterable[str] | None) -> tuple[dict[Path, str], list[tuple[Path, str]]]:
     """Run folders and their states, and the matches that contain no run.
 

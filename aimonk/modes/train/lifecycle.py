@@ -15,6 +15,7 @@ from aimonk.files.run_folder import (
     CONFIG_FILE,
     LABELS_FILE,
     STATE_FILE,
+    Pruned,
     clear_run_folder,
     is_finished,
     locked,
@@ -33,13 +34,13 @@ from aimonk.runtime.determinism import make_deterministic
 from aimonk.runtime.device import pick_device
 from aimonk.runtime.interrupt import Interrupt
 from aimonk.runtime.progress import watch
-from aimonk.runtime.trial import current
 from aimonk.setup.build import build
 from aimonk.setup.checks import check_components
 from aimonk.setup.data import cache_folder, open_data
 from aimonk.setup.effects import given_keys, unused_in_training, warn_without_effect
 from aimonk.setup.optimizer import log_choice, uses_solver
 from aimonk.setup.runs import warn_about_training_images
+from aimonk.setup.trial import trial_reports
 from aimonk.training.state import TrainState
 
 log = logging.getLogger(__name__)
@@ -82,11 +83,17 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
             write_text(out_dir / CONFIG_FILE, OmegaConf.to_yaml(cfg, resolve=True))
             status.write("running")
             started = time.perf_counter()
-            with tracking(cfg, out_dir) as tracked:
-                run = open_run(cfg, out_dir, started_in, interrupt, [tracked.report, report_epoch])
-                train(run, given_keys(overrides))
-                state = "finished" if interrupt.signal is None else "interrupted"
-                tracked.finish(state)
+            try:
+                with tracking(cfg, out_dir) as tracked:
+                    reports = [tracked.report, *trial_reports(cfg)]
+                    run = open_run(cfg, out_dir, started_in, interrupt, reports)
+                    train(run, given_keys(overrides))
+                    state = "finished" if interrupt.signal is None else "interrupted"
+                    tracked.finish(state)
+            except Pruned as reason:
+                status.write("pruned", reason=f"{reason}")
+                log.info("pruned (%s): %s", reason, out_dir)
+                return
             status.write(state, seconds=round(time.perf_counter() - started, 2))
     if interrupt.signal is None:
         for leftover in out_dir.rglob(STATE_FILE):
@@ -121,13 +128,6 @@ def open_run(
 
     digest = run_digest(cfg, images.table)
     return RunContext(cfg, images, groups, out_dir, interrupt.requested, digest, report)
-
-
-def report_epoch(state: TrainState) -> None:
-    """Report the last epoch to the search that this run is a trial of."""
-    trial = current.get()
-    if trial is not None:
-        trial.report(state.history[-1])
 
 
 def train(run: RunContext, given: list[str]) -> None:
