@@ -1,0 +1,219 @@
+"""Write the file, run it, and keep it only if it predicts as `mode=infer` does."""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+
+from aimonk.data.demo.dataset import draw_demo
+from aimonk.data.images.decoding import decode_full
+from aimonk.data.images.folder import decode_all
+from aimonk.export.network import ExportedNetwork, trace
+from aimonk.export.onnx_export import describe, to_onnx
+from aimonk.export.parity import compare
+from aimonk.export.pt2_export import Pt2Model, save_pt2
+from aimonk.export.quantise import quantise
+from aimonk.files.atomic import replacing, staged
+from aimonk.files.text import plural
+from aimonk.inference.onnx_file import MAX_BYTES, OnnxModel, import_runtime, read_onnx
+from aimonk.inference.predictor import CalibratedModel
+from aimonk.models.checkpoint import ModelInfo, load_model
+from aimonk.models.classifier import Classifier
+from aimonk.modes.infer import find_paths
+from aimonk.runtime.ranks import rank
+from aimonk.setup.runs import describe_checkpoint, describe_score, find_checkpoint
+
+log = logging.getLogger(__name__)
+
+# largest difference of a probability; quantisation has no bound that fits all networks, and is reported only
+TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2, "int8": float("inf")}
+MOST_IMAGES = 200  # that are compared, or calibrate a quantisation
+MOST_BYTES = 1e9
+DRAWN = 12
+
+
+def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
+    """Export a checkpoint.
+
+    Raises:
+        FileNotFoundError: A checkpoint, an image or a folder does not exist.
+        ValueError: An invalid setting, or a network that cannot be exported or predicts something else then.
+    """
+    if rank() != 0:
+        return
+    output = check_settings(cfg)
+    source = find_checkpoint(cfg.checkpoint)
+    if source.suffix.lower() == ".onnx":
+        raise ValueError(f"checkpoint is {source}; expected a run, whose model is not exported yet")
+    classifier, info = load_model(source)
+    log.info("checkpoint: %s", describe_checkpoint(source, info))
+    facts = {
+        "version": own_version(),
+        "precision": cfg.precision,
+        "score": describe_score(run_folder(source)),
+    }
+    with sample_images(cfg.image, info) as sample, staged(output) as temporary:
+        write_model(temporary, classifier, info, cfg.precision, facts, sample.pixels)
+        check_parity(temporary, classifier, info, cfg.precision, sample)
+    log.info(
+        "written: %s (%.1f MB, %s; images [B, H, W, 3], uint8 RGB of any size)",
+        output,
+        output.stat().st_size / 1e6,
+        cfg.precision,
+    )
+
+
+def check_settings(cfg: DictConfig) -> Path:
+    """The output; rejects invalid settings.
+
+    Raises:
+        FileNotFoundError: Its folder does not exist.
+        ValueError: A setting is invalid, or a package is missing.
+    """
+    output = Path(cfg.output)
+    if output.suffix.lower() not in (".onnx", ".pt2"):
+        raise ValueError(
+            f"output is {cfg.output}; expected a file .onnx or .pt2, or a folder with / at its end"
+        )
+    if not output.absolute().parent.is_dir():
+        raise FileNotFoundError(f"output is {cfg.output}; expected a file in an existing folder")
+    if cfg.precision not in TOLERANCES:
+        raise ValueError(f"precision is {cfg.precision!r}; expected {', '.join(TOLERANCES)}")
+    if cfg.precision == "int8" and output.suffix.lower() == ".pt2":
+        raise ValueError("precision is int8; expected fp32 or fp16 for a file .pt2")
+    if cfg.precision == "int8" and cfg.image is None:
+        raise ValueError(
+            "image is null; expected images like those of use, which precision=int8 is calibrated on"
+        )
+    if output.suffix.lower() == ".onnx":
+        import_runtime()
+    return output
+
+
+def own_version() -> str:
+    try:
+        return version("aimonk")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def run_folder(source: Path) -> Path:
+    return source if source.is_dir() else source.parent
+
+
+@dataclass
+class Sample:
+    """Images that the exported file is compared on.
+
+    Attributes:
+        paths: N files.
+        pixels: Decoded as by `mode=infer`, uint8 [N, size, size, 3].
+        kind: `given` or `drawn`.
+    """
+
+    paths: list[Path]
+    pixels: np.ndarray
+    kind: str
+
+
+@contextmanager
+def sample_images(image: str | None, info: ModelInfo) -> Iterator[Sample]:
+    """Decode the given images, at most MOST_IMAGES evenly spread ones, or drawn ones for None.
+
+    Raises:
+        FileNotFoundError: There are none.
+        ValueError: None can be read.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if image is None:
+            drawn = draw_demo(Path(folder, "demo"), images=DRAWN, seed=0) / "images"
+            paths = sorted(drawn.iterdir())
+        else:
+            paths = find_paths(image)
+        most = int(min(MOST_IMAGES, max(1, MOST_BYTES // (3 * info.image_size**2))))
+        rows = np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int))
+        readable, pixels = [], []
+        for row, result in decode_all(paths, info.image_size, info.resize, rows):
+            if isinstance(result, str):
+                log.warning("%s: %s", paths[row], result)
+            else:
+                readable.append(paths[row])
+                pixels.append(result)
+        if not readable:
+            raise ValueError(f"none of {plural(len(rows), 'image')} could be read")
+        yield Sample(readable, np.stack(pixels), "drawn" if image is None else "given")
+
+
+def write_model(
+    path: Path,
+    classifier: Classifier,
+    info: ModelInfo,
+    precision: str,
+    facts: dict[str, str],
+    pixels: np.ndarray,
+) -> None:
+    """Write the file, in the format of its suffix.
+
+    Args:
+        pixels: Images that calibrate a quantisation, uint8 [N, size, size, 3].
+
+    Raises:
+        ValueError: The network cannot be exported.
+    """
+    network = ExportedNetwork(classifier, info, torch.float16 if precision == "fp16" else torch.float32)
+    if path.suffix.lower() == ".pt2":
+        save_pt2(path, network, info, facts)
+        return
+    model = to_onnx(trace(network, info.image_size), info)
+    if precision == "int8":
+        model = quantise(model, pixels)
+    describe(model, info, facts)
+    if model.ByteSize() > MAX_BYTES:
+        raise ValueError(f"the model has {model.ByteSize() >> 20} MB; expected at most {MAX_BYTES >> 20} MB")
+    with replacing(path) as file:
+        file.write(model.SerializeToString())
+
+
+def check_parity(path: Path, classifier: Classifier, info: ModelInfo, precision: str, sample: Sample) -> None:
+    """Compare the written file with the checkpoint's own predictions, and report what resizing in it changes.
+
+    Raises:
+        ValueError: The file predicts something else for the same pixels.
+    """
+    exported = open_exported(path)
+    expected = CalibratedModel(classifier, info, torch.device("cpu"), len(sample.paths))(sample.pixels)
+    tolerance = TOLERANCES[precision]
+    agreement = compare(expected, info.thresholds, *exported.run(sample.pixels), tolerance)
+    count = plural(len(sample.paths), f"{sample.kind} image")
+    if not agreement.largest <= tolerance or agreement.beyond:
+        raise ValueError(
+            f"the exported model differs from the checkpoint on {count}: {agreement}; nothing is written"
+        )
+    log.info("parity with mode=infer on %s: %s", count, agreement)
+    resized = resize_inside(exported, sample, info)
+    log.info(
+        "the same with full-size images, which the model resizes itself: %s",
+        compare(expected, info.thresholds, *resized, tolerance),
+    )
+
+
+def open_exported(path: Path) -> OnnxModel | Pt2Model:
+    if path.suffix.lower() == ".pt2":
+        return Pt2Model(path)
+    return read_onnx(path, torch.get_num_threads())
+
+
+def resize_inside(
+    exported: OnnxModel | Pt2Model, sample: Sample, info: ModelInfo
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities and decisions, each [N, A], of the images in their own size."""
+    results = [exported.run(decode_full(path)[None]) for path in sample.paths]
+    probs, decisions = (np.concatenate(of) for of in zip(*results, strict=True))
+    return probs, decisions
