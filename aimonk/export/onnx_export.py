@@ -89,14 +89,14 @@ def add_resizing(model: "onnx.ModelProto", size: int, resize: str) -> None:
 
     (network_input,) = model.graph.input
     batch = network_input.type.tensor_type.shape.dim[0].dim_param
-    target, two = constant("resize_size", [size, size]), constant("resize_two", [2])
-    axes = constant("resize_axes", [1, 2])
+    target = constant("resize_size", [size, size])
     node = helper.make_node
     how = {"mode": "linear", "antialias": 1, "coordinate_transformation_mode": "half_pixel", "axes": [1, 2]}
     shape = node("Shape", ["images"], ["resize_shape"], start=1, end=3)  # height, width
     if resize == "squash":
         nodes = [node("Resize", ["images", "", "", target], [RESIZED], **how)]
     elif resize == "crop":
+        two, axes = constant("resize_two", [2]), constant("resize_axes", [1, 2])
         nodes = [
             shape,
             node("ReduceMin", ["resize_shape"], ["resize_side"], keepdims=1),
@@ -110,6 +110,7 @@ def add_resizing(model: "onnx.ModelProto", size: int, resize: str) -> None:
         # in double precision and rounded half to even, as the decoder computes it
         double = onnx.TensorProto.DOUBLE
         constant("resize_scaled", [size], double)
+        two, axes = constant("resize_two", [2]), constant("resize_axes", [1, 2])
         nodes = [
             shape,
             node("Cast", ["resize_shape"], ["resize_sides"], to=double),

@@ -71,6 +71,10 @@ class Pt2Model:
             warnings.simplefilter("ignore")
             self.program = torch.export.load(path).module()
 
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities [B, A] of uint8 images [B, H, W, 3] of any size."""
+        return self.run(images)[0].astype(np.float64)
+
     @torch.inference_mode()
     def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities, float32 [B, A], and decisions, bool [B, A], of uint8 images [B, H, W, 3]."""

@@ -1,6 +1,7 @@
 """Write the file, run it, and keep it only if it predicts as `mode=infer` does."""
 
 import logging
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,17 +27,21 @@ from aimonk.inference.onnx_file import MAX_BYTES, OnnxModel, import_runtime, rea
 from aimonk.inference.predictor import CalibratedModel
 from aimonk.models.checkpoint import ModelInfo, load_model
 from aimonk.models.classifier import Classifier
+from aimonk.modes.export.folder import MODEL_NAME, check_folder, read_facts, write_companions
+from aimonk.modes.export.labelled import names_data, open_labelled, report_mean_ap
 from aimonk.modes.infer import find_paths
+from aimonk.report.model_card import format_card
 from aimonk.runtime.ranks import rank
 from aimonk.setup.runs import describe_checkpoint, describe_score, find_checkpoint
 
 log = logging.getLogger(__name__)
 
 # largest difference of a probability; quantisation has no bound that fits all networks, and is reported only
-TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2, "int8": float("inf")}
+TOLERANCES = {"fp32": 1e-4, "fp16": 5e-2, "int8": float("inf")}
 MOST_IMAGES = 200  # that are compared, or calibrate a quantisation
 MOST_BYTES = 1e9
 DRAWN = 12
+CPU = torch.device("cpu")
 
 
 def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
@@ -48,41 +53,53 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     """
     if rank() != 0:
         return
-    output = check_settings(cfg)
+    target = check_settings(cfg)
     source = find_checkpoint(cfg.checkpoint)
     if source.suffix.lower() == ".onnx":
         raise ValueError(f"checkpoint is {source}; expected a run, whose model is not exported yet")
     classifier, info = load_model(source)
     log.info("checkpoint: %s", describe_checkpoint(source, info))
-    facts = {
-        "version": own_version(),
-        "precision": cfg.precision,
-        "score": describe_score(run_folder(source)),
-    }
-    with sample_images(cfg.image, info) as sample, staged(output) as temporary:
-        write_model(temporary, classifier, info, cfg.precision, facts, sample.pixels)
-        check_parity(temporary, classifier, info, cfg.precision, sample)
+    labelled = open_labelled(cfg, source, info) if names_data(overrides) else None
+    run_folder = source if source.is_dir() else source.parent
+    facts = {"version": own_version(), "precision": cfg.precision, "score": describe_score(run_folder)}
+    with sample_images(cfg.image, info) as sample, created_folder(target), staged(target) as temporary:
+        calibration, sample = split_sample(sample, cfg.precision)
+        write_model(temporary, classifier, info, cfg.precision, facts, calibration)
+        exported = check_parity(temporary, classifier, info, cfg.precision, sample)
+        if labelled is not None:
+            report_mean_ap(labelled, CalibratedModel(classifier, info, CPU, len(labelled)), exported)
+        size_mb = temporary.stat().st_size / 1e6
+        if is_folder(cfg.output):
+            card = format_card(info, read_facts(run_folder), cfg.precision, facts["version"], size_mb)
+            write_companions(target.parent, card)
     log.info(
         "written: %s (%.1f MB, %s; images [B, H, W, 3], uint8 RGB of any size)",
-        output,
-        output.stat().st_size / 1e6,
+        target,
+        size_mb,
         cfg.precision,
     )
 
 
+def is_folder(output: str) -> bool:
+    return output.endswith("/") or Path(output).is_dir()
+
+
 def check_settings(cfg: DictConfig) -> Path:
-    """The output; rejects invalid settings.
+    """The file to write the model to; rejects invalid settings.
 
     Raises:
         FileNotFoundError: Its folder does not exist.
         ValueError: A setting is invalid, or a package is missing.
     """
     output = Path(cfg.output)
-    if output.suffix.lower() not in (".onnx", ".pt2"):
+    if is_folder(cfg.output):
+        check_folder(output)
+        output = output / MODEL_NAME
+    elif output.suffix.lower() not in (".onnx", ".pt2"):
         raise ValueError(
             f"output is {cfg.output}; expected a file .onnx or .pt2, or a folder with / at its end"
         )
-    if not output.absolute().parent.is_dir():
+    elif not output.absolute().parent.is_dir():
         raise FileNotFoundError(f"output is {cfg.output}; expected a file in an existing folder")
     if cfg.precision not in TOLERANCES:
         raise ValueError(f"precision is {cfg.precision!r}; expected {', '.join(TOLERANCES)}")
@@ -104,8 +121,17 @@ def own_version() -> str:
         return "unknown"
 
 
-def run_folder(source: Path) -> Path:
-    return source if source.is_dir() else source.parent
+@contextmanager
+def created_folder(target: Path) -> Iterator[None]:
+    """Create the folder of a file, and remove it if the block raises."""
+    is_new = not target.parent.exists()
+    target.parent.mkdir(exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            shutil.rmtree(target.parent, ignore_errors=True)
+        raise
 
 
 @dataclass
@@ -151,6 +177,14 @@ def sample_images(image: str | None, info: ModelInfo) -> Iterator[Sample]:
         yield Sample(readable, np.stack(pixels), "drawn" if image is None else "given")
 
 
+def split_sample(sample: Sample, precision: str) -> tuple[np.ndarray, Sample]:
+    """Images that calibrate a quantisation, uint8 [N, size, size, 3], and others to compare it on."""
+    if precision != "int8" or len(sample.paths) == 1:
+        return sample.pixels, sample
+    log.info("calibrated on %d of the images, compared on the others", len(sample.paths[::2]))
+    return sample.pixels[::2], Sample(sample.paths[1::2], sample.pixels[1::2], sample.kind)
+
+
 def write_model(
     path: Path,
     classifier: Classifier,
@@ -181,14 +215,16 @@ def write_model(
         file.write(model.SerializeToString())
 
 
-def check_parity(path: Path, classifier: Classifier, info: ModelInfo, precision: str, sample: Sample) -> None:
+def check_parity(
+    path: Path, classifier: Classifier, info: ModelInfo, precision: str, sample: Sample
+) -> OnnxModel | Pt2Model:
     """Compare the written file with the checkpoint's own predictions, and report what resizing in it changes.
 
     Raises:
         ValueError: The file predicts something else for the same pixels.
     """
     exported = open_exported(path)
-    expected = CalibratedModel(classifier, info, torch.device("cpu"), len(sample.paths))(sample.pixels)
+    expected = CalibratedModel(classifier, info, CPU, len(sample.paths))(sample.pixels)
     tolerance = TOLERANCES[precision]
     agreement = compare(expected, info.thresholds, *exported.run(sample.pixels), tolerance)
     count = plural(len(sample.paths), f"{sample.kind} image")
@@ -202,6 +238,7 @@ def check_parity(path: Path, classifier: Classifier, info: ModelInfo, precision:
         "the same with full-size images, which the model resizes itself: %s",
         compare(expected, info.thresholds, *resized, tolerance),
     )
+    return exported
 
 
 def open_exported(path: Path) -> OnnxModel | Pt2Model:
