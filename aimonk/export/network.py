@@ -1,6 +1,11 @@
 """The network of an exported model: from resized images to probabilities and decisions."""
 
+import contextlib
 import copy
+import io
+import logging
+import warnings
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -36,15 +41,41 @@ class ExportedNetwork(nn.Module):
         return probs, probs >= self.thresholds
 
 
-def trace(network: nn.Module, size: int) -> ExportedProgram:
-    """The program of a network for any number of square images.
+def trace(network: nn.Module, example: Tensor, names: tuple[Dim, ...]) -> ExportedProgram:
+    """The program of a network of uint8 images.
+
+    Args:
+        example: With other sizes than 1 in the dimensions that may vary.
+        names: Of these dimensions, the first ones.
 
     Raises:
         ValueError: torch.export does not support the network.
     """
-    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     try:
-        return torch.export.export(network, (example,), dynamic_shapes=({0: Dim("batch")},))
+        with silent():
+            return torch.export.export(network, (example,), dynamic_shapes=(dict(enumerate(names)),))
     except Exception as error:  # torch.export raises exceptions of many types
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"torch.export does not support this network ({reason[:300]})") from None
+        raise ValueError(f"torch.export does not support this network ({first_line(error)})") from None
+
+
+def trace_square(network: nn.Module, size: int) -> ExportedProgram:
+    """The program of a network for any number of square images; errors as `trace`."""
+    return trace(network, torch.zeros(2, size, size, 3, dtype=torch.uint8), (Dim("batch"),))
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Keep the progress and the warnings of an exporter off the terminal and out of the log."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def first_line(error: Exception) -> str:
+    """The beginning of a message, or the type of an error without one."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -1,17 +1,13 @@
 """From a traced network to one ONNX file, with resizing in front and the checkpoint's fields as metadata."""
 
-import contextlib
-import io
 import json
-import logging
-import warnings
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import torch
 from torch.export import ExportedProgram
 
+from aimonk.export.network import first_line, silent
 from aimonk.inference.onnx_file import FORMAT, INSTALL
 from aimonk.models.checkpoint import ModelInfo
 
@@ -41,8 +37,9 @@ def to_onnx(program: ExportedProgram, info: ModelInfo) -> "onnx.ModelProto":
         with silent():
             exported = torch.onnx.export(program, dynamo=True, opset_version=OPSET, verbose=False, **names)
     except Exception as error:  # the exporter raises exceptions of many types
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"torch's ONNX exporter does not support this network ({reason[:300]})") from None
+        raise ValueError(
+            f"torch's ONNX exporter does not support this network ({first_line(error)})"
+        ) from None
     model = exported.model_proto
     add_resizing(model, info.image_size, info.resize)
     for field in (model.graph.node, model.graph.value_info, model.graph.initializer, model.graph.output):
@@ -60,19 +57,6 @@ def describe(model: "onnx.ModelProto", info: ModelInfo, facts: dict[str, str]) -
     model.producer_name, model.producer_version = "aimonk", facts["version"]
     metadata = {key: json.dumps(value, ensure_ascii=False) for key, value in asdict(info).items()}
     onnx.helper.set_model_props(model, {"format": FORMAT, **metadata, **facts})
-
-
-@contextlib.contextmanager
-def silent() -> Iterator[None]:
-    """Keep the exporter's progress and warnings off the terminal."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
 
 
 def add_resizing(model: "onnx.ModelProto", size: int, resize: str) -> None:

@@ -1,7 +1,6 @@
 """From a network to a file of torch.export, with the content of the ONNX file."""
 
 import json
-import warnings
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from aimonk.export.network import ExportedNetwork
+from aimonk.export.network import ExportedNetwork, silent, trace
 from aimonk.export.onnx_export import WHITE
 from aimonk.models.checkpoint import ModelInfo
 
@@ -34,8 +33,7 @@ class Resizing(nn.Module):
                 images = images.index_select(axis, (side - shortest) // 2 + torch.arange(shortest))
         elif self.resize == "pad":
             longest = torch.sym_max(*sides)
-            # rounded in integers
-            fitted = [torch.sym_max(1, (2 * size * side + longest) // (2 * longest)) for side in sides]
+            fitted = [torch.sym_max(1, round_ratio(size * side, longest)) for side in sides]
         images = images.permute(0, 3, 1, 2)
         images = nn.functional.interpolate(images, fitted, mode="bilinear", antialias=True)
         if self.resize == "pad":
@@ -43,6 +41,13 @@ class Resizing(nn.Module):
             borders = [left, size - fitted[1] - left, top, size - fitted[0] - top]
             images = nn.functional.pad(images, borders, value=WHITE)
         return images.permute(0, 2, 3, 1)
+
+
+def round_ratio(numerator: int, denominator: int) -> int:
+    """The ratio, rounded half to even as by the decoder, without the floats that torch.export cannot trace."""
+    down = (2 * numerator + denominator - 1) // (2 * denominator)
+    up = (2 * numerator + denominator) // (2 * denominator)
+    return down + (up - down) * (down % 2)
 
 
 def save_pt2(path: Path, network: ExportedNetwork, info: ModelInfo, facts: dict[str, str]) -> None:
@@ -54,21 +59,17 @@ def save_pt2(path: Path, network: ExportedNetwork, info: ModelInfo, facts: dict[
     model = nn.Sequential(Resizing(info.image_size, info.resize), network).eval()
     example = torch.zeros(2, info.image_size + 8, info.image_size + 16, 3, dtype=torch.uint8)
     names = (Dim("batch"), Dim("height", max=LONGEST_SIDE), Dim("width", max=LONGEST_SIDE))
-    try:
-        program = torch.export.export(model, (example,), dynamic_shapes=(dict(enumerate(names)),))
-    except Exception as error:  # torch.export raises exceptions of many types
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"torch.export does not support this network ({reason[:300]})") from None
+    program = trace(model, example, names)
     content = json.dumps(asdict(info) | facts, ensure_ascii=False)
-    torch.export.save(program, path, extra_files={INFO_FILE: content})
+    with silent():
+        torch.export.save(program, path, extra_files={INFO_FILE: content})
 
 
 class Pt2Model:
     """The program of a file that `save_pt2` wrote."""
 
     def __init__(self, path: Path):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with silent():
             self.program = torch.export.load(path).module()
 
     def __call__(self, images: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aimonk.export.onnx_export import silent
+from aimonk.export.network import first_line, silent
 from aimonk.inference.onnx_file import import_runtime
 
 if TYPE_CHECKING:
@@ -64,7 +64,6 @@ def quantise(model: "onnx.ModelProto", images: np.ndarray) -> "onnx.ModelProto":
             )
             return onnx.load(path, load_external_data=False)
         except Exception as error:  # of many types
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ValueError(
-                f"precision is int8, which this network does not support ({reason[:300]})"
+                f"precision is int8, which this network does not support ({first_line(error)})"
             ) from None

@@ -1,9 +1,9 @@
-"""The model card of an exported model: what it predicts, how well, on which data it was trained, and its limits."""
+"""The model card of an exported model: attributes, scores, training data and limits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from aimonk.files.text import plural, printable
+from aimonk.files.text import printable
 from aimonk.models.checkpoint import ModelInfo
 from aimonk.report.tables import describe_verdict, format_scores
 
@@ -37,27 +37,23 @@ class TrainingFacts:
 
 def format_card(info: ModelInfo, facts: TrainingFacts, precision: str, version: str, size_mb: float) -> str:
     """The card in Markdown."""
-    return (
-        "\n\n".join(
-            [
-                "# Image attributes: " + ", ".join(map(clean, info.attributes)),
-                f"A multi-label image classifier ({clean(info.backbone)}, {precision}, {size_mb:.1f} MB) that gives each "
-                f"attribute a probability. Written by aimonk {version}.",
-                _usage(info),
-                _attributes(info),
-                *_scores(facts),
-                *_training(facts),
-                _limits(info, facts, precision),
-                "",
-            ]
-        ).rstrip("\n")
-        + "\n"
-    )
+    kind = f"{clean(info.backbone)}, {precision}, {size_mb:.1f} MB"
+    sections = [
+        "# Image attributes: " + ", ".join(map(clean, info.attributes)),
+        f"A multi-label image classifier ({kind}) that gives each attribute a probability. Written by aimonk "
+        f"{version}.",
+        _usage(info),
+        _attributes(info),
+        *_scores(facts),
+        *_training(facts),
+        _limits(info, facts, precision),
+    ]
+    return "\n\n".join(sections) + "\n"
 
 
 def clean(name: str) -> str:
     """A name from a file that Markdown shows as it is."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+!|~&$" else c for c in printable(name))
+    return "".join(f"\\{c}" if c in "\\`*_[]<>|&" else c for c in printable(name))
 
 
 def _usage(info: ModelInfo) -> str:
@@ -80,9 +76,10 @@ model = Model(MODEL, threads=0)
 probabilities, decisions = model(decode("photo.jpg", model.size, model.resize)[None])
 ```
 
-`model.onnx` takes uint8 RGB images [B, H, W, 3] of any size. It contains resizing ({RESIZES[info.resize]}; {info.image_size}
-pixels), normalisation, the network, calibration and thresholds, and gives `probabilities` and `decisions`, [B, A] each. `decoding.py`
-reads image files as in training: EXIF orientation, transparency on white, grey, CMYK and 16 bits."""
+`model.onnx` takes uint8 RGB images [B, H, W, 3] of any size. It contains resizing
+({RESIZES[info.resize]}; {info.image_size} pixels), normalisation, the network, calibration and
+thresholds, and gives `probabilities` and `decisions`, [B, A] each. `decoding.py` reads image files as in
+training: EXIF orientation, transparency on white, grey, CMYK and 16 bits."""
 
 
 def _attributes(info: ModelInfo) -> str:
@@ -99,58 +96,50 @@ def _attributes(info: ModelInfo) -> str:
 
 def _scores(facts: TrainingFacts) -> list[str]:
     if not facts.scores:
-        return [
-            "## Scores\n\nUnknown: no images were held out, or their scores were not kept beside the model."
-        ]
-    sections = [
-        "## Scores\n\nEach with its 95 % interval and, behind the bar, the score of a guess that ignores the image."
-    ]
+        return ["## Scores\n\nUnknown: no images were held out, or their scores are not beside the model."]
+    sections = ["## Scores\n\nWith 95 % intervals and, behind the bar, the score of a blind guess."]
     for part, scores in facts.scores.items():
         title = f"{PARTS[part]}: {facts.images[part]}" if part in facts.images else PARTS[part]
-        table = printable_lines(format_scores(scores, title)).replace("```", "'''")
-        sections.append(f"```\n{table}\n```\n\nVerdict: {clean(describe_verdict(scores))}.")
+        table = "\n".join(map(printable, format_scores(scores, title).split("\n")))
+        sections.append("```\n" + table.replace("`", "'") + "\n```")
+        sections.append(f"Verdict: {clean(describe_verdict(scores))}.")
     if facts.refitted:
         sections.append(
-            "The scored model was trained without these images. The model in this folder was then fitted to training and "
-            "validation images together, with the same settings."
+            "The scored model was trained without these images. The model in this folder was then fitted to "
+            "training and validation images together, with the same settings."
         )
     return sections
-
-
-def printable_lines(text: str) -> str:
-    return "\n".join(map(printable, text.split("\n")))
 
 
 def _training(facts: TrainingFacts) -> list[str]:
     if not facts.labels:
         return []
     images = ", ".join(f"{count} {part}" for part, count in facts.images.items())
-    lines = [
-        f"## Training data\n\nImages: {images}. Labels of all of them; unknown ones were left out or treated as the settings say:"
+    table = ["| attribute | present | absent | unknown |", "|---|---|---|---|"]
+    table += [f"| {clean(name)} | " + " | ".join(map(str, row)) + " |" for name, row in facts.labels.items()]
+    settings = ", ".join(map(clean, facts.settings))
+    return [
+        f"## Training data\n\nImages: {images}. Their labels:",
+        "\n".join(table),
+        f"Settings: {settings}.",
     ]
-    lines += ["", "| attribute | present | absent | unknown |", "|---|---|---|---|"]
-    lines += [f"| {clean(name)} | " + " | ".join(map(str, row)) + " |" for name, row in facts.labels.items()]
-    return ["\n".join(lines), "Settings: " + ", ".join(map(clean, facts.settings)) + "."]
 
 
 def _limits(info: ModelInfo, facts: TrainingFacts, precision: str) -> str:
-    doubtful = [
-        name for name, verdict in zip(info.attributes, info.beats_chance, strict=True) if verdict is False
-    ]
     limits = [
-        "The scores hold for images like those of the training data. Other cameras, places or groups of people need a test of "
-        "their own.",
+        "The scores hold for images like those of the training data. Other cameras, places or groups of "
+        "people need a test of their own.",
         "The attributes are predicted independently: combinations that cannot occur may be predicted.",
         "Any image gets probabilities, also one that shows nothing of the kind.",
-        "Images that another program decodes, or that the model resizes itself, give slightly different probabilities.",
+        "Images that another program decodes, or that the model resizes itself, give slightly different "
+        "probabilities.",
     ]
+    verdicts = zip(info.attributes, info.beats_chance, strict=True)
+    doubtful = [clean(name) for name, verdict in verdicts if verdict is False]
     if doubtful:
-        names = ", ".join(map(clean, doubtful))
-        limits.insert(0, f"No evidence that these are predicted better than chance: {names}.")
+        limits.insert(0, f"No evidence that these are predicted better than chance: {', '.join(doubtful)}.")
     if not facts.scores:
-        limits.insert(
-            0, f"How well {plural(len(info.attributes), 'attribute')} are predicted on new images is unknown."
-        )
+        limits.insert(0, "How well the attributes are predicted on new images is unknown.")
     if precision != "fp32":
         limits.append(f"The scores are those of the model in full precision; this file is {precision}.")
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)

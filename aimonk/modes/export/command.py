@@ -2,10 +2,8 @@
 
 import logging
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -13,10 +11,8 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from aimonk.data.demo.dataset import draw_demo
 from aimonk.data.images.decoding import decode_full
-from aimonk.data.images.folder import decode_all
-from aimonk.export.network import ExportedNetwork, trace
+from aimonk.export.network import ExportedNetwork, trace_square
 from aimonk.export.onnx_export import describe, to_onnx
 from aimonk.export.parity import compare
 from aimonk.export.pt2_export import Pt2Model, save_pt2
@@ -29,7 +25,7 @@ from aimonk.models.checkpoint import ModelInfo, load_model
 from aimonk.models.classifier import Classifier
 from aimonk.modes.export.folder import MODEL_NAME, check_folder, read_facts, write_companions
 from aimonk.modes.export.labelled import names_data, open_labelled, report_mean_ap
-from aimonk.modes.infer import find_paths
+from aimonk.modes.export.sample import Sample, sample_images, split_sample
 from aimonk.report.model_card import format_card
 from aimonk.runtime.ranks import rank
 from aimonk.setup.runs import describe_checkpoint, describe_score, find_checkpoint
@@ -38,9 +34,6 @@ log = logging.getLogger(__name__)
 
 # largest difference of a probability; quantisation has no bound that fits all networks, and is reported only
 TOLERANCES = {"fp32": 1e-4, "fp16": 5e-2, "int8": float("inf")}
-MOST_IMAGES = 200  # that are compared, or calibrate a quantisation
-MOST_BYTES = 1e9
-DRAWN = 12
 CPU = torch.device("cpu")
 
 
@@ -72,12 +65,8 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         if is_folder(cfg.output):
             card = format_card(info, read_facts(run_folder), cfg.precision, facts["version"], size_mb)
             write_companions(target.parent, card)
-    log.info(
-        "written: %s (%.1f MB, %s; images [B, H, W, 3], uint8 RGB of any size)",
-        target,
-        size_mb,
-        cfg.precision,
-    )
+    takes = "uint8 RGB images [B, H, W, 3] of any size"
+    log.info("written: %s (%.1f MB, %s; takes %s)", target, size_mb, cfg.precision, takes)
 
 
 def is_folder(output: str) -> bool:
@@ -96,9 +85,7 @@ def check_settings(cfg: DictConfig) -> Path:
         check_folder(output)
         output = output / MODEL_NAME
     elif output.suffix.lower() not in (".onnx", ".pt2"):
-        raise ValueError(
-            f"output is {cfg.output}; expected a file .onnx or .pt2, or a folder with / at its end"
-        )
+        raise ValueError(f"output is {cfg.output}; expected a file .onnx or .pt2, or a folder and a slash")
     elif not output.absolute().parent.is_dir():
         raise FileNotFoundError(f"output is {cfg.output}; expected a file in an existing folder")
     if cfg.precision not in TOLERANCES:
@@ -134,57 +121,6 @@ def created_folder(target: Path) -> Iterator[None]:
         raise
 
 
-@dataclass
-class Sample:
-    """Images that the exported file is compared on.
-
-    Attributes:
-        paths: N files.
-        pixels: Decoded as by `mode=infer`, uint8 [N, size, size, 3].
-        kind: `given` or `drawn`.
-    """
-
-    paths: list[Path]
-    pixels: np.ndarray
-    kind: str
-
-
-@contextmanager
-def sample_images(image: str | None, info: ModelInfo) -> Iterator[Sample]:
-    """Decode the given images, at most MOST_IMAGES evenly spread ones, or drawn ones for None.
-
-    Raises:
-        FileNotFoundError: There are none.
-        ValueError: None can be read.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        if image is None:
-            drawn = draw_demo(Path(folder, "demo"), images=DRAWN, seed=0) / "images"
-            paths = sorted(drawn.iterdir())
-        else:
-            paths = find_paths(image)
-        most = int(min(MOST_IMAGES, max(1, MOST_BYTES // (3 * info.image_size**2))))
-        rows = np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int))
-        readable, pixels = [], []
-        for row, result in decode_all(paths, info.image_size, info.resize, rows):
-            if isinstance(result, str):
-                log.warning("%s: %s", paths[row], result)
-            else:
-                readable.append(paths[row])
-                pixels.append(result)
-        if not readable:
-            raise ValueError(f"none of {plural(len(rows), 'image')} could be read")
-        yield Sample(readable, np.stack(pixels), "drawn" if image is None else "given")
-
-
-def split_sample(sample: Sample, precision: str) -> tuple[np.ndarray, Sample]:
-    """Images that calibrate a quantisation, uint8 [N, size, size, 3], and others to compare it on."""
-    if precision != "int8" or len(sample.paths) == 1:
-        return sample.pixels, sample
-    log.info("calibrated on %d of the images, compared on the others", len(sample.paths[::2]))
-    return sample.pixels[::2], Sample(sample.paths[1::2], sample.pixels[1::2], sample.kind)
-
-
 def write_model(
     path: Path,
     classifier: Classifier,
@@ -205,7 +141,7 @@ def write_model(
     if path.suffix.lower() == ".pt2":
         save_pt2(path, network, info, facts)
         return
-    model = to_onnx(trace(network, info.image_size), info)
+    model = to_onnx(trace_square(network, info.image_size), info)
     if precision == "int8":
         model = quantise(model, pixels)
     describe(model, info, facts)
@@ -233,7 +169,7 @@ def check_parity(
             f"the exported model differs from the checkpoint on {count}: {agreement}; nothing is written"
         )
     log.info("parity with mode=infer on %s: %s", count, agreement)
-    resized = resize_inside(exported, sample, info)
+    resized = resize_inside(exported, sample)
     log.info(
         "the same with full-size images, which the model resizes itself: %s",
         compare(expected, info.thresholds, *resized, tolerance),
@@ -247,9 +183,7 @@ def open_exported(path: Path) -> OnnxModel | Pt2Model:
     return read_onnx(path, torch.get_num_threads())
 
 
-def resize_inside(
-    exported: OnnxModel | Pt2Model, sample: Sample, info: ModelInfo
-) -> tuple[np.ndarray, np.ndarray]:
+def resize_inside(exported: OnnxModel | Pt2Model, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities and decisions, each [N, A], of the images in their own size."""
     results = [exported.run(decode_full(path)[None]) for path in sample.paths]
     probs, decisions = (np.concatenate(of) for of in zip(*results, strict=True))

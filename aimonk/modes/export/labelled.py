@@ -84,7 +84,7 @@ def report_mean_ap(
         log.info("mean AP is undefined: no attribute has known entries of both classes")
         return
     log.info(
-        "mean AP on %d labelled images: %.4f before, %.4f exported, difference %+.4f with a standard error of %.4f",
+        "mean AP on %d labelled images: %.4f before, %.4f exported, difference %+.4f (standard error %.4f)",
         len(labelled),
         before,
         after,
