@@ -8,7 +8,7 @@ import torch
 from torch.export import ExportedProgram
 
 from aimonk.export.network import first_line, silent
-from aimonk.inference.onnx_file import FORMAT, INSTALL
+from aimonk.inference.onnx_file import FORMAT, INSTALL, import_runtime
 from aimonk.models.checkpoint import ModelInfo
 
 if TYPE_CHECKING:
@@ -19,6 +19,19 @@ RESIZED = "resized"  # the network's input
 WHITE = 255
 
 
+def check_packages() -> None:
+    """Check that what exports and runs ONNX files is installed.
+
+    Raises:
+        ValueError: A package is missing.
+    """
+    import_runtime()
+    try:
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ValueError(f"{error.name} is not installed; {INSTALL}") from None
+
+
 def to_onnx(program: ExportedProgram, info: ModelInfo) -> "onnx.ModelProto":
     """An ONNX model of uint8 images [B, H, W, 3] of any size.
 
@@ -26,12 +39,8 @@ def to_onnx(program: ExportedProgram, info: ModelInfo) -> "onnx.ModelProto":
         program: Of ExportedNetwork.
 
     Raises:
-        ValueError: A package is missing, or the exporter does not support the network.
+        ValueError: The exporter does not support the network.
     """
-    try:
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ValueError(f"{error.name} is not installed; {INSTALL}") from None
     names = {"input_names": [RESIZED], "output_names": ["probabilities", "decisions"]}
     try:
         with silent():

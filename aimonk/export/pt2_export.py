@@ -18,7 +18,10 @@ INFO_FILE = "aimonk.json"
 
 
 class Resizing(nn.Module):
-    """uint8 images [B, H, W, 3] of any size to [B, size, size, 3]; torch resizes bytes as Pillow does."""
+    """uint8 images [B, H, W, 3] of any size to [B, size, size, 3]; torch resizes bytes as Pillow does.
+
+    With `pad`, a traced program refuses images of which less than two lines would be left.
+    """
 
     def __init__(self, size: int, resize: str):
         super().__init__()
@@ -44,7 +47,7 @@ class Resizing(nn.Module):
 
 
 def round_ratio(numerator: int, denominator: int) -> int:
-    """The ratio, rounded half to even as by the decoder, without the floats that torch.export cannot trace."""
+    """The ratio, rounded half to even as by the decoder; torch.export cannot trace floats."""
     down = (2 * numerator + denominator - 1) // (2 * denominator)
     up = (2 * numerator + denominator) // (2 * denominator)
     return down + (up - down) * (down % 2)

@@ -91,7 +91,7 @@ def test_both_formats_resize_alike(resize: str, tiny, images, tmp_path: Path) ->
     save_pt2(tmp_path / "a.pt2", network, info, FACTS)
     exported = open_exported(to_onnx(trace_square(network, 16), info), info)
     program = Pt2Model(tmp_path / "a.pt2")
-    for height, width in [(16, 16), (32, 19), (9, 32), (1, 32)]:
+    for height, width in [(16, 16), (32, 19), (9, 32)]:
         batch = np.ascontiguousarray(images[:3, :height, :width])
         np.testing.assert_allclose(program.run(batch)[0], exported.run(batch)[0], atol=0.02)
     square = np.ascontiguousarray(images[:, :16, :16])

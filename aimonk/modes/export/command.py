@@ -13,13 +13,13 @@ from omegaconf import DictConfig
 
 from aimonk.data.images.decoding import decode_full
 from aimonk.export.network import ExportedNetwork, trace_square
-from aimonk.export.onnx_export import describe, to_onnx
+from aimonk.export.onnx_export import check_packages, describe, to_onnx
 from aimonk.export.parity import compare
 from aimonk.export.pt2_export import Pt2Model, save_pt2
 from aimonk.export.quantise import quantise
 from aimonk.files.atomic import replacing, staged
 from aimonk.files.text import plural
-from aimonk.inference.onnx_file import MAX_BYTES, OnnxModel, import_runtime, read_onnx
+from aimonk.inference.onnx_file import MAX_BYTES, OnnxModel, read_onnx
 from aimonk.inference.predictor import CalibratedModel
 from aimonk.models.checkpoint import ModelInfo, load_model
 from aimonk.models.classifier import Classifier
@@ -97,7 +97,7 @@ def check_settings(cfg: DictConfig) -> Path:
             "image is null; expected images like those of use, which precision=int8 is calibrated on"
         )
     if output.suffix.lower() == ".onnx":
-        import_runtime()
+        check_packages()
     return output
 
 
