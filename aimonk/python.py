@@ -15,7 +15,7 @@ from aimonk.cli.overrides import quote
 from aimonk.data.formats import label_file
 from aimonk.data.labels import LabelTable
 from aimonk.inference.model import Model
-from aimonk.models.checkpoint import load_model
+from aimonk.inference.predictor import open_model
 from aimonk.runtime.device import pick_device
 from aimonk.setup.flatten import flatten
 from aimonk.setup.runs import find_checkpoint
@@ -27,16 +27,16 @@ def load(path: StrPath | None = None, device: str = "auto") -> Model:
     """Load a trained model.
 
     Args:
-        path: A run folder, a file `.pth`, or `best`; None is the newest finished run below outputs/.
-        device: As the setting `device`.
+        path: A run folder, a file `.pth`, an exported file `.onnx`, or `best`; None is the newest finished run
+            below outputs/.
+        device: As the setting `device`; an exported file runs on the CPU.
 
     Raises:
         FileNotFoundError: There is no such model.
         ValueError: The file is damaged, or the device is not available.
     """
     source = find_checkpoint(None if path is None else os.fspath(path))
-    classifier, info = load_model(source)
-    return Model(source, classifier, info, pick_device(device))
+    return Model(source, open_model(source, pick_device(device), count=1))
 
 
 def train(

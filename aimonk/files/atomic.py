@@ -39,6 +39,21 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+@contextlib.contextmanager
+def staged(path: Path) -> Iterator[Path]:
+    """A temporary path that replaces `path` when the block ends, and is removed if it raises.
+
+    As `replacing`, for content that is written under a name and checked before it appears.
+    """
+    temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically."""
     with replacing(path) as file:

@@ -6,16 +6,14 @@ from pathlib import Path
 from typing import TypeAlias, overload
 
 import numpy as np
-import torch
 from PIL import Image
 
 from aimonk.data.images.decoding import decode, to_square
-from aimonk.inference.predictor import Predictor
+from aimonk.inference.onnx_file import OnnxModel
+from aimonk.inference.predictor import SEVERAL, CalibratedModel
 from aimonk.models.checkpoint import ModelInfo
-from aimonk.models.classifier import Classifier
 
 Picture: TypeAlias = str | Path | Image.Image | np.ndarray
-SEVERAL = 64  # images from which on optimising the network takes less time than it saves
 
 
 class Prediction(dict[str, float]):
@@ -44,13 +42,13 @@ class Model:
             tested.
     """
 
-    def __init__(self, folder: Path, classifier: Classifier, info: ModelInfo, device: torch.device):
+    def __init__(self, folder: Path, model: CalibratedModel | OnnxModel):
+        info = model.info
         self.folder = folder
         self.attributes = list(info.attributes)
         self.thresholds = dict(zip(info.attributes, info.thresholds, strict=True))
         self.beats_chance = dict(zip(info.attributes, info.beats_chance, strict=True))
-        self._info, self._classifier, self._device = info, classifier, device
-        self._predictor = Predictor(classifier, device, count=1)
+        self._model = model
 
     def __repr__(self) -> str:
         return f"Model({str(self.folder)!r}, attributes: {', '.join(self.attributes)})"
@@ -89,14 +87,10 @@ class Model:
         return self._predict(images, batch_size, count=SEVERAL)
 
     def _predict(self, images: Iterable[Picture], batch_size: int, count: int = 1) -> Iterator[Prediction]:
-        if count >= SEVERAL and self._predictor.network is self._classifier:
-            self._predictor = Predictor(self._classifier, self._device, count)
-        info, remaining = self._info, iter(images)
-        scale, bias = torch.tensor(info.scale), torch.tensor(info.bias)
+        self._model.expect(count)
+        info, remaining = self._model.info, iter(images)
         while batch := [read_square(image, info) for image in islice(remaining, batch_size)]:
-            pixels = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2)
-            probs = torch.sigmoid((scale * self._predictor(pixels) + bias).double()).tolist()
-            for row in probs:
+            for row in self._model(np.stack(batch)).tolist():
                 named = dict(zip(info.attributes, row, strict=True))
                 yield Prediction(named, [a for a, p in named.items() if p >= self.thresholds[a]])
 

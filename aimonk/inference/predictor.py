@@ -1,6 +1,7 @@
 """Fast predictions of a trained classifier for many images."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,8 +9,12 @@ from torch import Tensor
 
 from aimonk.files.text import plural
 from aimonk.inference.engine import fast_inference
+from aimonk.inference.onnx_file import OnnxModel, read_onnx
+from aimonk.models.checkpoint import ModelInfo, load_model
 from aimonk.models.classifier import Classifier
 from aimonk.runtime.progress import show_progress
+
+SEVERAL = 64  # images from which on optimising the network takes less time than it saves
 
 
 class Predictor:
@@ -22,7 +27,13 @@ class Predictor:
     def __init__(self, classifier: Classifier, device: torch.device, count: int):
         self.network: Callable = classifier.to(device, memory_format=torch.channels_last).eval()
         self.device = device
-        self.optimise = device.type == "cpu" and count >= 64
+        self.optimise = False
+        self.expect(count)
+
+    def expect(self, count: int) -> None:
+        """Prepare for so many further images."""
+        if self.device.type == "cpu" and count >= SEVERAL and isinstance(self.network, Classifier):
+            self.optimise = True
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
@@ -31,6 +42,40 @@ class Predictor:
             self.network = fast_inference(self.network.suffix(0), images)
             self.optimise = False
         return self.network(images.to(self.device, non_blocking=True)).float().cpu()
+
+
+class CalibratedModel:
+    """Calibrated probabilities of a checkpoint; OnnxModel has the same interface.
+
+    Args:
+        count: As of Predictor.
+    """
+
+    def __init__(self, classifier: Classifier, info: ModelInfo, device: torch.device, count: int):
+        self.info = info
+        self.predictor = Predictor(classifier, device, count)
+
+    def expect(self, count: int) -> None:
+        """Prepare for so many further images."""
+        self.predictor.expect(count)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Probabilities [B, A] of uint8 images [B, image_size, image_size, 3]."""
+        logits = self.predictor(torch.from_numpy(images).permute(0, 3, 1, 2))
+        calibrated = torch.tensor(self.info.scale) * logits + torch.tensor(self.info.bias)
+        return torch.sigmoid(calibrated.double()).numpy()
+
+
+def open_model(source: Path, device: torch.device, count: int) -> CalibratedModel | OnnxModel:
+    """The model of a checkpoint, a run folder or an exported file (.onnx), for about `count` images.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        ValueError: It is not a valid model.
+    """
+    if source.suffix.lower() == ".onnx" and not source.is_dir():
+        return read_onnx(source, torch.get_num_threads())
+    return CalibratedModel(*load_model(source), device, count)
 
 
 def predict_pixels(

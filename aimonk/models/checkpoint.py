@@ -86,7 +86,7 @@ def load_model(path: Path) -> tuple[Classifier, ModelInfo]:
     content = load_tensors(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path} is not a checkpoint of aimonk; expected format {FORMAT!r}")
-    info = _check_info(path, content.get("info"))
+    info = check_info(path, content.get("info"))
     try:
         expected = _expected_state(info)
     except ValueError as error:
@@ -112,7 +112,12 @@ def _expected_state(info: ModelInfo) -> dict[str, Tensor]:
         return _create_classifier(info).state_dict()
 
 
-def _check_info(path: Path, raw: Any) -> ModelInfo:
+def check_info(path: Path, raw: Any) -> ModelInfo:
+    """The fields of a checkpoint, of plain values from a file.
+
+    Raises:
+        ValueError: A field is missing, unknown or invalid.
+    """
     if isinstance(raw, dict) and isinstance(raw.get("attributes"), list):
         # not in the first checkpoints
         raw = {"beats_chance": [None] * len(raw["attributes"]), "stages": "last"} | raw

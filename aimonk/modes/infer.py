@@ -9,15 +9,14 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 from omegaconf import DictConfig
 
 from aimonk.data.images.folder import decode_all, list_images
 from aimonk.files.atomic import write_text
 from aimonk.files.text import listed, plural, printable
-from aimonk.inference.predictor import Predictor
-from aimonk.models.checkpoint import ModelInfo, load_model
-from aimonk.models.classifier import Classifier
+from aimonk.inference.onnx_file import OnnxModel
+from aimonk.inference.predictor import CalibratedModel, open_model
+from aimonk.models.checkpoint import ModelInfo
 from aimonk.report.predictions import Prediction, Predictions, print_table, to_csv, to_json, to_jsonl, to_text
 from aimonk.runtime.device import pick_device
 from aimonk.runtime.progress import show_progress
@@ -45,11 +44,12 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     paths = find_paths(str(cfg.image))
     check_output(cfg.output, paths)
     source = find_checkpoint(cfg.checkpoint)
-    classifier, info = load_model(source)
+    model = open_model(source, pick_device(cfg.device), len(paths))
+    info = model.info
     thresholds = read_thresholds(cfg.threshold, info)
     log.info("checkpoint: %s", describe_checkpoint(source, info))
 
-    probs, unreadable = predict_files(classifier, info, paths, cfg.batch_size, pick_device(cfg.device))
+    probs, unreadable = predict_files(model, paths, cfg.batch_size)
     images = []
     for path, row in probs:
         present = [a for a, p, t in zip(info.attributes, row, thresholds, strict=True) if p >= t]
@@ -129,11 +129,10 @@ def read_thresholds(threshold: float | None, info: ModelInfo) -> list[float]:
 
 
 def predict_files(
-    classifier: Classifier, info: ModelInfo, paths: list[Path], batch_size: int, device: torch.device
+    model: CalibratedModel | OnnxModel, paths: list[Path], batch_size: int
 ) -> tuple[list[tuple[Path, np.ndarray]], int]:
     """Calibrated probabilities [A] for each readable file, and the number of unreadable files."""
-    predictor = Predictor(classifier, device, len(paths))
-    scale, bias = torch.tensor(info.scale), torch.tensor(info.bias)
+    info = model.info
     probs: list[tuple[Path, np.ndarray]] = []
     unreadable = 0
     with show_progress("images", len(paths)) as bar:
@@ -146,8 +145,7 @@ def predict_files(
                 else:
                     readable.append((path, pixels))
             if readable:
-                images = torch.from_numpy(np.stack([pixels for _, pixels in readable])).permute(0, 3, 1, 2)
-                rows = torch.sigmoid((scale * predictor(images) + bias).double()).numpy()
+                rows = model(np.stack([pixels for _, pixels in readable]))
                 probs += [(path, row) for (path, _), row in zip(readable, rows, strict=True)]
             bar.advance(len(batch))
     return probs, unreadable

@@ -33,6 +33,10 @@ USED = {
     ),
     "clean": (("delete", "cache_dir"), ()),
     "compare": (("runs", "by"), ()),
+    "export": (
+        ("checkpoint", "output", "precision", "image", "data", "cache_dir"),
+        (*HELD_OUT, "data.image_size", "data.resize"),
+    ),
 }
 
 

@@ -7,7 +7,7 @@ import re
 import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -75,16 +75,35 @@ def decode(path: Path, size: int, resize: str) -> np.ndarray:
         ValueError: The file is not a readable image; the message does not contain the path.
         UnavailableError: The file cannot be read, for a reason outside the file.
     """
+    # JPEG can be decoded faster at 1/2, 1/4 or 1/8 scale; twice the target size preserves the quality
+    return _read(path, (2 * size, 2 * size), lambda image: to_square(image, size, resize))
+
+
+def decode_full(path: Path) -> np.ndarray:
+    """Decode one image to uint8 RGB of its own size, [H, W, 3]; the rest as `decode`.
+
+    Needs memory for several copies of the image.
+    """
+    return _read(path, None, _to_full)
+
+
+def _read(
+    path: Path, draft: tuple[int, int] | None, convert: Callable[[Image.Image], np.ndarray]
+) -> np.ndarray:
+    """The converted image of a file; errors as `decode`.
+
+    Args:
+        draft: Smallest size at which JPEG may be decoded.
+    """
     try:
         with _open(path) as file:
             image = Image.open(file, formats=FORMATS)
             _check_size(image)
-            # JPEG can be decoded faster at 1/2, 1/4 or 1/8 scale; twice the target size preserves the quality
-            image.draft(None, (2 * size, 2 * size))
+            image.draft(None, draft)
             is_huge = image.width * image.height > HUGE_PIXELS
             with one_huge if is_huge else contextlib.nullcontext(), image:
                 image.load()
-                return to_square(image, size, resize)
+                return convert(image)
     except MemoryError:
         raise UnavailableError("not enough memory to decode the image") from None
     except UnidentifiedImageError:
@@ -159,6 +178,12 @@ def to_square(image: Image.Image, size: int, resize: str) -> np.ndarray:
         canvas.paste(rgb, ((size - rgb.width) // 2, (size - rgb.height) // 2))
         rgb = canvas
     return np.asarray(rgb)
+
+
+def _to_full(image: Image.Image) -> np.ndarray:
+    rgb = _band_to_rgb(image, _white(image))
+    turn = _orientation(image)
+    return np.asarray(rgb if turn is None else rgb.transpose(turn))
 
 
 def _orientation(image: Image.Image) -> Image.Transpose | None:

@@ -1,0 +1,1 @@
+"""Trained classifiers as files for other runtimes: ONNX and torch.export."""

@@ -1,0 +1,1 @@
+"""Scripts that are copied beside an exported model; they import nothing of aimonk."""
