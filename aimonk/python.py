@@ -27,8 +27,8 @@ def load(path: StrPath | None = None, device: str = "auto") -> Model:
     """Load a trained model.
 
     Args:
-        path: A run folder, a file `.pth`, an exported file `.onnx`, or `best`; None is the newest finished run
-            below outputs/.
+        path: A run folder, a file `.pth`, an exported file `.onnx`, or `best`; None is the newest finished
+            run below outputs/.
         device: As the setting `device`; an exported file runs on the CPU.
 
     Raises:
