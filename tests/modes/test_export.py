@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import aimonk
 from aimonk.modes import export, infer
 from aimonk.modes.export import command as export_command
 
@@ -53,6 +54,14 @@ def exported(command, trained: SimpleNamespace, place: Path) -> SimpleNamespace:
     result = command(place, "mode=export", f"checkpoint={trained.folder}", "output=out/", "image=photos")
     assert result.returncode == 0, result.stdout + result.stderr
     return SimpleNamespace(folder=place / "out", log=result.stderr)
+
+
+def test_exported_file_predicts_from_python_as_the_run(trained, place: Path, exported) -> None:
+    photos = sorted((place / "photos").iterdir())
+    run, file = aimonk.load(trained.folder), aimonk.load(exported.folder / "model.onnx")
+    assert (file.attributes, file.thresholds) == (run.attributes, run.thresholds)
+    for expected, prediction in zip(run.predict(photos), file.predict(photos), strict=True):
+        assert prediction == pytest.approx(expected, abs=1e-4)
 
 
 def test_folder_is_complete_and_compiles(exported: SimpleNamespace) -> None:
