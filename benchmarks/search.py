@@ -1,11 +1,14 @@
-"""The search against random search, on recorded runs.
+"""The search against random search, on a test function and on recorded runs.
 
-    python benchmarks/search.py IMAGES LABELS [OVERRIDES]       # a quarter of an hour on two cores
+    python benchmarks/search.py                                 # a test function; minutes
+    python benchmarks/search.py IMAGES LABELS [OVERRIDES]       # also runs; a quarter of an hour on two cores
 
-Heads of a frozen backbone are trained for every combination of a grid: 16 learning rates from 1e-6 to 30,
-4 weight decays, 3 losses and 2 batch sizes. Searches with 10 seeds, by tpe and at random, then look the runs
-up instead of training them: the score of a combination is its validation mean AP after the last epoch.
-The table has the best score so far, the median over the seeds, and for how many seeds tpe is ahead.
+The test function is Hartmann's with six settings, whose minimum is -3.32237: the lowest value so far, the
+median over 10 seeds, and for how many seeds tpe is ahead.
+
+Then heads of a frozen backbone are trained for every combination of a grid: 16 learning rates from 1e-6 to
+30, 4 weight decays, 3 losses and 2 batch sizes. Searches with 10 seeds, by tpe and at random, then look the
+runs up instead of training them: the score is the validation mean AP after the last epoch. The table has the best score so far, the median over the seeds, and for how many seeds tpe is ahead.
 
 A second search has the median pruner. Learning rates of 3 and more are a planted bad region: how many of its
 trials are pruned, and how many of all epochs that saves.
@@ -40,7 +43,51 @@ BAD = 3.0  # learning rate
 SPACE = ["rate=range(0,16)", "decay=range(0,4)", f"loss={','.join(LOSSES)}", "size=16,64"]
 SETTINGS = {"by": "val.mean_ap", "direction": "maximize", "sampler_options": None, "pruner_options": None}
 
+HARTMANN = [f"x{i}=interval(0,1)" for i in range(6)]
+HEIGHTS = np.array([1.0, 1.2, 3.0, 3.2])
+WIDTHS = np.array(
+    [
+        [10, 3, 17, 3.5, 1.7, 8],
+        [0.05, 10, 17, 0.1, 8, 14],
+        [3, 3.5, 1.7, 10, 17, 8],
+        [17, 8, 0.05, 10, 0.1, 14],
+    ]
+)
+CENTRES = 1e-4 * np.array(
+    [
+        [1312, 1696, 5569, 124, 8283, 5886],
+        [2329, 4135, 8307, 3736, 1004, 9991],
+        [2348, 1451, 3522, 2883, 3047, 6650],
+        [4047, 8828, 8732, 5743, 1091, 381],
+    ]
+)
+
 Grid = dict[tuple, list[dict]]  # records of the epochs of each combination
+
+
+def minimise(sampler: str, seed: int, trials: int) -> np.ndarray:
+    """The lowest value of Hartmann's function so far, for each trial."""
+    space, _ = split_overrides(OverridesParser.create().parse_overrides(HARTMANN))
+    own = SETTINGS | {"sampler": sampler, "seed": seed, "pruner": "none", "direction": "minimize"}
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        study = open_trials(Path(folder), space, own)
+        for _ in range(trials):
+            number = study.ask()
+            x = np.array(list(study.values(number).values()))
+            found.append(-float(HEIGHTS @ np.exp(-(WIDTHS * (x - CENTRES) ** 2).sum(1))))
+            study.tell(number, found[-1], "complete", "")
+    return np.minimum.accumulate(found)
+
+
+def print_table(tpe: np.ndarray, random: np.ndarray, sign: int) -> None:
+    """Medians of the best values so far, [seeds, trials]; sign is 1 where higher is better."""
+    print("| trials | tpe | random | tpe ahead, equal, behind |\n|---|---|---|---|")
+    for count in range(10, tpe.shape[1] + 1, 10):
+        one, other = tpe[:, count - 1], random[:, count - 1]
+        better = np.sign(sign * (one - other))
+        ahead = f"{(better > 0).sum()}, {(better == 0).sum()}, {(better < 0).sum()}"
+        print(f"| {count} | {np.median(one):.4f} | {np.median(other):.4f} | {ahead} |")
 
 
 def record(overrides: list[str]) -> Grid:
@@ -96,11 +143,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("images", type=Path)
-    parser.add_argument("labels", type=Path)
+    parser.add_argument("images", type=Path, nargs="?")
+    parser.add_argument("labels", type=Path, nargs="?")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--trials", type=int, default=60)
     options, overrides = parser.parse_known_args()
+    lowest = {
+        sampler: np.array([minimise(sampler, seed, options.trials) for seed in range(options.seeds)])
+        for sampler in ("tpe", "random")
+    }
+    print_table(lowest["tpe"], lowest["random"], sign=-1)
+    if options.images is None:
+        return
+
     data = ["data=folder", f"data.images={options.images}", f"data.labels={options.labels}", "epochs=6"]
     grid = record([*data, *overrides])
     scores = np.sort([epochs[-1]["mean_ap"] for epochs in grid.values()])
@@ -115,11 +170,7 @@ def main() -> None:
         )
         for sampler in ("tpe", "random")
     }
-    print("| trials | tpe | random | tpe ahead, equal, behind |\n|---|---|---|---|")
-    for count in range(10, options.trials + 1, 10):
-        tpe, random = best["tpe"][:, count - 1], best["random"][:, count - 1]
-        ahead = f"{(tpe > random).sum()}, {(tpe == random).sum()}, {(tpe < random).sum()}"
-        print(f"| {count} | {np.median(tpe):.4f} | {np.median(random):.4f} | {ahead} |")
+    print_table(best["tpe"], best["random"], sign=1)
 
     runs = [search(grid, "tpe", seed, options.trials, pruner="median") for seed in range(options.seeds)]
     trials = [trial for run in runs for trial in run]
