@@ -45,7 +45,7 @@ class Pictures:
     def read(self, row: int, size: int, resize: str) -> np.ndarray:
         """Pixels as a model sees them, uint8 [size, size, 3]; errors as `decode`."""
         source = self.pixels[row]
-        return decode(source, size, resize) if isinstance(source, Path) else np.array(source)
+        return np.array(decode(source, size, resize) if isinstance(source, Path) else source)
 
     def shape(self, row: int) -> tuple[int, int]:
         """Width and height in pixels as displayed; a square where the file is unreadable by now."""
@@ -90,4 +90,4 @@ def read_dropped(content: bytes, size: int, resize: str) -> np.ndarray:
         raise ValueError(f"unknown image format; expected {', '.join(FORMATS)}") from None
     if width * height > MAX_PIXELS:
         raise TooLarge(f"the image has {width * height:,} pixels; expected at most {MAX_PIXELS:,}")
-    return decode(io.BytesIO(content), size, resize)
+    return np.array(decode(io.BytesIO(content), size, resize))
