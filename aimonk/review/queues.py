@@ -9,8 +9,9 @@ from aimonk.data.groups import contradictions
 
 QUEUES = ("suspects", "uncertain", "copies", "unlike", "all")
 BATCH = 10  # images that are chosen before the next solution is likely
-CHOSEN = 200  # images of a queue that are chosen one after another; the others follow by uncertainty
-CANDIDATES = 2000  # of the most uncertain images
+CHOSEN = 100  # images of a queue that are chosen one after another; the others follow by their own gain
+CANDIDATES = 2000  # among which they are chosen
+NOISE = 0.1  # variance of a label, relative to that of the predictions before any label
 NEAREST = 64  # components in which images are compared: the strongest
 REFERENCES = 2000  # labelled images to which others are compared
 
@@ -31,10 +32,10 @@ def suspects(
         evidence: Attributes that the features predict, [A].
         reviewed: Images that a person has confirmed, which are left out, [N].
     """
-    wrong = np.where(
-        evidence & off_diagonal(probs, labels, mask), probability_wrong(probs, labels, mask), 0.0
-    )
-    wrong = np.where(np.isfinite(wrong) & ~reviewed[:, None], wrong, 0.0)
+    wrong = np.nan_to_num(probability_wrong(probs, labels, mask))
+    # beyond the usual ones, since a person decides: all that the model contradicts
+    chosen = off_diagonal(probs, labels, mask) | (wrong > 0.5)
+    wrong = np.where(chosen & evidence & ~reviewed[:, None], wrong, 0.0)
     worst = wrong.max(axis=1, initial=0)
     order = np.argsort(-worst, kind="stable")
     return [(int(n), np.flatnonzero(wrong[n]).tolist()) for n in order[: int((worst > 0).sum())]]
@@ -51,8 +52,7 @@ def uncertain(
 ) -> list[tuple[int, list[int]]]:
     """Images with unknown labels, in the order in which their labels help most, and these attributes.
 
-    Where nothing is labelled yet, the images that are typical of the data set come first, far from one
-    another.
+    Where nothing is labelled yet, the images nearest to centroids of the data set come first.
 
     Args:
         probs: Probabilities of 1, [N, A].
@@ -63,46 +63,55 @@ def uncertain(
     candidates = np.flatnonzero(~mask.all(axis=1) & ~reviewed)
     if not len(candidates):
         return []
-    labelled = np.flatnonzero(mask.any(axis=1))
-    points = directions(components)
-    if not len(labelled):
+    points, known = directions(components), mask.mean(axis=1)
+    if not known.any():
         order = typical(points[torch.from_numpy(candidates)])
     else:
-        order = spread(
-            informative(probs, mask)[candidates],
-            points[torch.from_numpy(candidates)],
-            points[torch.from_numpy(sample(labelled))],
-        )
+        order = informative(points, known, entropy(probs, mask), candidates)
     return [(int(n), np.flatnonzero(~mask[n]).tolist()) for n in candidates[order]]
 
 
-def informative(probs: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """How much is unknown of each image, [N]: the entropy of its unknown entries, summed."""
+def entropy(probs: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """How uncertain the unknown entries of each image are together, [N]."""
     p = np.clip(probs, 1e-6, 1 - 1e-6)
-    entropy = -(p * np.log(p) + (1 - p) * np.log(1 - p))
-    return np.where(mask, 0.0, entropy).sum(axis=1)
+    return np.where(mask, 0.0, -(p * np.log(p) + (1 - p) * np.log(1 - p))).sum(axis=1)
 
 
-def spread(score: np.ndarray, points: Tensor, references: Tensor) -> np.ndarray:
-    """Order of candidates [n]: in batches, the highest product of score and distance to those before.
+def informative(points: Tensor, known: np.ndarray, weight: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Order of the candidates: each next image makes the uncertain ones most predictable.
+
+    It reduces the variance of a linear model's predictions most, summed over the candidates with their
+    weights, given those that are labelled and those before it: images near to these reduce it little (Yu et
+    al. 2006, "Active learning via transductive experimental design").
 
     Args:
-        score: [n].
-        points: Of the candidates, [n, R].
-        references: Of the images that are labelled already, [m, R].
+        points: Of all images, [N, R].
+        known: Share of known entries of each image, [N].
+        weight: Uncertainty of each image, [N].
+        candidates: Rows, [n].
     """
-    order = np.argsort(-score, kind="stable")
-    pool = order[:CANDIDATES]
-    near, chosen = torch.from_numpy(score[pool]).float(), []
-    own = points[torch.from_numpy(pool)]
-    distance = nearest(own, references).square()
+    labelled = np.flatnonzero(known)
+    x, share = points[torch.from_numpy(labelled)], torch.from_numpy(known[labelled]).to(points)
+    covariance = torch.linalg.inv(torch.eye(points.shape[1]) + (x * (share / NOISE)[:, None]).T @ x)
+    own, open_share = points[torch.from_numpy(candidates)], torch.from_numpy(1 - known[candidates]).to(points)
+    importance = torch.from_numpy(weight[candidates]).to(points) + 1e-6
+    target = (own * importance[:, None]).T @ own
+
+    def gain(own: Tensor, open_share: Tensor) -> Tensor:
+        moved = own @ covariance
+        return open_share * ((moved @ target) * moved).sum(1) / ((moved * own).sum(1) + NOISE)
+
+    order = torch.argsort(gain(own, open_share), descending=True)
+    pool, chosen = order[:CANDIDATES], []
+    own, open_share = own[pool], open_share[pool]
     for _ in range(min(CHOSEN, len(pool))):
-        best = int((near * distance).argmax())
-        chosen.append(best)
-        near[best] = -1
-        distance = torch.minimum(distance, (own - own[best]).square().sum(1))
-    first = pool[chosen]
-    return np.concatenate([first, order[~np.isin(order, first)]])
+        gains = gain(own, open_share)
+        gains[chosen] = -1
+        chosen.append(int(gains.argmax()))
+        one, moved = own[chosen[-1]], covariance @ own[chosen[-1]]
+        covariance = covariance - torch.outer(moved, moved) / (one @ moved + NOISE)
+    first = pool[chosen].numpy()
+    return np.concatenate([first, order.numpy()[~np.isin(order.numpy(), first)]])
 
 
 def typical(points: Tensor) -> np.ndarray:

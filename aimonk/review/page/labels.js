@@ -3,7 +3,7 @@ export const STATES = ["absent", "present", "unknown"];
 export const UNKNOWN = 2;
 const CYCLE = [2, 0, 1]; // absent -> unknown, present -> absent, unknown -> present
 
-export const labels = { names: [], attributes: [], values: [], reviewed: [], seq: 0, pending: 0 };
+export const labels = { names: [], attributes: [], values: [], reviewed: [], seq: 0, pending: 0, sent: 0 };
 const client = sessionStorage.getItem("client") || crypto.randomUUID();
 sessionStorage.setItem("client", client);
 const listeners = [];
@@ -54,9 +54,9 @@ export function change(edits, reviewed, fail) {
   for (const [row, attribute, value] of edits) labels.values[row][attribute] = value;
   for (const [row, state] of reviewed) labels.reviewed[row] = state;
   const rows = new Set([...edits, ...reviewed].map((item) => item[0]));
-  announce(rows);
   const body = JSON.stringify({ client, edits: sent, reviewed: reviewed.map(([row, on]) => [row, on ? 1 : 0]) });
   submit(() => post("/api/edit", body), rows, fail);
+  announce(rows);
 }
 
 export function undo(done, fail) {
@@ -74,6 +74,7 @@ export function undo(done, fail) {
 // one request after another: a later one may rest on the values of an earlier one
 function submit(request, rows, fail) {
   labels.pending += 1;
+  labels.sent += 1;
   chain = chain.then(async () => {
     try {
       await request();
@@ -107,10 +108,10 @@ function take(changes) {
 
 // changes of other tabs, the score, and whether the labels are written
 export async function poll() {
-  const pending = labels.pending;
+  const { pending, sent } = labels;
   const state = await get(`/api/state?since=${labels.seq}`);
-  // an answer from before an own change would show the old value for a moment
-  if (pending || labels.pending) return state;
+  // an answer from before an own change would show, and send, the old value
+  if (pending || sent !== labels.sent) return state;
   labels.seq = state.seq;
   const changed = state.changes.filter(
     ({ row, values, reviewed }) =>

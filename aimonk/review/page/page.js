@@ -53,7 +53,11 @@ async function start() {
     tab.setAttribute("role", "tab");
     tab.setAttribute("aria-controls", "list");
     tab.textContent = title;
-    tab.addEventListener("click", () => open(name));
+    tab.addEventListener("click", (event) => {
+      open(name);
+      // Enter then confirms the image; arrow keys move from tab to tab by untrusted clicks
+      if (event.isTrusted) list.space.focus({ preventScroll: true });
+    });
     $("queues").append(tab);
   }
   labels.attributes.forEach((name, a) => $("attributes").append(createLine(name, a)));
@@ -61,6 +65,7 @@ async function start() {
     list.draw();
     if (rows.has(row)) showValues();
     showProgress();
+    if (labels.pending) $("saved").textContent = "saving …";
   });
   showProgress();
   await open("suspects");
@@ -394,7 +399,8 @@ async function update() {
   const state = await poll();
   if ($("message").textContent.startsWith("The server")) $("message").textContent = "";
   showScore(state, started.note);
-  $("saved").textContent = state.problem || (state.saved ? `saved in ${state.written}` : "saving …");
+  const saved = state.saved && !labels.pending;
+  $("saved").textContent = state.problem || (saved ? `saved in ${state.written}` : "saving …");
   $("save").hidden = !state.problem;
   $("save").textContent = `Write ${state.second}`;
   if (state.version !== version) await reorder();
