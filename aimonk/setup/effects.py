@@ -31,6 +31,13 @@ USED = {
         ("checkpoint", "predictions", "batch_size", "threshold", "data", "device", "cache_dir"),
         (*HELD_OUT, "data.image_size", "data.resize"),
     ),
+    "review": (
+        (
+            *("checkpoint", "port", "browser", "save_after"),
+            *("data", "backbone", "features", "device", "cache_dir"),
+        ),
+        HELD_OUT,
+    ),
     "clean": (("delete", "cache_dir"), ()),
     "compare": (("runs", "by"), ()),
     "export": (

@@ -46,6 +46,12 @@ class Tokens(dict[str, int]):
             self[field] = meaning  # found directly from now on
         return meaning
 
+    def spell(self, meaning: int) -> str:
+        """A token with this meaning, for a file that has none."""
+        usual = {ABSENT: "0", PRESENT: "1", UNKNOWN: "NA"}[meaning]
+        others = [token for token, value in self._meanings.items() if token and value == meaning]
+        return usual if self[usual] == meaning else min(others, key=BUILT_IN.__contains__)
+
     def is_word(self, field: str) -> bool:
         """Whether a token could be the name of an attribute as well: `no` and `none`, unlike `0` and `NA`."""
         return self[field] != INVALID and field.isalpha() and field.lower() not in NEVER_NAMES

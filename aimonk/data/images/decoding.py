@@ -61,8 +61,8 @@ class UnavailableError(ValueError):
     """The file cannot be read at present, for a reason that may pass."""
 
 
-def decode(path: Path, size: int, resize: str) -> np.ndarray:
-    """Decode one image to uint8 RGB, [size, size, 3].
+def decode(source: Path | BinaryIO, size: int, resize: str) -> np.ndarray:
+    """Decode one image, a file or an open one, to uint8 RGB, [size, size, 3].
 
     Applies the EXIF orientation, composites transparency over white, and takes the first frame of animations.
 
@@ -76,7 +76,7 @@ def decode(path: Path, size: int, resize: str) -> np.ndarray:
         UnavailableError: The file cannot be read, for a reason outside the file.
     """
     # JPEG can be decoded faster at 1/2, 1/4 or 1/8 scale; twice the target size preserves the quality
-    return _read(path, (2 * size, 2 * size), lambda image: to_square(image, size, resize))
+    return _read(source, (2 * size, 2 * size), lambda image: to_square(image, size, resize))
 
 
 def decode_full(path: Path) -> np.ndarray:
@@ -88,7 +88,7 @@ def decode_full(path: Path) -> np.ndarray:
 
 
 def _read(
-    path: Path, draft: tuple[int, int] | None, convert: Callable[[Image.Image], np.ndarray]
+    source: Path | BinaryIO, draft: tuple[int, int] | None, convert: Callable[[Image.Image], np.ndarray]
 ) -> np.ndarray:
     """The converted image of a file; errors as `decode`.
 
@@ -96,7 +96,7 @@ def _read(
         draft: Smallest size at which JPEG may be decoded.
     """
     try:
-        with _open(path) as file:
+        with _open(source) as file:
             image = Image.open(file, formats=FORMATS)
             _check_size(image)
             image.draft(None, draft)
@@ -118,12 +118,15 @@ def _read(
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[BinaryIO]:
+def _open(source: Path | BinaryIO) -> Iterator[BinaryIO]:
     """Open a regular file; others, such as pipes, could block forever."""
-    _check_file(os.stat(path))
+    if not isinstance(source, str | os.PathLike):
+        yield source
+        return
+    _check_file(os.stat(source))
     # the file may be replaced between the two checks; without O_NONBLOCK, opening a pipe waits for a writer
     flags = getattr(os, "O_NONBLOCK", 0)
-    with open(path, "rb", opener=lambda name, mode: os.open(name, mode | flags)) as file:
+    with open(source, "rb", opener=lambda name, mode: os.open(name, mode | flags)) as file:
         _check_file(os.fstat(file.fileno()))
         yield file
 

@@ -1,0 +1,163 @@
+"""`mode=review`: a local page on which labels are reviewed, corrected and added."""
+
+import importlib.util
+import logging
+import sys
+import webbrowser
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from aimonk.data.augmentation import Unchanged
+from aimonk.data.dataset import ImageSet
+from aimonk.data.duplicates import group_images
+from aimonk.files.text import plural
+from aimonk.models.checkpoint import ModelInfo, load_model
+from aimonk.models.classifier import Classifier
+from aimonk.review.desk import Desk, Model
+from aimonk.review.heat_maps import HeatMaps
+from aimonk.review.journal import Journal
+from aimonk.review.label_file import LabelFile
+from aimonk.review.pictures import Pictures
+from aimonk.review.session import Session, values_of
+from aimonk.review.solving import Features
+from aimonk.review.work import Saver, Solver
+from aimonk.runtime.device import pick_device
+from aimonk.runtime.progress import watch
+from aimonk.setup.build import check_types
+from aimonk.setup.data import label_paths, open_data, read_tokens
+from aimonk.setup.inputs import open_inputs
+from aimonk.setup.runs import describe_checkpoint, find_checkpoint, warn_about_training_images
+from aimonk.setup.task import build_classifier
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("starlette", "uvicorn")
+
+
+def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
+    """Serve the page until Ctrl-C; the labels are then in the label file.
+
+    Raises:
+        FileNotFoundError: Data or a checkpoint does not exist.
+        ValueError: A setting is invalid, or a package is missing.
+    """
+    for package in PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            raise ValueError(f"mode=review needs {package}; pip install -e '.[review]' installs it")
+    check_types({"port": int, "browser": bool, "save_after": float}, cfg, "")
+    if not 0 <= cfg.port < 2**16:
+        raise ValueError(f"port is {cfg.port}; expected 0 (any free one) to 65535")
+    if cfg.save_after < 0:
+        raise ValueError(f"save_after is {cfg.save_after}; expected 0 or more seconds")
+    desk = open_desk(cfg)
+    from aimonk.review.serving import serve
+
+    try:
+        serve(desk, cfg.port, partial(announce, browser=cfg.browser))
+    finally:
+        close(desk)
+
+
+def open_desk(cfg: DictConfig) -> Desk:
+    """Read the labels, restore the journal, and solve the heads once."""
+    folder, path = label_paths(cfg)
+    content = path.read_bytes() if path.is_file() else b""
+    classifier, info, note, check = None, None, "", lambda table: None
+    if cfg.checkpoint is not None:
+        source = find_checkpoint(cfg.checkpoint)
+        classifier, info = load_model(source)
+        log.info("checkpoint: %s", describe_checkpoint(source, info))
+        cfg = OmegaConf.merge(cfg, {"data": {"image_size": info.image_size, "resize": info.resize}})
+    images = open_data(cfg, check)
+    table = images.table
+    if info is not None and warn_about_training_images(source, table.names):
+        note = "scores are too high where the backbone was trained on these images, and not only its head"
+    values = values_of(table)
+    journal = Journal(path.with_name(f"{path.name}.journal"))
+    session = Session(table.names, table.attributes, values.copy(), journal)
+    file = LabelFile(path, content, cfg.data.attributes, folder, read_tokens(cfg), session, values)
+    groups = group_images(images.hashes, cfg.data.duplicate_distance, watch).groups
+    classifier, features = frozen_features(cfg, images, classifier)
+    pictures = Pictures(images.paths, images.pixels)
+    size, resize = cfg.data.image_size, cfg.data.resize
+    example = torch.from_numpy(pictures.read(0, size, resize)).permute(2, 0, 1)[None]
+    maps = HeatMaps(classifier, pick_device(cfg.device), example)
+    if not maps.available:
+        log.warning("no heat maps: the features of this backbone are not the means of a map")
+    thresholds, logits = own_predictions(classifier, info, features, table.attributes)
+    model = Model(maps, thresholds, size, resize, logits, note)
+    rotated = Features(features)
+    solver, saver = Solver(session, rotated, groups), Saver(file, cfg.save_after)
+    solver.start()
+    saver.start()
+    return Desk(session, file, pictures, rotated, groups, model, solver, saver)
+
+
+def own_predictions(
+    classifier: Classifier, info: ModelInfo | None, features: np.ndarray, attributes: list[str]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Thresholds and calibrated logits of a checkpoint with these attributes; .5 and None otherwise."""
+    half = np.full(len(attributes), 0.5)
+    if info is None:
+        return half, None
+    if info.attributes != attributes:
+        log.info("the head of the checkpoint is not used, since its attributes or their order are others")
+        return half, None
+    head = classifier.head
+    scale, bias = (torch.tensor(values).to(head.weight) for values in (info.scale, info.bias))
+    with torch.no_grad():  # the calibration is part of the head from now on
+        head.weight.mul_(scale[:, None])
+        head.bias.mul_(scale).add_(bias)
+        logits = head(torch.from_numpy(features).to(head.weight.device)).double().cpu().numpy()
+    return np.array(info.thresholds), logits
+
+
+def frozen_features(
+    cfg: DictConfig, images: ImageSet, classifier: Classifier | None
+) -> tuple[Classifier, np.ndarray]:
+    """The classifier, and its features for every image without augmentation, float32 [N, D].
+
+    Raises:
+        ValueError: The features cannot be stored.
+    """
+    device = pick_device(cfg.device)
+    if classifier is None:
+        classifier = build_classifier(cfg, images.table.attributes)
+    classifier = classifier.to(device, memory_format=torch.channels_last).eval()
+    stages = len(classifier.stages)
+    inputs = open_inputs(cfg, images, Unchanged(), classifier, [stages], device)(stages)
+    if not inputs.are_features:
+        raise ValueError(
+            "the review needs stored features: set features.enabled=auto, and free space in cache_dir"
+        )
+    rows = torch.arange(len(images))
+    return classifier, inputs.load(rows, torch.zeros_like(rows))[0].float().numpy()
+
+
+def announce(address: str, browser: bool) -> None:
+    """Log the address, and open it in a browser with a window."""
+    log.info("review: %s\nCtrl-C ends it; all labels are then in the label file", address)
+    if browser and sys.stdout.isatty():
+        try:
+            controller = webbrowser.get()
+        except webbrowser.Error:
+            return
+        # browsers of the terminal would take it over
+        if not isinstance(controller, webbrowser.GenericBrowser):
+            controller.open(address)
+
+
+def close(desk: Desk) -> None:
+    """Write what is not written yet, and log the result."""
+    desk.solver.stop()
+    desk.saver.stop()
+    session = desk.session
+    reviewed = plural(int(session.reviewed.sum()), "image")
+    if desk.saver.problem is not None:
+        log.error("%s; the edits are in %s", desk.saver.problem, session.journal.path)
+    log.info("%s reviewed; labels: %s", reviewed, desk.file.path)
+    session.journal.close()

@@ -1,0 +1,92 @@
+"""Labels needed for a mean AP: the queue `uncertain` of mode=review against random order.
+
+    python benchmarks/label_next.py IMAGES LABELS --target .95 --seeds 5 [OVERRIDES]
+
+LABELS is complete and answers for the person who labels. For each seed, a third of the photographs tests, and
+nothing is labelled of the others. Both orders label all attributes of an image, in batches of 10 images, after
+each of which the heads are solved again as mode=review solves them. The need is the number of labelled images
+at which mean AP on the test images first reaches the target, interpolated between batches.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from hydra import compose, initialize_config_dir
+from torch import Tensor
+
+from aimonk.data.duplicates import group_images
+from aimonk.data.labels import LabelTable
+from aimonk.evaluation.metrics import mean_ap
+from aimonk.modes.review import frozen_features
+from aimonk.review.queues import uncertain
+from aimonk.review.solving import Features, solve_heads
+from aimonk.setup.data import open_data
+
+ROOT = Path(__file__).resolve().parents[1]
+BATCH = 10
+
+
+def needed(
+    table: LabelTable,
+    components: Tensor,
+    groups: np.ndarray,
+    seed: int,
+    by_queue: bool,
+    target: float,
+    most: int,
+) -> tuple[float, list[float]]:
+    """Labelled images at which the target is reached (inf: never), and mean AP after each batch."""
+    rng = np.random.default_rng(seed)
+    test_groups = rng.permutation(groups.max() + 1)[: (groups.max() + 1) // 3]
+    is_test = np.isin(groups, test_groups)
+    test, pool = np.flatnonzero(is_test), np.flatnonzero(~is_test)
+    order = rng.permutation(pool)
+    mask = np.zeros_like(table.mask)
+    probs, scores = np.full(table.labels.shape, 0.5), []
+    for count in range(BATCH, min(most, len(pool)) + 1, BATCH):
+        if by_queue:
+            chosen = [row for row, _ in uncertain(probs, mask, components, is_test)[:BATCH]]
+        else:
+            chosen = order[count - BATCH : count]
+        mask[chosen] = table.mask[chosen]
+        solved = solve_heads(components, table.labels, mask, groups, None)
+        probs = solved.probs
+        predicted = 1 / (1 + np.exp(-solved.logits[test].clip(-30, 30)))
+        scores.append(mean_ap(table.labels[test], table.mask[test], predicted))
+        if scores[-1] >= target:
+            before = scores[-2] if len(scores) > 1 else 0.0
+            return count - BATCH * (scores[-1] - target) / (scores[-1] - before), scores
+    return np.inf, scores
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("images", type=Path)
+    parser.add_argument("labels", type=Path)
+    parser.add_argument("--target", type=float, default=0.95)
+    parser.add_argument("--most", type=int, default=600, help="labelled images")
+    parser.add_argument("--seeds", type=int, default=5)
+    arguments, overrides = parser.parse_known_args()
+    data = ["data=folder", f"data.images={arguments.images}", f"data.labels={arguments.labels}", *overrides]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("config", ["mode=review", *data])
+    images = open_data(cfg)
+    groups = group_images(images.hashes, cfg.data.duplicate_distance).groups
+    components = Features(frozen_features(cfg, images, None)[1]).components
+    shares = []
+    print(f"| seed | images for mean AP {arguments.target:g}: queue | random | ratio |\n|---|---|---|---|")
+    for seed in range(arguments.seeds):
+        need = [
+            needed(images.table, components, groups, seed, by_queue, arguments.target, arguments.most)[0]
+            for by_queue in (True, False)
+        ]
+        shares.append(need[0] / need[1])
+        print(f"| {seed} | {need[0]:.0f} | {need[1]:.0f} | {shares[-1]:.2f} |", flush=True)
+    print(f"| mean | | | {np.mean(shares):.2f} |")
+
+
+if __name__ == "__main__":
+    main()
