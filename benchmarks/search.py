@@ -8,7 +8,8 @@ median over 10 seeds, and for how many seeds tpe is ahead.
 
 Then heads of a frozen backbone are trained for every combination of a grid: 16 learning rates from 1e-6 to
 30, 4 weight decays, 3 losses and 2 batch sizes. Searches with 10 seeds, by tpe and at random, then look the
-runs up instead of training them: the score is the validation mean AP after the last epoch. The table has the best score so far, the median over the seeds, and for how many seeds tpe is ahead.
+runs up instead of training them: the score is the validation mean AP after the last epoch.
+The table has the best score so far, the median over the seeds, and for how many seeds tpe is ahead.
 
 A second search has the median pruner. Learning rates of 3 and more are a planted bad region: how many of its
 trials are pruned, and how many of all epochs that saves.
