@@ -8,8 +8,8 @@ median over 10 seeds, and for how many seeds tpe is ahead.
 
 Then heads of a frozen backbone are trained for every combination of a grid: 16 learning rates from 1e-6 to
 30, 4 weight decays, 3 losses and 2 batch sizes. Searches with 10 seeds, by tpe and at random, then look the
-runs up instead of training them: the score is the validation mean AP after the last epoch. The table has the
-best score so far, the median over the seeds, and for how many seeds tpe is ahead.
+runs up instead of training them: the score is the validation mean AP after the last epoch.
+The table has the best score so far, the median over the seeds, and for how many seeds tpe is ahead.
 
 A second search has the median pruner. Learning rates of 3 and more are a planted bad region: how many of its
 trials are pruned, and how many of all epochs that saves.
@@ -25,8 +25,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from aimonk.data.duplicates import find_groups
-from aimonk.files.run_folder import Pruned
 from aimonk.modes.train.splits import split_parts
+from aimonk.runtime.pruning import RunPruned
 from aimonk.search.space import split_overrides
 from aimonk.search.study import open_trials
 from aimonk.setup.data import open_data
@@ -133,7 +133,7 @@ def search(grid: Grid, sampler: str, seed: int, trials: int, pruner: str = "none
                 for count in range(1, len(epochs) + 1):
                     report(TrainState(history=epochs[:count]))
                 study.tell(number, score, "complete", "")
-            except Pruned as reason:
+            except RunPruned as reason:
                 score = None
                 study.tell(number, None, "pruned", f"{reason}")
             found.append((RATES[values["rate"]], score, count))
