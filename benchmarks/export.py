@@ -20,10 +20,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from aimonk.data.formats.label_file import read_labels
 from aimonk.data.formats.tokens import Tokens
+from aimonk.data.images.decoding import decode_full
 from aimonk.data.images.folder import list_images
 from aimonk.data.splits import read_assignment
 from aimonk.files.run_folder import SCORED_FILE, SPLITS_FILE
@@ -96,9 +97,8 @@ def measure_speed(arguments: argparse.Namespace, folder: Path) -> None:
     for _ in range(arguments.repeats):
         for name, command in commands.items():
             best[name] = min(best[name], run(command, arguments.threads)[0])
-    print(
-        f"\n| {len(list_images(arguments.images))} images, {arguments.threads} threads | seconds |\n|---|---|"
-    )
+    count = len(list_images(arguments.images))
+    print(f"\n| {count} images, {arguments.threads} threads | seconds |\n|---|---|")
     for name, seconds in best.items():
         print(f"| {name} | {seconds:.1f} |")
 
@@ -117,8 +117,7 @@ def measure_agreement(arguments: argparse.Namespace, folder: Path) -> None:
     thresholds = np.array(model.info.thresholds)
     resized = np.empty_like(expected)
     for row, name in enumerate(names):
-        with Image.open(photographs / name) as image:
-            resized[row] = model(np.asarray(ImageOps.exif_transpose(image).convert("RGB"))[None])[0]
+        resized[row] = model(decode_full(photographs / name)[None])[0]
     print("\n| photographs | | `predict.py`: largest difference | images with equal decisions ", end="")
     print("| resized by the model: mean | largest | equal decisions |\n|---|---|---|---|---|---|---|")
     for kind in KINDS:
@@ -136,7 +135,8 @@ def measure_precisions(arguments: argparse.Namespace, folder: Path) -> None:
     table = read_labels(arguments.labels, None, arguments.images, Tokens([], [], []))
     table = table.take(np.array([i for i, name in enumerate(table.names) if parts.get(name) == "val"]))
     entries = np.where(table.mask, table.labels.astype(int).astype(str), "NA")
-    rows = [["image", *table.attributes], *([n, *row] for n, row in zip(table.names, entries, strict=True))]
+    # without a header, the columns take the names of the model's attributes
+    rows = [[name, *row] for name, row in zip(table.names, entries, strict=True)]
     labels = folder / "val.csv"
     labels.write_text("".join(",".join(row) + "\n" for row in rows), encoding="utf-8")
     training = folder / "training"
@@ -170,7 +170,8 @@ def main() -> None:
         print(f"export: {seconds:.1f} s")
         print("\n".join(lines(log, "parity", "the same", "written")))
         measure_agreement(arguments, folder)
-        measure_speed(arguments, folder)
+        if arguments.repeats > 0:
+            measure_speed(arguments, folder)
         if arguments.labels is not None:
             measure_precisions(arguments, folder)
 
