@@ -17,12 +17,12 @@ from aimonk.modes.export import command as export_command
 
 pytest.importorskip("onnxscript")
 FILES = {"README.md", "app.py", "decoding.py", "model.onnx", "predict.py", "requirements.txt"}
-# runs predict.py of the working folder where neither torch nor aimonk can be imported
+# runs predict.py of the folder beside the working folder where neither torch nor aimonk can be imported
 ALONE = """import runpy, sys
 sys.modules["torch"] = sys.modules["aimonk"] = sys.modules["onnx"] = None
-sys.path.insert(0, "out")
+sys.path.insert(0, "../out")
 sys.argv = ["predict.py", *sys.argv[1:]]
-runpy.run_path("out/predict.py", run_name="__main__")"""
+runpy.run_path("../out/predict.py", run_name="__main__")"""
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +78,12 @@ def test_card_has_scores_chance_and_training_data(exported: SimpleNamespace) -> 
 def test_script_without_torch_writes_the_table_of_infer(
     exported: SimpleNamespace, trained, place: Path, command, environment
 ) -> None:
-    script = [sys.executable, "-c", ALONE, "photos", "--output", "alone.csv", "--threads", "1"]
-    alone = subprocess.run(script, cwd=place, env=environment(), capture_output=True, text=True)
-    for name, source in (("onnx", "out/model.onnx"), ("pth", str(trained.folder))):
-        arguments = ("mode=infer", "image=photos", f"checkpoint={source}", f"output={name}.csv")
-        result = command(place, *arguments)
+    script = [sys.executable, "-c", ALONE, ".", "--output", "../alone.csv", "--threads", "1"]
+    photos = place / "photos"  # names there start with a sign that spreadsheets evaluate
+    alone = subprocess.run(script, cwd=photos, env=environment(), capture_output=True, text=True)
+    for name, source in (("onnx", "../out/model.onnx"), ("pth", str(trained.folder))):
+        arguments = ("mode=infer", "image=.", f"checkpoint={source}", f"output=../{name}.csv")
+        result = command(photos, *arguments)
         assert result.returncode == 1 and result.stderr.splitlines()[-1] == alone.stderr.splitlines()[-1]
     tables = {n: list(csv.reader((place / f"{n}.csv").open(newline=""))) for n in ("alone", "onnx", "pth")}
     assert tables["alone"] == tables["onnx"]
