@@ -1,8 +1,8 @@
 """`mode=export`: files that predict as `mode=infer` does, and nothing left of an export that fails."""
 
+import ast
 import compileall
 import csv
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,12 +56,23 @@ def exported(command, trained: SimpleNamespace, place: Path) -> SimpleNamespace:
 
 
 def test_folder_is_complete_and_compiles(exported: SimpleNamespace) -> None:
-    assert {path.name for path in exported.folder.iterdir()} == FILES
+    assert {path.name for path in exported.folder.iterdir()} - {"__pycache__"} == FILES
     assert compileall.compile_dir(exported.folder, quiet=1)
-    shutil.rmtree(exported.folder / "__pycache__")
     assert "parity with mode=infer on 6 given images: probabilities differ by " in exported.log
     assert "full-size images, which the model resizes itself: " in exported.log
     assert "broken.jpg: " in exported.log
+
+
+def test_page_predicts_with_the_model(exported: SimpleNamespace, place: Path, environment) -> None:
+    code = (
+        "import sys; from unittest.mock import MagicMock; sys.modules['gradio'] = MagicMock(); import app; "
+    )
+    code += "print(app.predict(sys.argv[1]))"
+    script = [sys.executable, "-c", code, str(place / "photos" / "cmyk.jpg")]
+    result = subprocess.run(script, cwd=exported.folder, env=environment(), capture_output=True, text=True)
+    present, probs = ast.literal_eval(result.stdout)
+    assert list(probs) == ["sleeves", "buttons", "stripes", "hat"]
+    assert present == (", ".join(name for name, p in probs.items() if p >= 0.5) or "nothing")
 
 
 def test_card_has_scores_chance_and_training_data(exported: SimpleNamespace) -> None:
@@ -118,6 +129,7 @@ def test_model_that_differs_is_not_kept(
     ("arguments", "message"),
     [
         (["output=model.txt"], "^output is model.txt; expected a file .onnx or .pt2, or a folder"),
+        (["output=null"], "^output is None; expected a file .onnx"),
         (["output=no/model.onnx"], "^output is no/model.onnx; expected a file in an existing folder"),
         (
             ["output=photos/"],
