@@ -1,5 +1,6 @@
 """Exported networks give the probabilities of the checkpoint; all backbones of conf/ can be exported."""
 
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -90,6 +91,8 @@ def test_both_formats_resize_alike(resize: str, tiny, images, tmp_path: Path) ->
     network = ExportedNetwork(tiny, info, torch.float32)
     save_pt2(tmp_path / "a.pt2", network, info, FACTS)
     exported = open_exported(to_onnx(trace_square(network, 16), info), info)
+    with zipfile.ZipFile(tmp_path / "a.pt2") as archive:
+        assert not any(b"aimonk/export/" in archive.read(name) for name in archive.namelist())
     program = Pt2Model(tmp_path / "a.pt2")
     for height, width in [(16, 16), (32, 19), (9, 32)]:
         batch = np.ascontiguousarray(images[:3, :height, :width])
