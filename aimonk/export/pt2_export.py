@@ -1,5 +1,6 @@
 """From a network to a file of torch.export, with the content of the ONNX file."""
 
+import io
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch.export import Dim
 
 from aimonk.export.network import ExportedNetwork, silent, trace
 from aimonk.export.onnx_export import WHITE
+from aimonk.files.atomic import replacing
 from aimonk.models.checkpoint import ModelInfo
 
 LONGEST_SIDE = 2**16  # torch.export wants a bound, or products of sides could overflow
@@ -64,8 +66,13 @@ def save_pt2(path: Path, network: ExportedNetwork, info: ModelInfo, facts: dict[
     names = (Dim("batch"), Dim("height", max=LONGEST_SIDE), Dim("width", max=LONGEST_SIDE))
     program = trace(model, example, names)
     content = json.dumps(asdict(info) | facts, ensure_ascii=False)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # with the paths of this machine
+    buffer = io.BytesIO()  # given a path, the folder in the archive takes its name
     with silent():
-        torch.export.save(program, path, extra_files={INFO_FILE: content})
+        torch.export.save(program, buffer, extra_files={INFO_FILE: content})
+    with replacing(path) as file:
+        file.write(buffer.getbuffer())
 
 
 class Pt2Model:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ INSTALL = "pip install -e '.[export]' installs it"
 MAX_BYTES = 2**31 - 1  # of a protobuf message
 MAX_NODES = 100_000
 MAX_METADATA = 2**26  # characters
+MAX_MEMORY = 8 * 2**30  # a small file may ask for any amount
 GROUP = 8  # images per forward pass, whose activations fit into the caches
 # operators that run other graphs, perhaps forever
 CONTROL_FLOW = {"If", "Loop", "Scan", "SequenceMap"}
@@ -44,6 +46,8 @@ class OnnxModel:
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4  # its errors are raised too
+        _limit_memory()
+        options.add_session_config_entry("session.use_env_allocators", "1")
         try:
             self.session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime has exceptions of its own
@@ -71,6 +75,18 @@ class OnnxModel:
         if probs.shape != expected or probs.dtype != np.float32 or not np.isfinite(probs).all():
             raise ValueError(f"{self.name} gives no probabilities of shape {list(expected)}")
         return probs, decisions
+
+
+@cache
+def _limit_memory() -> None:
+    """Bound the memory of all models of this process, once."""
+    runtime = import_runtime()
+    place = runtime.OrtMemoryInfo(
+        "Cpu", runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, runtime.OrtMemType.DEFAULT
+    )
+    # 1: extended by what is requested, not to the next power of two, which would reach the limit early
+    arena = runtime.OrtArenaCfg({"max_mem": MAX_MEMORY, "arena_extend_strategy": 1})
+    runtime.create_and_register_allocator(place, arena)
 
 
 def read_onnx(path: Path, threads: int) -> OnnxModel:

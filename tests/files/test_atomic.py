@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aimonk.files.atomic import replacing, write_json, write_text
+from aimonk.files.atomic import replacing, staged, write_json, write_text
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="requires POSIX permissions, links and pipes")
 
@@ -107,3 +107,16 @@ def test_replaced_file_keeps_its_mode(tmp_path: Path) -> None:
     path.chmod(0o604)
     write_text(path, "new")
     assert path.read_text() == "new" and path.stat().st_mode & 0o777 == 0o604
+
+
+def test_staged_file_appears_only_if_the_block_ends_well(tmp_path: Path) -> None:
+    target = tmp_path / "model.onnx"
+    with staged(target) as temporary:
+        assert (temporary.parent, temporary.suffix) == (tmp_path, ".onnx")
+        temporary.write_bytes(b"first")
+        assert not target.exists()
+    with pytest.raises(ValueError, match="differs"), staged(target) as temporary:
+        temporary.write_bytes(b"second")
+        raise ValueError("differs")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    assert target.read_bytes() == b"first"

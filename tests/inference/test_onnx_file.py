@@ -158,6 +158,21 @@ def test_results_of_another_shape_are_refused(tmp_path: Path) -> None:
         read_onnx(tmp_path / "a.onnx", threads=1)(np.zeros((2, 4, 4, 3), np.uint8))
 
 
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    model = build()
+    model.graph.initializer.append(numpy_helper.from_array(np.int64([10**13]), "count"))
+    fill = helper.make_node("ConstantOfShape", ["count"], ["filled"])
+    peak = helper.make_node("ReduceMax", ["filled"], ["white"], keepdims=0)
+    del model.graph.initializer[0]  # which `peak` replaces
+    nodes = [fill, peak, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match=r"a\.onnx failed .*Available memory of \d+") as caught:
+        read_onnx(tmp_path / "a.onnx", threads=1)(np.zeros((2, 4, 4, 3), np.uint8))
+    assert "\n" not in f"{caught.value}"
+
+
 def test_missing_package_is_named(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "a.onnx").write_bytes(build().SerializeToString())
     monkeypatch.setitem(sys.modules, "onnxruntime", None)

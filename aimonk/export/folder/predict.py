@@ -59,8 +59,6 @@ def decode_all(model: Model, paths: Sequence[Path]) -> Iterator[tuple[Path, np.n
     def read(path: Path) -> np.ndarray | ValueError:
         try:
             return decode(path, model.size, model.resize)
-        except OSError as error:
-            return ValueError(error.strerror)
         except ValueError as error:
             return error
 

@@ -80,6 +80,8 @@ def check_settings(cfg: DictConfig) -> Path:
         FileNotFoundError: Its folder does not exist.
         ValueError: A setting is invalid, or a package is missing.
     """
+    if not isinstance(cfg.output, str):
+        raise ValueError(f"output is {cfg.output}; expected a file .onnx or .pt2, or a folder and a slash")
     output = Path(cfg.output)
     if is_folder(cfg.output):
         check_folder(output)
@@ -88,7 +90,7 @@ def check_settings(cfg: DictConfig) -> Path:
         raise ValueError(f"output is {cfg.output}; expected a file .onnx or .pt2, or a folder and a slash")
     elif not output.absolute().parent.is_dir():
         raise FileNotFoundError(f"output is {cfg.output}; expected a file in an existing folder")
-    if cfg.precision not in TOLERANCES:
+    if cfg.precision not in tuple(TOLERANCES):
         raise ValueError(f"precision is {cfg.precision!r}; expected {', '.join(TOLERANCES)}")
     if cfg.precision == "int8" and output.suffix.lower() == ".pt2":
         raise ValueError("precision is int8; expected fp32 or fp16 for a file .pt2")

@@ -50,7 +50,7 @@ def sample_images(image: str | None, info: ModelInfo) -> Iterator[Sample]:
             drawn = draw_demo(Path(folder, "demo"), images=DRAWN, seed=0) / "images"
             paths = sorted(drawn.iterdir())
         else:
-            paths = find_paths(image)
+            paths = find_paths(str(image))
         most = int(min(MOST_IMAGES, max(1, MOST_BYTES // (3 * info.image_size**2))))
         rows = np.unique(np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int))
         readable, pixels = [], []
