@@ -179,10 +179,12 @@ def test_grid_changes_all_selected_images(open_desk, show) -> None:
     page.click("#cell5", modifiers=["Shift"])
     wait_for_text(page, "#selected", "6 images selected")
     page.keyboard.press("1")
+    page.keyboard.press("0")
     page.keyboard.press("Enter")
-    wait_for_text(page, "#progress", "6 of 24 reviewed")
+    wait_for_text(page, "#progress", "6 of 24 reviewed, 8 labels unknown")
     wait_for_text(page, "#saved", "saved in labels.csv")
     assert desk.session.values[:6, 0].tolist() == [PRESENT] * 6
+    assert desk.session.values[[0, 4], 1].tolist() == [ABSENT] * 2
     assert desk.session.reviewed.nonzero()[0].tolist() == list(range(6))
 
 

@@ -289,6 +289,15 @@ function cycle(a) {
   set(a, next(labels.values[chosen()[0]][a]));
 }
 
+// what a person has not marked present is mostly absent
+function setRestAbsent() {
+  const rows = chosen();
+  if (!rows.length || dropped) return;
+  const open = rows.flatMap((of) => labels.values[of].map((value, a) => [of, a, value]));
+  change(open.filter(([, , value]) => value === UNKNOWN).map(([of, a]) => [of, a, 0]), [], fail);
+  say(`unknown attributes are absent${rows.length > 1 ? `, ${rows.length} images` : ""}`);
+}
+
 function confirm() {
   const rows = chosen();
   if (!rows.length || dropped) return;
@@ -430,6 +439,7 @@ function onKey(event) {
     ArrowDown: () => (side ? step(side) : focus(focused + 1)),
     Enter: confirm,
     " ": () => (isGrid ? (toggle(list.current), showSelection()) : cycle(focused)),
+    0: setRestAbsent,
     u: takeBack,
     g: toggleGrid,
     m: toggleMap,
@@ -457,7 +467,7 @@ function moveTab(tab, key, event) {
 document.addEventListener("keydown", onKey);
 for (const [id, action] of Object.entries({
   undo: takeBack, "grid-toggle": toggleGrid, map: toggleMap, confirm, "confirm-selected": confirm,
-  previous: () => step(-1), next: () => step(1), "select-all": selectAll, "select-none": clearSelection,
+  rest: setRestAbsent, previous: () => step(-1), next: () => step(1), "select-all": selectAll, "select-none": clearSelection,
   save: () => save(true), "help-open": () => $("help").showModal(),
 })) {
   $(id).addEventListener("click", (event) => {
