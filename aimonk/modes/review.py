@@ -25,9 +25,10 @@ from aimonk.review.heat_maps import HeatMaps
 from aimonk.review.journal import Journal
 from aimonk.review.label_file import LabelFile
 from aimonk.review.pictures import Pictures
+from aimonk.review.saver import Saver
 from aimonk.review.session import Session, values_of
+from aimonk.review.solver import Solver
 from aimonk.review.solving import Features
-from aimonk.review.work import Saver, Solver
 from aimonk.runtime.device import pick_device
 from aimonk.runtime.progress import watch
 from aimonk.setup.build import check_types

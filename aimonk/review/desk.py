@@ -9,9 +9,10 @@ from aimonk.review import queues
 from aimonk.review.heat_maps import HeatMaps, weigh
 from aimonk.review.label_file import LabelFile
 from aimonk.review.pictures import Pictures, read_dropped
+from aimonk.review.saver import Saver
 from aimonk.review.session import Conflict, Edit, Session
+from aimonk.review.solver import Fit, Solver
 from aimonk.review.solving import Features
-from aimonk.review.work import Fit, Saver, Solver
 
 NEIGHBOURS = 6
 

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from aimonk.review import queues
+from aimonk.review.scoring import judge
 from aimonk.review.solving import Features, solve_heads
-from aimonk.review.work import judge
 
 N = 200
 
