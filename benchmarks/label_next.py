@@ -3,9 +3,9 @@
     python benchmarks/label_next.py IMAGES LABELS --target .95 --seeds 5 [OVERRIDES]
 
 LABELS is complete and answers for the person who labels. For each seed, a third of the photographs tests, and
-nothing is labelled of the others. Both orders label all attributes of an image, in batches of 10 images, after
-each of which the heads are solved again as mode=review solves them. The need is the number of labelled images
-at which mean AP on the test images first reaches the target, interpolated between batches.
+nothing is labelled of the others. Both orders label all attributes of an image, in batches of 5 images, after
+each of which the heads are solved again as mode=review solves them. The need is the number of labelled
+images at which mean AP on the test images first reaches the target, interpolated between batches.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from aimonk.review.solving import Features, solve_heads
 from aimonk.setup.data import open_data
 
 ROOT = Path(__file__).resolve().parents[1]
-BATCH = 10
+BATCH = 5
 
 
 def needed(
@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--target", type=float, default=0.95)
     parser.add_argument("--most", type=int, default=600, help="labelled images")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     arguments, overrides = parser.parse_known_args()
     data = ["data=folder", f"data.images={arguments.images}", f"data.labels={arguments.labels}", *overrides]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -76,16 +77,17 @@ def main() -> None:
     images = open_data(cfg)
     groups = group_images(images.hashes, cfg.data.duplicate_distance).groups
     components = Features(frozen_features(cfg, images, None)[1]).components
-    shares = []
+    needs = []
     print(f"| seed | images for mean AP {arguments.target:g}: queue | random | ratio |\n|---|---|---|---|")
-    for seed in range(arguments.seeds):
+    for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
         need = [
             needed(images.table, components, groups, seed, by_queue, arguments.target, arguments.most)[0]
             for by_queue in (True, False)
         ]
-        shares.append(need[0] / need[1])
-        print(f"| {seed} | {need[0]:.0f} | {need[1]:.0f} | {shares[-1]:.2f} |", flush=True)
-    print(f"| mean | | | {np.mean(shares):.2f} |")
+        needs.append(need)
+        print(f"| {seed} | {need[0]:.0f} | {need[1]:.0f} | {need[0] / need[1]:.2f} |", flush=True)
+    queue, random = np.mean(needs, axis=0)
+    print(f"| mean | {queue:.0f} | {random:.0f} | {queue / random:.2f} |")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ python run.py [-m] [GROUP=OPTION] [KEY=VALUE] ...        also: aimonk ..., pytho
   python run.py mode=infer image=photo.jpg                         attributes of new images
   python run.py mode=export output=model.onnx                      one file for other programs
   python run.py mode=audit data=folder ...                         can these labels be learned?
+  python run.py mode=review data=folder ...                        correct and add labels on a local page
   python run.py resume=RUN                                         continue an interrupted run
 """
 MORE = "`--help GROUP`, such as `--help loss`: its settings; `--help settings`: those without a group"

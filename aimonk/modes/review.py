@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from aimonk.data.augmentation import Unchanged
 from aimonk.data.dataset import ImageSet
 from aimonk.data.duplicates import group_images
+from aimonk.files.run_folder import CONFIG_FILE
 from aimonk.files.text import plural
 from aimonk.models.checkpoint import ModelInfo, load_model
 from aimonk.models.classifier import Classifier
@@ -22,9 +25,10 @@ from aimonk.review.heat_maps import HeatMaps
 from aimonk.review.journal import Journal
 from aimonk.review.label_file import LabelFile
 from aimonk.review.pictures import Pictures
+from aimonk.review.saver import Saver
 from aimonk.review.session import Session, values_of
+from aimonk.review.solver import Solver
 from aimonk.review.solving import Features
-from aimonk.review.work import Saver, Solver
 from aimonk.runtime.device import pick_device
 from aimonk.runtime.progress import watch
 from aimonk.setup.build import check_types
@@ -36,6 +40,7 @@ from aimonk.setup.task import build_classifier
 log = logging.getLogger(__name__)
 
 PACKAGES = ("starlette", "uvicorn")
+FROZEN = "aimonk.models.freeze.backbone"
 
 
 def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
@@ -48,6 +53,8 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     for package in PACKAGES:
         if importlib.util.find_spec(package) is None:
             raise ValueError(f"mode=review needs {package}; pip install -e '.[review]' installs it")
+    if cfg.data.draw is not None:
+        raise ValueError("data is demo; expected data=folder, since a review changes the label file")
     check_types({"port": int, "browser": bool, "save_after": float}, cfg, "")
     if not 0 <= cfg.port < 2**16:
         raise ValueError(f"port is {cfg.port}; expected 0 (any free one) to 65535")
@@ -74,8 +81,8 @@ def open_desk(cfg: DictConfig) -> Desk:
         cfg = OmegaConf.merge(cfg, {"data": {"image_size": info.image_size, "resize": info.resize}})
     images = open_data(cfg, check)
     table = images.table
-    if info is not None and warn_about_training_images(source, table.names):
-        note = "scores are too high where the backbone was trained on these images, and not only its head"
+    if info is not None and trains_backbone(source) and warn_about_training_images(source, table.names):
+        note = "The backbone was trained on some of these images, so that the score is too high"
     values = values_of(table)
     journal = Journal(path.with_name(f"{path.name}.journal"))
     session = Session(table.names, table.attributes, values.copy(), journal)
@@ -95,6 +102,15 @@ def open_desk(cfg: DictConfig) -> Desk:
     solver.start()
     saver.start()
     return Desk(session, file, pictures, rotated, groups, model, solver, saver)
+
+
+def trains_backbone(source: Path) -> bool:
+    """Whether the run of a checkpoint may have trained more than the head."""
+    config = (source if source.is_dir() else source.parent) / CONFIG_FILE
+    try:
+        return OmegaConf.load(config).freeze._target_ != FROZEN
+    except (OSError, ValueError, AttributeError, YAMLError, OmegaConfBaseException):
+        return True
 
 
 def own_predictions(

@@ -9,9 +9,10 @@ from aimonk.review import queues
 from aimonk.review.heat_maps import HeatMaps, weigh
 from aimonk.review.label_file import LabelFile
 from aimonk.review.pictures import Pictures, read_dropped
+from aimonk.review.saver import Saver
 from aimonk.review.session import Conflict, Edit, Session
+from aimonk.review.solver import Fit, Solver
 from aimonk.review.solving import Features
-from aimonk.review.work import Fit, Saver, Solver
 
 NEIGHBOURS = 6
 
@@ -157,20 +158,18 @@ class Desk:
         """Predictions and maps of an image that is not kept."""
         return self._predict(read_dropped(content, self.model.image_size, self.model.resize))
 
+    @torch.inference_mode()
     def _predict(self, pixels: np.ndarray) -> dict:
         images = torch.from_numpy(pixels).permute(2, 0, 1)[None]
         vector, maps = self.model.maps.features_and_map(images)
-        fit = self.solver.fit
-        head = self.model.maps.classifier.head
-        own = self.model.logits is not None
-        usable = torch.from_numpy(fit.solved.usable)
-        coefficients = fit.solved.coefficients
-        weight = self.features.axes @ coefficients[:-1]  # [D, A]
-        logits = self.features.project(vector)[0] @ coefficients[:-1] + coefficients[-1]
-        if own:
-            trained = head(vector.to(head.weight.device)).detach().cpu()[0]
-            logits = torch.where(usable, logits, trained)
-            weight = torch.where(usable, weight, head.weight.detach().cpu().T)
+        solved = self.solver.fit.solved
+        weight = self.features.axes @ solved.coefficients[:-1]  # [D, A]
+        logits = self.features.project(vector)[0] @ solved.coefficients[:-1] + solved.coefficients[-1]
+        if self.model.logits is not None:
+            head = self.model.maps.classifier.head
+            usable = torch.from_numpy(solved.usable)
+            logits = torch.where(usable, logits, head(vector.to(head.weight.device))[0].cpu())
+            weight = torch.where(usable, weight, head.weight.T.cpu())
         return {
             "probs": torch.sigmoid(logits).tolist(),
             "thresholds": self.model.thresholds,

@@ -12,7 +12,7 @@ BATCH = 10  # images that are chosen before the next solution is likely
 CHOSEN = 100  # images of a queue that are chosen one after another; the others follow by their own gain
 CANDIDATES = 2000  # among which they are chosen
 NOISE = 0.1  # variance of a label, relative to that of the predictions before any label
-NEAREST = 64  # components in which images are compared: the strongest
+NEAREST = 128  # components in which images are compared: the strongest
 REFERENCES = 2000  # labelled images to which others are compared
 
 
@@ -78,11 +78,12 @@ def entropy(probs: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def informative(points: Tensor, known: np.ndarray, weight: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """Order of the candidates: each next image makes the uncertain ones most predictable.
+    """Order of the candidates: each next one is uncertain, and makes the uncertain ones most predictable.
 
-    It reduces the variance of a linear model's predictions most, summed over the candidates with their
-    weights, given those that are labelled and those before it: images near to these reduce it little (Yu et
-    al. 2006, "Active learning via transductive experimental design").
+    The first factor is its weight. The second is how much it reduces the variance of a linear model's
+    predictions, summed over the candidates with their weights, given those that are labelled and those before
+    it: an image that resembles these reduces it little (Yu et al. 2006, "Active learning via transductive
+    experimental design").
 
     Args:
         points: Of all images, [N, R].
@@ -93,19 +94,18 @@ def informative(points: Tensor, known: np.ndarray, weight: np.ndarray, candidate
     labelled = np.flatnonzero(known)
     x, share = points[torch.from_numpy(labelled)], torch.from_numpy(known[labelled]).to(points)
     covariance = torch.linalg.inv(torch.eye(points.shape[1]) + (x * (share / NOISE)[:, None]).T @ x)
-    own, open_share = points[torch.from_numpy(candidates)], torch.from_numpy(1 - known[candidates]).to(points)
-    importance = torch.from_numpy(weight[candidates]).to(points) + 1e-6
+    own, importance = points[torch.from_numpy(candidates)], torch.from_numpy(weight[candidates]).to(points)
     target = (own * importance[:, None]).T @ own
 
-    def gain(own: Tensor, open_share: Tensor) -> Tensor:
+    def gain(own: Tensor, importance: Tensor) -> Tensor:
         moved = own @ covariance
-        return open_share * ((moved @ target) * moved).sum(1) / ((moved * own).sum(1) + NOISE)
+        return importance * ((moved @ target) * moved).sum(1) / ((moved * own).sum(1) + NOISE)
 
-    order = torch.argsort(gain(own, open_share), descending=True)
+    order = torch.argsort(gain(own, importance), descending=True)
     pool, chosen = order[:CANDIDATES], []
-    own, open_share = own[pool], open_share[pool]
+    own, importance = own[pool], importance[pool]
     for _ in range(min(CHOSEN, len(pool))):
-        gains = gain(own, open_share)
+        gains = gain(own, importance)
         gains[chosen] = -1
         chosen.append(int(gains.argmax()))
         one, moved = own[chosen[-1]], covariance @ own[chosen[-1]]

@@ -20,7 +20,7 @@ from aimonk.review.session import VALUES, Conflict, Edit
 
 PAGE = Path(__file__).with_name("page")
 FILES = {"/": ("index.html", "text/html"), "/page.css": ("page.css", "text/css")}
-SCRIPTS = ("page.js", "labels.js", "list.js", "picture.js", "score.js")
+SCRIPTS = ("page.js", "attributes.js", "labels.js", "list.js", "picture.js", "score.js")
 FILES |= {f"/{name}": (name, "text/javascript") for name in SCRIPTS}
 MAX_REQUEST = 4 * 2**20  # bytes of a request with edits
 MAX_EDITS = 20_000

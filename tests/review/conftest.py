@@ -18,9 +18,10 @@ from aimonk.review.heat_maps import HeatMaps
 from aimonk.review.journal import Journal
 from aimonk.review.label_file import LabelFile
 from aimonk.review.pictures import Pictures
+from aimonk.review.saver import Saver
 from aimonk.review.session import Session, values_of
+from aimonk.review.solver import Solver
 from aimonk.review.solving import Features
-from aimonk.review.work import Saver, Solver
 
 HOSTILE = "<script>alert(1)</script>"
 IMAGES, SIZE = 24, 16

@@ -141,6 +141,7 @@ def test_restart_keeps_edits_and_undo(open_desk, show) -> None:
     page.keyboard.press("1")
     page.keyboard.press("Enter")
     wait_for_text(page, "#progress", "1 of 24 reviewed, 11 labels unknown")
+    wait_for_text(page, "#saved", "saved in labels.csv")
     page.context.close()
     page = show(open_desk())
     wait_for_text(page, "#progress", "1 of 24 reviewed, 11 labels unknown")
@@ -178,10 +179,12 @@ def test_grid_changes_all_selected_images(open_desk, show) -> None:
     page.click("#cell5", modifiers=["Shift"])
     wait_for_text(page, "#selected", "6 images selected")
     page.keyboard.press("1")
+    page.keyboard.press("0")
     page.keyboard.press("Enter")
-    wait_for_text(page, "#progress", "6 of 24 reviewed")
+    wait_for_text(page, "#progress", "6 of 24 reviewed, 8 labels unknown")
     wait_for_text(page, "#saved", "saved in labels.csv")
     assert desk.session.values[:6, 0].tolist() == [PRESENT] * 6
+    assert desk.session.values[[0, 4], 1].tolist() == [ABSENT] * 2
     assert desk.session.reviewed.nonzero()[0].tolist() == list(range(6))
 
 
@@ -239,11 +242,10 @@ def test_list_of_many_images_draws_the_visible_ones_only(open_desk, show) -> Non
     desk.file.is_current, desk.solver.start, desk.saver.start = lambda: True, lambda: None, lambda: None
     few = desk.image(0)
     desk.image = lambda row: few | session.describe(row)
-    desk._order = lambda *_: [(row, []) for row in range(count)]
-    page = show(desk)
-    page.click("#queue-all")
-    page.keyboard.press("g")
+    desk._order = lambda name, *_: [(row, []) for row in range(count)] if name == "all" else []
+    page = show(desk)  # the other queues are empty
     wait_for_text(page, "#place", f"1 of {count}")
+    page.keyboard.press("g")
     page.evaluate("document.getElementById('list').scrollTop = 1e9")
     page.wait_for_selector(f"#cell{count - 1}")
     assert page.locator(".cell").count() < 200

@@ -2,12 +2,17 @@
 
 import io
 import json
+import math
 import re
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 pytest.importorskip("httpx")
@@ -21,6 +26,7 @@ from aimonk.review.server import FILES, PAGE, create_app
 PORT = 8123
 BASE = f"http://127.0.0.1:{PORT}"
 ORIGIN = {"origin": BASE}
+IMAGES = 24
 
 
 @pytest.fixture
@@ -72,6 +78,21 @@ def test_image_has_probabilities_neighbours_and_maps(page: TestClient, desk) -> 
     assert [len(heat["maps"]), len(heat["maps"][0]), len(heat["maps"][0][0])] == [2, 4, 4]
     assert page.get("/images/2").headers["content-type"] == "image/jpeg"
     assert Image.open(io.BytesIO(page.get("/thumbnails/2").content)).size == (112, 112)
+
+
+def test_head_of_a_checkpoint_predicts_attributes_that_cannot_be_solved(open_desk, folder: Path) -> None:
+    lines = (folder / "labels.csv").read_text().splitlines()
+    (folder / "labels.csv").write_text("\n".join(line.rsplit(",", 1)[0] + ",NA" for line in lines[2:]))
+    desk = open_desk()
+    desk.model = replace(desk.model, logits=np.full((IMAGES, 2), -2.0))
+    head = desk.model.maps.classifier.head
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.fill_(-2.0)
+    own = 1 / (1 + math.exp(2))
+    assert desk.image(1)["probs"][1] == pytest.approx(own) and desk.image(1)["probs"][0] > 0.5
+    heat = desk.heat(1)
+    assert heat["probs"][1] == pytest.approx(own) and not heat["maps"][1].any() and heat["maps"][0].any()
 
 
 def test_page_files_have_no_inline_code_and_are_all_served(page: TestClient) -> None:

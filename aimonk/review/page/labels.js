@@ -1,6 +1,7 @@
 // values of all images, kept equal to those of the server; every change is answered only when it is on disk
 export const STATES = ["absent", "present", "unknown"];
 export const UNKNOWN = 2;
+const MOST_RESTORED = 50; // one by one
 const CYCLE = [2, 0, 1]; // absent -> unknown, present -> absent, unknown -> present
 
 export const labels = { names: [], attributes: [], values: [], reviewed: [], seq: 0, pending: 0, sent: 0 };
@@ -30,7 +31,8 @@ async function answer(response) {
   try {
     content = await response.json();
   } catch {
-    content = { error: "open the address that the command has printed" };
+    const renewed = "The command was started again: open the address that it has printed.";
+    content = { error: response.status === 403 ? renewed : "The server failed; its terminal shows why." };
   }
   if (!response.ok) throw Object.assign(new Error(content.error), { status: response.status });
   return content;
@@ -89,6 +91,11 @@ function submit(request, rows, fail) {
 
 // the server's values of rows whose change it has refused
 async function restore(rows) {
+  if (rows.size > MOST_RESTORED) {
+    await load();
+    announce(rows);
+    return;
+  }
   for (const row of rows) {
     try {
       take([await get(`/api/images/${row}`)]);

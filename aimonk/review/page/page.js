@@ -1,4 +1,5 @@
 // queues, keys and the panel of attributes
+import { Attributes } from "./attributes.js";
 import { change, describe, get, labels, load, next, onChange, poll, post, STATES, undo, UNKNOWN } from "./labels.js";
 import { List } from "./list.js";
 import { setPlacement, showHeat, showPicture } from "./picture.js";
@@ -11,7 +12,6 @@ const QUEUES = {
   unlike: ["Unlike labelled", "Images without labels, the least similar to any labelled image first."],
   all: ["All", "All images in the order of the label file."],
 };
-const PER_PAGE = 9; // keys 1 to 9
 const POLL = 700; // milliseconds
 
 const $ = (id) => document.getElementById(id);
@@ -22,13 +22,12 @@ let row = null;
 let answer = null; // of the server on the image that is shown
 let maps = null;
 let dropped = null; // address of a dropped image that is shown instead
-let focused = 0;
+let attributes = null;
 let withMap = true;
 let isGrid = false;
 let version = 0;
 let anchor = 0;
 let visited = [];
-let lines = [];
 let started = null;
 
 function say(text) {
@@ -60,7 +59,7 @@ async function start() {
     });
     $("queues").append(tab);
   }
-  labels.attributes.forEach((name, a) => $("attributes").append(createLine(name, a)));
+  attributes = new Attributes($("attributes"), labels.attributes, focus, set);
   onChange((rows) => {
     list.draw();
     if (rows.has(row)) showValues();
@@ -72,38 +71,6 @@ async function start() {
   if (!list.rows.length) await open("uncertain");
   if (!list.rows.length) await open("all");
   refresh();
-}
-
-function createLine(name, a) {
-  const line = document.createElement("li");
-  const label = document.createElement("div");
-  label.className = "label";
-  const key = document.createElement("kbd");
-  const title = document.createElement("span");
-  title.textContent = name;
-  title.id = `attribute${a}`;
-  label.append(key, title, document.createElement("span"));
-  const states = document.createElement("div");
-  states.className = "states";
-  states.setAttribute("role", "group");
-  states.setAttribute("aria-labelledby", title.id);
-  for (const value of [1, 0, 2]) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = `state${value}`;
-    button.textContent = STATES[value];
-    button.setAttribute("aria-label", `${name}: ${STATES[value]}`);
-    button.addEventListener("click", (event) => {
-      focus(a);
-      set(a, value);
-      if (event.detail) button.blur(); // Enter then confirms the image
-    });
-    states.append(button);
-  }
-  line.append(label, states);
-  label.addEventListener("click", () => focus(a));
-  lines.push({ line, key, note: label.lastChild, buttons: [...states.children] });
-  return line;
 }
 
 async function open(name) {
@@ -178,7 +145,7 @@ async function show(place) {
   $("name").textContent = labels.names[row];
   $("picture").setAttribute("aria-label", labels.names[row]);
   const asked = why.get(row) || [];
-  if (asked.length) focused = asked[0];
+  if (asked.length) attributes.focused = asked[0];
   showPlace();
   showValues();
   say(describe(row));
@@ -207,38 +174,17 @@ function showPlace() {
     (labels.reviewed[row] ? "; reviewed" : "");
 }
 
-function page() {
-  return Math.floor(focused / PER_PAGE) * PER_PAGE;
-}
-
 function showValues() {
-  const probs = answer ? answer.probs : null;
-  lines.forEach(({ line, key, note, buttons }, a) => {
-    const place = a - page();
-    key.hidden = place < 0 || place >= PER_PAGE;
-    key.textContent = place + 1;
-    line.classList.toggle("focused", a === focused);
-    line.classList.toggle("asked", row !== null && (why.get(row) || []).includes(a));
-    note.textContent = probs ? `${(100 * probs[a]).toFixed(0)} %` + threshold(a, probs[a]) : "";
-    [1, 0, 2].forEach((value, i) => {
-      const on = row !== null && !dropped && labels.values[row][a] === value;
-      buttons[i].setAttribute("aria-pressed", on ? "true" : "false");
-      buttons[i].disabled = row === null || Boolean(dropped);
-    });
-  });
-  if (row !== null) showPlace();
-}
-
-function threshold(a, probability) {
-  if (!dropped) return "";
-  const limit = started.thresholds[a];
-  return ` ${probability >= limit ? "≥" : "<"} ${limit.toFixed(2)}: ${probability >= limit ? "present" : "absent"}`;
+  const values = row === null || dropped ? null : labels.values[row];
+  const asked = row === null ? [] : why.get(row) || [];
+  attributes.show(values, answer && answer.probs, dropped && started.thresholds, asked);
+  if (row !== null && !dropped) showPlace();
 }
 
 function showMap() {
-  const name = labels.attributes[focused];
+  const name = labels.attributes[attributes.focused];
   const shown = withMap && maps;
-  showHeat(shown ? maps[focused] : null);
+  showHeat(shown ? maps[attributes.focused] : null);
   $("map-note").textContent = shown
     ? `Red places speak for ${name}, blue ones against it.`
     : started.maps ? "" : "No heat maps: the features of this backbone are not the means of a map.";
@@ -265,10 +211,9 @@ function showProgress() {
 }
 
 function focus(a) {
-  focused = (a + labels.attributes.length) % labels.attributes.length;
+  attributes.focus(a);
   showValues();
   showMap();
-  lines[focused].line.scrollIntoView({ block: "nearest" });
 }
 
 function chosen() {
@@ -287,6 +232,15 @@ function cycle(a) {
   if (a >= labels.attributes.length || row === null || dropped) return;
   focus(a);
   set(a, next(labels.values[chosen()[0]][a]));
+}
+
+// what a person has not marked present is mostly absent
+function setRestAbsent() {
+  const rows = chosen();
+  if (!rows.length || dropped) return;
+  const open = rows.flatMap((of) => labels.values[of].map((value, a) => [of, a, value]));
+  change(open.filter(([, , value]) => value === UNKNOWN).map(([of, a]) => [of, a, 0]), [], fail);
+  say(`unknown attributes are absent${rows.length > 1 ? `, ${rows.length} images` : ""}`);
 }
 
 function confirm() {
@@ -375,13 +329,11 @@ async function drop(file) {
     const found = await post("/api/drop", file);
     const address = URL.createObjectURL(file);
     const size = await createImageBitmap(file);
+    if (isGrid) toggleGrid();
     dropped = address;
     answer = found;
     maps = found.maps;
-    if (isGrid) toggleGrid();
-    dropped = address;
     $("name").textContent = file.name;
-    $("place").textContent = "a dropped image, which is not kept; an arrow key goes back";
     $("picture").setAttribute("aria-label", file.name);
     $("neighbours").replaceChildren();
     showValues();
@@ -426,10 +378,11 @@ function onKey(event) {
   const actions = {
     ArrowLeft: () => step(-1),
     ArrowRight: () => step(1),
-    ArrowUp: () => (side ? step(-side) : focus(focused - 1)),
-    ArrowDown: () => (side ? step(side) : focus(focused + 1)),
+    ArrowUp: () => (side ? step(-side) : focus(attributes.focused - 1)),
+    ArrowDown: () => (side ? step(side) : focus(attributes.focused + 1)),
     Enter: confirm,
-    " ": () => (isGrid ? (toggle(list.current), showSelection()) : cycle(focused)),
+    " ": () => (isGrid ? (toggle(list.current), showSelection()) : cycle(attributes.focused)),
+    0: setRestAbsent,
     u: takeBack,
     g: toggleGrid,
     m: toggleMap,
@@ -439,7 +392,7 @@ function onKey(event) {
     "?": () => $("help").showModal(),
   };
   const action = actions[key.length === 1 ? key.toLowerCase() : key];
-  if (/^[1-9]$/.test(key)) cycle(page() + Number(key) - 1);
+  if (/^[1-9]$/.test(key)) cycle(attributes.first + Number(key) - 1);
   else if (action) action();
   else return;
   event.preventDefault();
@@ -457,7 +410,7 @@ function moveTab(tab, key, event) {
 document.addEventListener("keydown", onKey);
 for (const [id, action] of Object.entries({
   undo: takeBack, "grid-toggle": toggleGrid, map: toggleMap, confirm, "confirm-selected": confirm,
-  previous: () => step(-1), next: () => step(1), "select-all": selectAll, "select-none": clearSelection,
+  rest: setRestAbsent, previous: () => step(-1), next: () => step(1), "select-all": selectAll, "select-none": clearSelection,
   save: () => save(true), "help-open": () => $("help").showModal(),
 })) {
   $(id).addEventListener("click", (event) => {

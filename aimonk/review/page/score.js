@@ -20,8 +20,8 @@ export function showScore(state, note) {
   } else {
     const interval = score.interval ? ` [${digits(score.interval[0])}, ${digits(score.interval[1])}]` : "";
     text("score-text", `mean AP ${digits(score.value)}${interval} | chance ${digits(score.chance)}`);
-    const chosen = "On the known labels of these images, each predicted without its own label. " +
-      "Where a queue chose the images, they are harder than others, and the score is too low for these.";
+    const chosen = "On their known labels, each image predicted without its own ones. " +
+      "Images that a queue chose are harder than others: the score on new images may be higher.";
     text("score-note", `${score.images} labelled images. ${chosen}${note ? ` ${note}.` : ""}`);
   }
   draw(state.history);

@@ -1,4 +1,4 @@
-"""Work in the background: solving after edits, and saving."""
+"""The thread that solves the heads again when labels have changed."""
 
 import logging
 import threading
@@ -7,11 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from aimonk.evaluation import metrics
-from aimonk.evaluation.bootstrap import bootstrap
-from aimonk.evaluation.significance import holm, rank_test
-from aimonk.review.label_file import ChangedFile, LabelFile
 from aimonk.review.learning_curve import Forecast, forecast
+from aimonk.review.scoring import Score, judge
 from aimonk.review.session import Session
 from aimonk.review.solving import Features, Solved, solve_heads
 
@@ -20,26 +17,6 @@ log = logging.getLogger(__name__)
 PAUSE = 0.3  # seconds without an edit before the heads are solved again
 MOST_EDITS = 5  # actions after which they are solved without a pause
 PENALTIES = 25  # actions after which penalties are chosen again
-RESAMPLES = 300
-ALPHA = 0.05
-
-
-@dataclass(frozen=True)
-class Score:
-    """Mean AP of out-of-fold predictions.
-
-    Attributes:
-        images: Number of images with an out-of-fold prediction of a known entry.
-        value: None where undefined, as the others.
-        interval: 95 %.
-        attributes: AP of each, None where undefined.
-    """
-
-    images: int
-    value: float | None
-    chance: float | None
-    interval: list[float] | None
-    attributes: list[float | None]
 
 
 @dataclass(frozen=True)
@@ -133,70 +110,3 @@ class Solver:
 
     def _is_outdated(self) -> bool:
         return self._stopped.is_set() or self.session.seq != self.fit.seq
-
-
-def judge(
-    solved: Solved, labels: np.ndarray, mask: np.ndarray, groups: np.ndarray, attributes: list[str]
-) -> tuple[Score, np.ndarray]:
-    """Score of out-of-fold predictions, and which attributes are predicted better than chance."""
-    scored = mask & np.isfinite(solved.out_of_fold)
-    rows = np.flatnonzero(scored.any(axis=1))
-    probs = np.where(scored, solved.probs, 0.5)[rows]
-    data = labels[rows], scored[rows], probs, np.full(len(attributes), 0.5)
-    scores = metrics.score(*data, attributes)
-    interval = None
-    if scores["mean_ap"] is not None:
-        interval = bootstrap(*data, groups[rows], resamples=RESAMPLES)["mean_ap"]
-    p_values = holm(rank_test(labels[rows], scored[rows], probs, groups[rows]))
-    evidence = np.array([p is not None and p <= ALPHA for p in p_values], dtype=bool)
-    each = [scores["attributes"][name]["ap"] for name in attributes]
-    return Score(len(rows), scores["mean_ap"], scores["chance"]["mean_ap"], interval, each), evidence
-
-
-class Saver:
-    """Writes the label file a moment after the last edit, in a thread.
-
-    Attributes:
-        problem: Why the labels are not written; None where they are.
-    """
-
-    def __init__(self, file: LabelFile, pause: float):
-        self.file, self.pause = file, pause
-        self.problem: str | None = None
-        self._busy = threading.Lock()
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Write what is not written yet, and end."""
-        self._stopped.set()
-        self._thread.join()
-        self.save()
-
-    def _run(self) -> None:
-        seen, tried = self.file.session.seq, self.file.session.journal.saved
-        since = time.monotonic()
-        while not self._stopped.wait(0.1):
-            seq = self.file.session.seq
-            if seq != seen:
-                seen, since = seq, time.monotonic()
-            if seq != tried and time.monotonic() - since >= self.pause:
-                self.save()
-                tried = seq
-
-    def save(self, second: bool = False) -> None:
-        """Write the labels; what prevents it becomes the problem."""
-        with self._busy:
-            try:
-                if second:
-                    self.file.save_second()
-                else:
-                    self.file.save()
-                self.problem = None
-            except ChangedFile as error:
-                self.problem = f"{error}"
-            except (OSError, ValueError) as error:
-                self.problem = f"{self.file.path.name} cannot be written: {error}"
