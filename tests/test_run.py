@@ -301,7 +301,7 @@ def test_user_errors_end_in_one_line(command, demo, tmp_path: Path) -> None:
     assert set(states) == {"failed"}
     (table,) = re.findall(r"^not ranked:\n(?:  .*\n)+", result.stdout, re.MULTILINE)
     assert len(table.splitlines()) == 1 + 12
-    assert re.search(r"epochs=0,.*: failed: epochs is 0; expected 1 or more$", table, re.MULTILINE)
+    assert re.search(r"epochs=0_.*: failed: epochs is 0; expected 1 or more$", table, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
