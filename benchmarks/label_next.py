@@ -6,6 +6,9 @@ LABELS is complete and answers for the person who labels. For each seed, a third
 nothing is labelled of the others. Both orders label all attributes of an image, in batches of 5 images, after
 each of which the heads are solved again as mode=review solves them. The need is the number of labelled
 images at which mean AP on the test images first reaches the target, interpolated between batches.
+
+The second table labels images at random, and compares the page's forecast for the next 50 with what these
+change on the test images.
 """
 
 import argparse
@@ -19,12 +22,14 @@ from aimonk.data.duplicates import group_images
 from aimonk.data.labels import LabelTable
 from aimonk.evaluation.metrics import mean_ap
 from aimonk.modes.review import frozen_features
+from aimonk.review.learning_curve import NEXT, Forecast, forecast
 from aimonk.review.queues import uncertain
 from aimonk.review.solving import Features, solve_heads
 from aimonk.setup.data import open_data
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH = 5
+LABELLED = (50, 100, 150, 200)
 
 
 def needed(
@@ -60,6 +65,26 @@ def needed(
     return np.inf, scores
 
 
+def foretell(
+    table: LabelTable, components: Tensor, groups: np.ndarray, seed: int, count: int
+) -> tuple[float, Forecast]:
+    """Change of mean AP on the test images by the next images in random order, and its forecast."""
+    rng = np.random.default_rng(seed)
+    test_groups = rng.permutation(groups.max() + 1)[: (groups.max() + 1) // 3]
+    test = np.flatnonzero(np.isin(groups, test_groups))
+    order = rng.permutation(np.flatnonzero(~np.isin(groups, test_groups)))
+    scores, found = [], None
+    for labelled in (count, count + NEXT):
+        mask = np.zeros_like(table.mask)
+        mask[order[:labelled]] = table.mask[order[:labelled]]
+        solved = solve_heads(components, table.labels, mask, groups, None)
+        predicted = 1 / (1 + np.exp(-solved.logits[test].clip(-30, 30)))
+        scores.append(mean_ap(table.labels[test], table.mask[test], predicted))
+        data = components, table.labels, mask, groups, solved.penalty
+        found = found or forecast(*data, lambda: False)
+    return scores[1] - scores[0], found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -88,6 +113,17 @@ def main() -> None:
         print(f"| {seed} | {need[0]:.0f} | {need[1]:.0f} | {need[0] / need[1]:.2f} |", flush=True)
     queue, random = np.mean(needs, axis=0)
     print(f"| mean | {queue:.0f} | {random:.0f} | {queue / random:.2f} |")
+    print("\n| labelled | change by the next 50 | forecast, mean of the seeds | inside |\n|---|---|---|---|")
+    for count in LABELLED:
+        seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+        pairs = [foretell(images.table, components, groups, seed, count) for seed in seeds]
+        pairs = [(change, found.interval) for change, found in pairs if found.interval is not None]
+        inside = sum(low <= change <= high for change, (low, high) in pairs)
+        low, high = np.mean([interval for _, interval in pairs], axis=0)
+        change = np.mean([change for change, _ in pairs])
+        print(
+            f"| {count} | {change:+.4f} | {low:+.4f} to {high:+.4f} | {inside} of {len(pairs)} |", flush=True
+        )
 
 
 if __name__ == "__main__":

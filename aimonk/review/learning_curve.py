@@ -13,7 +13,9 @@ from aimonk.training.logistic import Problems, has_both, solve
 from aimonk.training.penalties import deal_folds
 
 NEXT = 50  # images
-SHARES = (0.25, 0.4, 0.6, 1.0)  # of the training images of a fold
+SHARES = (0.5, 0.7, 1.0)  # of the training images of a draw
+# the error falls as a + b / n^c; three points do not determine c, so that the forecast spans two of them
+DECAYS = (1, 3)
 DRAWS = 6
 HELD_OUT = 4  # one of so many parts is scored
 LEAST = 40  # labelled images
@@ -50,8 +52,8 @@ def forecast(
 ) -> Forecast | None:
     """Continue the errors 1 - mean AP of heads solved on random parts of the labelled images.
 
-    Each draw holds out a part, solves on growing shares of the others, and fits a power law to its errors.
-    The interval is that of a mean over draws that share images (Nadeau and Bengio 2003, "Inference for the
+    Each draw holds out a part, and solves on growing shares of the others. The interval encloses those of
+    both decays, each that of a mean over draws that share images (Nadeau and Bengio 2003, "Inference for the
     generalization error").
 
     Args:
@@ -76,24 +78,21 @@ def forecast(
             train = others[: max(2, round(share * len(others)))]
             sizes[i] = len(train)
             scores[draw, i] = _score(components, labels, mask, train, held, penalty)
-    points = [(float(n), float(s)) for n, s in zip(sizes, np.nanmean(scores, axis=0), strict=True)]
     complete = scores[np.isfinite(scores).all(axis=1)]
     if len(complete) < DRAWS:
-        return Forecast(points, NEXT, None, None, "an attribute is too rare among the labelled images")
-    gains = np.array([_gain(sizes, 1 - draw, len(rows)) for draw in complete])
-    spread = (
-        gains.std(ddof=1) * float(student(np.array(DRAWS - 1.0))) * np.sqrt(1 / DRAWS + 1 / (HELD_OUT - 1))
-    )
-    gain = float(gains.mean())
-    return Forecast(points, NEXT, gain, (gain - float(spread), gain + float(spread)), "")
+        return Forecast([], NEXT, None, None, "an attribute is too rare among the labelled images")
+    points = [(float(n), float(s)) for n, s in zip(sizes, complete.mean(axis=0), strict=True)]
+    width = float(student(np.array(DRAWS - 1.0))) * np.sqrt(1 / DRAWS + 1 / (HELD_OUT - 1))
+    gains = np.array([[_gain(sizes, 1 - draw, len(rows), c) for draw in complete] for c in DECAYS])
+    middle, spread = gains.mean(axis=1), width * gains.std(axis=1, ddof=1)
+    low, high = float((middle - spread).min()), float((middle + spread).max())
+    return Forecast(points, NEXT, float(middle.mean()), (low, high), "")
 
 
-def _gain(sizes: np.ndarray, errors: np.ndarray, labelled: int) -> float:
-    """Fall of the error between `labelled` images and NEXT more, by a power law through the errors."""
-    logs = np.log(np.maximum(errors, 1e-4))
-    slope, level = np.polyfit(np.log(sizes), logs, 1)
-    now, then = np.exp(level + slope * np.log([labelled, labelled + NEXT]))
-    return float(min(now, 1.0) - min(then, 1.0))
+def _gain(sizes: np.ndarray, errors: np.ndarray, labelled: int, decay: int) -> float:
+    """Fall of the error between `labelled` images and NEXT more, by the curve a + b / n^decay."""
+    slope, _ = np.polyfit(sizes**-decay, errors, 1)
+    return float(slope * (float(labelled) ** -decay - float(labelled + NEXT) ** -decay))
 
 
 def _score(

@@ -31,8 +31,8 @@ export function showScore(state, note) {
   } else {
     const [low, high] = forecast.interval;
     text("forecast",
-      `The next ${forecast.images} labelled images would probably change mean AP by ` +
-      `${signed(forecast.gain)} [${signed(low)}, ${signed(high)}].`);
+      `The next ${forecast.images} labelled images would probably change mean AP by ${signed(low)} to ` +
+      `${signed(high)}, if chosen at random.`);
   }
 }
 
