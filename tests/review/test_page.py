@@ -92,6 +92,7 @@ def test_keys_label_confirm_and_undo(open_desk, show, folder: Path) -> None:
     wait_for_text(page, "#saved", "saved in labels.csv")
     assert desk.session.values[:2].tolist() == [[PRESENT, ABSENT], [ABSENT, ABSENT]]
     assert desk.session.reviewed.nonzero()[0].tolist() == [0]
+    wait_for_text(page, "#short", "| chance 0.")
     assert read_labels(folder / "labels.csv").labels[:2].tolist() == [[1, 0], [0, 0]]
     for _ in range(5):
         page.keyboard.press("u")
@@ -109,6 +110,7 @@ def test_person_labels_fifty_images_and_corrects_ten_mistakes(open_desk, show, m
     seen: list[str] = []
     for queue, count in (("suspects", 10), ("uncertain", 50)):
         page.click(f"#queue-{queue}")
+        wait_for_text(page, "#place", {"suspects": "probably wrong", "uncertain": "unknown"}[queue])
         for _ in range(count):
             leave(page, seen[-1] if seen else "")
             seen.append(name := page.inner_text("#name"))

@@ -17,9 +17,12 @@ export function showScore(state, note) {
   if (score.value === null) {
     text("score-text", "no score yet: an attribute needs two present and two absent labels");
     text("score-note", "");
+    text("short", "no score yet");
   } else {
     const interval = score.interval ? ` [${digits(score.interval[0])}, ${digits(score.interval[1])}]` : "";
-    text("score-text", `mean AP ${digits(score.value)}${interval} | chance ${digits(score.chance)}`);
+    const short = `mean AP ${digits(score.value)}${interval} | chance ${digits(score.chance)}`;
+    text("score-text", short);
+    text("short", short);
     const chosen = "On their known labels, each image predicted without its own ones. " +
       "Images that a queue chose are harder than others: the score on new images may be higher.";
     text("score-note", `${score.images} labelled images. ${chosen}${note ? ` ${note}.` : ""}`);
