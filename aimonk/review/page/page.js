@@ -186,7 +186,7 @@ function showMap() {
   const shown = withMap && maps;
   showHeat(shown ? maps[attributes.focused] : null);
   $("map-note").textContent = shown
-    ? `Red places speak for ${name}, blue ones against it.`
+    ? `Red areas are evidence for ${name}, blue ones against it.`
     : started.maps ? "" : "No heat maps: the features of this backbone are not the means of a map.";
 }
 
