@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
+from aimonk.evaluation.comparison import Difference
 from aimonk.modes.compare.command import compare, compare_sweep, find, parse_score
+from aimonk.modes.compare.rankings import bounded
 from aimonk.report.comparison.content import Comparison
 from aimonk.report.comparison.csv_file import format_csv
 from aimonk.report.comparison.terminal import format_comparison
@@ -72,6 +74,12 @@ def test_rows_are_ordered_by_score_with_only_what_differs(runs: Path) -> None:
     assert best.chance == metrics["chance"]["mean_ap"]
     assert best.attributes == {name: entry["ap"] for name, entry in metrics["attributes"].items()}
     assert (best.epochs, best.seconds, best.parameters) == ([5], 12.5, (5124, 3_400_000))
+
+
+def test_intervals_of_differences_stay_between_minus_one_and_one() -> None:
+    assert bounded(Difference(-0.1, (-1.3, 1.1))) == Difference(-0.1, (-1.0, 1.0))
+    assert bounded(Difference(0.1, (0.0, 0.2))) == Difference(0.1, (0.0, 0.2))
+    assert bounded(Difference(0.0, None)) == Difference(0.0, None)
 
 
 def test_lower_is_better_for_errors(runs: Path) -> None:

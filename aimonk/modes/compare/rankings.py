@@ -79,7 +79,7 @@ def rank_settings(records: Sequence[RunRecord], question: Question, apart: str) 
     p_values = confidence_set(scores) if several else np.ones(len(settings))
     best = int(np.argmax(scores.values))
     one = np.eye(len(settings))
-    changes = [contrast(scores, question.sign * (own - one[best])) for own in one]
+    changes = [bounded(contrast(scores, question.sign * (own - one[best]))) for own in one]
     varied = describe_differences([own[0] for own in settings])
     rows = [
         make_row(own, differing, change, float(p))
@@ -101,6 +101,14 @@ def rank_settings(records: Sequence[RunRecord], question: Question, apart: str) 
         effects=measure_effects(varied, scores, question.sign),
         notes=list(describe_caveats(settings, several)),
     )
+
+
+def bounded(change: Difference) -> Difference:
+    """A difference between scores from 0 to 1: few positives may give it an interval beyond -1 and 1."""
+    if change.interval is None:
+        return change
+    low, high = change.interval
+    return Difference(change.value, (max(low, -1.0), min(high, 1.0)))
 
 
 def seed_and_date(record: RunRecord) -> tuple[float, float]:
@@ -198,5 +206,5 @@ def measure_effects(varied: Sequence[dict[str, str]], scores: Scores, sign: int)
         for option in found:
             own = np.array([row[name] == option for row in varied])
             weights = sign * np.where(own, 1 / own.sum(), -1 / (~own).sum())
-            effects.append(Effect(name, option, contrast(scores, weights)))
+            effects.append(Effect(name, option, bounded(contrast(scores, weights))))
     return effects
