@@ -11,6 +11,7 @@ python run.py [-m] [GROUP=OPTION] [KEY=VALUE] ...        also: aimonk ..., pytho
   python run.py data=folder data.images=DIR data.labels=FILE       train on your images
   python run.py -m loss=masked,pos_weight optimizer.lr=0.01,0.001  a sweep: every combination
   python run.py mode=infer image=photo.jpg                         attributes of new images
+  python run.py mode=compare                                       which run is better?
   python run.py mode=export output=model.onnx                      one file for other programs
   python run.py mode=audit data=folder ...                         can these labels be learned?
   python run.py mode=review data=folder ...                        correct and add labels on a local page

@@ -47,7 +47,10 @@ def test_composed_configs_are_accepted(overrides: list[str], compose_config) -> 
         ("+optimizer.lrate=1", r"optimizer.lrate is unknown; did you mean optimizer.lr\?"),
         ("+data.val_frac=.1", r"data.val_frac is unknown; did you mean data.val_fraction\?"),
         ("+loss.gamma=1", "loss.gamma is a setting of loss=focal only"),
-        ("+checkpoint=x", "checkpoint is a setting of mode=evaluate and mode=export and mode=infer only"),
+        (
+            "+checkpoint=x",
+            "checkpoint is a setting of mode=evaluate and mode=export and mode=infer and mode=review only",
+        ),
         ("~data.store", "data.store is missing"),
         ("tracker=[mlflow,wand]", r"tracker is 'wand'; expected mlflow, none, .*; did you mean wandb\?"),
         ("~loss", "loss is missing; expected one of its options: asymmetric, focal, masked, pos_weight"),
