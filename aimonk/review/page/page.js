@@ -68,8 +68,9 @@ async function start() {
   });
   showProgress();
   await open("suspects");
-  if (!list.rows.length) await open("uncertain");
-  if (!list.rows.length) await open("all");
+  // unless another queue was opened meanwhile
+  if (!list.rows.length && queue === "suspects") await open("uncertain");
+  if (!list.rows.length && queue === "uncertain") await open("all");
   refresh();
 }
 
