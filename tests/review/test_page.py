@@ -106,8 +106,7 @@ def test_keys_label_confirm_and_undo(open_desk, show, folder: Path) -> None:
 
 @pytest.mark.xfail(
     strict=False,
-    reason="in about one of ten runs, one image takes neither the edit nor the confirmation: a race of the page "
-    "that is not understood yet",
+    reason="in some runs, one image takes neither the edit nor the confirmation: a race of the page",
 )
 def test_person_labels_fifty_images_and_corrects_ten_mistakes(open_desk, show, many: Path) -> None:
     original = (many / "labels.csv").read_text()
