@@ -21,11 +21,11 @@ from torch import Tensor
 from aimonk.data.duplicates import group_images
 from aimonk.data.labels import LabelTable
 from aimonk.evaluation.metrics import mean_ap
-from aimonk.modes.review import frozen_features
 from aimonk.review.learning_curve import NEXT, Forecast, forecast
 from aimonk.review.queues import uncertain
 from aimonk.review.solving import Features, solve_heads
 from aimonk.setup.data import open_data
+from aimonk.setup.features import frozen_features
 
 ROOT = Path(__file__).resolve().parents[1]
 BATCH = 5
@@ -101,7 +101,7 @@ def main() -> None:
         cfg = compose("config", ["mode=review", *data])
     images = open_data(cfg)
     groups = group_images(images.hashes, cfg.data.duplicate_distance).groups
-    components = Features(frozen_features(cfg, images, None)[1]).components
+    components = Features(frozen_features(cfg, images)[1]).components
     needs = []
     print(f"| seed | images for mean AP {arguments.target:g}: queue | random | ratio |\n|---|---|---|---|")
     for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):

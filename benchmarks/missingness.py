@@ -139,8 +139,8 @@ def read_photographs(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray
     """Features of the audit's backbone, [N, D], and labels, [N, A]."""
     from hydra import compose, initialize_config_dir
 
-    from aimonk.modes.audit import frozen_features
     from aimonk.setup.data import open_data
+    from aimonk.setup.features import frozen_features
 
     overrides = ["mode=audit", "data=folder", f"data.images={images}", f"data.labels={labels}"]
     with initialize_config_dir(str(Path(__file__).resolve().parents[1] / "conf"), version_base="1.3"):
@@ -148,7 +148,7 @@ def read_photographs(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray
     found = open_data(cfg)
     if not found.table.mask.all():
         raise ValueError(f"{labels} has unknown labels; expected complete ones")
-    return frozen_features(cfg, found), found.table.labels.astype(np.float64)
+    return frozen_features(cfg, found)[1], found.table.labels.astype(np.float64)
 
 
 def main() -> None:

@@ -15,8 +15,7 @@ from aimonk.cli.catalogue import CONF
 
 # the launcher and the search of a sweep with their plain settings: what is restored of Hydra's own overrides
 LAUNCHER = re.compile(
-    r"hydra/sweeper=optuna|hydra\.sweeper\.(n_trials|timeout|by|direction|sampler|pruner|seed|n_jobs)=[\w.:-]+"
-    r"|hydra/launcher=\w+|hydra\.launcher\.(n_jobs|timeout_min|partition|account|nodes|tasks_per_node"
+    r"hydra/launcher=\w+|hydra\.launcher\.(n_jobs|timeout_min|partition|account|nodes|tasks_per_node"
     r"|gpus_per_node|cpus_per_task|mem_gb|array_parallelism|name)=[\w.:-]+"
     r"|hydra/sweeper=optuna|hydra\.sweeper\.(n_trials|timeout|by|direction|seed|sampler|pruner)=[\w.:-]+"
     # names begin with a letter, so that none is Hydra's _target_
@@ -26,7 +25,6 @@ LAUNCHER = re.compile(
 RULE = re.compile(r"(?<![\w'\"])precision *= *[\d.]+(?![\w'\"])")
 MOST_NAMED = 8  # number and values in the name of a job's folder
 LONGEST_SWEEP = 400  # characters of a list of values
-SEARCH = "hydra/sweeper=optuna"  # whose jobs differ in numbers with many digits
 MULTIRUN = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 # keys with a path as value, in which commas, brackets, quotes and non-ASCII letters are not Hydra's grammar
 PATHS = re.compile(
@@ -53,9 +51,10 @@ def quote_values(arguments: Sequence[str]) -> list[str]:
 
 def name_jobs(arguments: Sequence[str]) -> list[str]:
     """Let the folders of a sweep's jobs be named after what differs between them: `0_masked_lr=0.001`."""
-    if not any(argument in MULTIRUN for argument in arguments) or SEARCH in arguments:
+    if not any(argument in MULTIRUN for argument in arguments):
         return list(arguments)
     keys = [a.split("=", 1)[0].lstrip("+") for a in arguments if _is_named(a)]
+    # a search names its folders itself
     named = any(argument.startswith(("hydra.sweep.subdir=", "hydra/sweeper=")) for argument in arguments)
     if named or not keys:
         return list(arguments)

@@ -36,6 +36,7 @@ MEANS = {
     "mean_brier": "brier",
     "mean_ece": "ece",
 }
+LOWER_IS_BETTER = ("brier", "ece")  # the ends of names of scores, of an attribute and over attributes
 OVERALL = (*MEANS, "f1_micro", "subset_accuracy")
 
 

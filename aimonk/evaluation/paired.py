@@ -6,10 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aimonk.data.groups import number_groups
-from aimonk.evaluation.arrays import Bools, Floats, mean_defined
-from aimonk.evaluation.bootstrap import draw
-from aimonk.evaluation.kernels import check, rankings
-from aimonk.evaluation.ranking import ap_and_auroc
+from aimonk.evaluation.arrays import Bools, Floats
+from aimonk.evaluation.comparison import resample
 
 RESAMPLES = 200
 
@@ -29,18 +27,12 @@ def mean_ap_difference_error(
     Returns:
         nan where fewer than two resamples define both mean APs.
     """
-    groups = np.arange(len(mask)) if groups is None else number_groups(groups)
     thresholds = np.full(np.shape(mask)[-1], 0.5)
-    ranked = [rankings(check(labels, mask, p, thresholds)) for p in (probs, others)]
-    differences = []
-    for weights in draw(groups, RESAMPLES, seed=0):
-        first, second = (
-            mean_defined(np.stack([ap_and_auroc(ranking, weights)[0] for ranking in attributes], axis=1))
-            for attributes in ranked
-        )
-        differences.append(first - second)
-    defined = np.concatenate(differences)
-    defined = defined[np.isfinite(defined)]
+    first, second = (
+        resample(labels, mask, groups, p, thresholds, "mean_ap", RESAMPLES, seed=0) for p in (probs, others)
+    )
+    differences = first - second
+    defined = differences[np.isfinite(differences)]
     return float(np.std(defined, ddof=1)) if len(defined) > 1 else float("nan")
 
 

@@ -4,23 +4,18 @@ import logging
 from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from aimonk.auditing.examine import Audit, examine
-from aimonk.data.augmentation import Unchanged
 from aimonk.data.dataset import ImageSet
 from aimonk.data.images.headers import odd_files, read_headers, summarise_sizes
 from aimonk.files.atomic import write_json, write_text
 from aimonk.files.run_folder import AUDIT_FILE, AUDIT_PAGE, CONFIG_FILE
 from aimonk.report.audit_summary import summarise
 from aimonk.report.html.audit import format_page
-from aimonk.runtime.device import pick_device
 from aimonk.runtime.progress import watch
 from aimonk.setup.data import open_data
-from aimonk.setup.inputs import open_inputs
-from aimonk.setup.task import build_classifier
+from aimonk.setup.features import frozen_features
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +39,7 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
 def examine_data(cfg: DictConfig) -> tuple[Audit, ImageSet, dict]:
     """The audit of a data set, its images, and what their files are."""
     images = open_data(cfg)
-    files, features = describe_files(images), frozen_features(cfg, images)
+    files, features = describe_files(images), frozen_features(cfg, images)[1]
     distance = cfg.data.duplicate_distance
     found = examine(images.file_table, images.table, images.hashes, features, distance, cfg.seed, watch)
     return found, images, files
@@ -68,18 +63,3 @@ def describe_files(images: ImageSet) -> dict:
         "odd": odd_files(images.table.names, headers),
         **summarise_sizes(headers),
     }
-
-
-def frozen_features(cfg: DictConfig, images: ImageSet) -> np.ndarray:
-    """Features of the frozen backbone for every image without augmentation, float32 [N, D]."""
-    device = pick_device(cfg.device)
-    classifier = build_classifier(cfg, images.table.attributes)
-    classifier = classifier.to(device, memory_format=torch.channels_last).eval()
-    stages = len(classifier.stages)
-    inputs = open_inputs(cfg, images, Unchanged(), classifier, [stages], device)(stages)
-    if not inputs.are_features:
-        raise ValueError(
-            "the audit needs stored features: set features.enabled=auto, and free space in cache_dir"
-        )
-    rows = torch.arange(len(images))
-    return inputs.load(rows, torch.zeros_like(rows))[0].float().numpy()

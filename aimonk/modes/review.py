@@ -13,8 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from aimonk.data.augmentation import Unchanged
-from aimonk.data.dataset import ImageSet
 from aimonk.data.duplicates import group_images
 from aimonk.files.run_folder import CONFIG_FILE
 from aimonk.files.text import plural
@@ -33,9 +31,8 @@ from aimonk.runtime.device import pick_device
 from aimonk.runtime.progress import watch
 from aimonk.setup.build import check_types
 from aimonk.setup.data import label_paths, open_data, read_tokens
-from aimonk.setup.inputs import open_inputs
+from aimonk.setup.features import frozen_features
 from aimonk.setup.runs import describe_checkpoint, find_checkpoint, warn_about_training_images
-from aimonk.setup.task import build_classifier
 
 log = logging.getLogger(__name__)
 
@@ -130,28 +127,6 @@ def own_predictions(
         head.bias.mul_(scale).add_(bias)
         logits = head(torch.from_numpy(features).to(head.weight.device)).double().cpu().numpy()
     return np.array(info.thresholds), logits
-
-
-def frozen_features(
-    cfg: DictConfig, images: ImageSet, classifier: Classifier | None
-) -> tuple[Classifier, np.ndarray]:
-    """The classifier, and its features for every image without augmentation, float32 [N, D].
-
-    Raises:
-        ValueError: The features cannot be stored.
-    """
-    device = pick_device(cfg.device)
-    if classifier is None:
-        classifier = build_classifier(cfg, images.table.attributes)
-    classifier = classifier.to(device, memory_format=torch.channels_last).eval()
-    stages = len(classifier.stages)
-    inputs = open_inputs(cfg, images, Unchanged(), classifier, [stages], device)(stages)
-    if not inputs.are_features:
-        raise ValueError(
-            "the review needs stored features: set features.enabled=auto, and free space in cache_dir"
-        )
-    rows = torch.arange(len(images))
-    return classifier, inputs.load(rows, torch.zeros_like(rows))[0].float().numpy()
 
 
 def announce(address: str, browser: bool) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from aimonk.evaluation.calibration import sigmoid
 from aimonk.review import queues
 from aimonk.review.heat_maps import HeatMaps, weigh
 from aimonk.review.label_file import LabelFile
@@ -131,7 +132,7 @@ class Desk:
         probs = fit.solved.probs
         if self.model.logits is None:
             return probs
-        own = 1 / (1 + np.exp(-self.model.logits.clip(-30, 30)))
+        own = sigmoid(self.model.logits)
         return np.where(fit.solved.usable, probs, own)
 
     def image(self, row: int) -> dict:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aimonk.evaluation.calibration import sigmoid
 from aimonk.training.logistic import Problems, has_both, solve
 from aimonk.training.penalties import choose_penalties, cross_validate
 from aimonk.training.solver import base_logit, principal_axes
@@ -38,7 +39,7 @@ class Solved:
     def probs(self) -> np.ndarray:
         """Probabilities that depend on no label of the same image where this is possible, [N, A]."""
         logits = np.where(np.isfinite(self.out_of_fold), self.out_of_fold, self.logits)
-        return 1 / (1 + np.exp(-logits.clip(-30, 30)))
+        return sigmoid(logits)
 
 
 class Features:

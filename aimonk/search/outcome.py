@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from aimonk.files.run_folder import METRICS_FILE, STATUS_FILE, read_state
+from aimonk.files.run_folder import METRICS_FILE, read_status
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,10 @@ def read_outcome(folder: Path, by: str) -> Outcome:
     Args:
         by: Path of the score in metrics.json.
     """
-    state = read_state(folder)
+    status = read_status(folder)
+    state = status.get("state")
     if state in ("failed", "pruned"):
-        return Outcome({"failed": "fail"}.get(state, state), reason=_read_reason(folder))
+        return Outcome({"failed": "fail"}.get(state, state), reason=f"{status.get('reason', '')}")
     if state != "finished":
         return Outcome("")
     try:
@@ -57,8 +58,3 @@ def find_number(metrics: object, path: str) -> float | None:
         metrics, keys = metrics[".".join(keys[:count])], keys[count:]
     number = isinstance(metrics, int | float) and not keys and math.isfinite(metrics)
     return float(metrics) if number else None
-
-
-def _read_reason(folder: Path) -> str:
-    status = json.loads((folder / STATUS_FILE).read_text(encoding="utf-8"))
-    return f"{status.get('reason', '')}"

@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
+from aimonk.evaluation.kernels import LOWER_IS_BETTER
 from aimonk.files.atomic import write_text
 from aimonk.files.run_folder import LOCK_FILE
 from aimonk.runtime.journal import JOURNAL, import_optuna
@@ -19,7 +20,6 @@ from aimonk.search.search import Search
 from aimonk.search.space import split_overrides
 from aimonk.search.study import open_trials
 
-ERRORS = ("brier", "ece")  # the ends of names of scores of which lower ones are better
 SWEEP_FILE = "multirun.yaml"  # Hydra's record of a sweep, which `resume=` reads
 
 
@@ -82,7 +82,7 @@ def check_settings(settings: dict[str, Any]) -> None:
     if settings["direction"] not in (None, "maximize", "minimize"):
         raise ValueError(f"hydra.sweeper.direction is {settings['direction']}; expected maximize or minimize")
     if settings["direction"] is None:
-        settings["direction"] = "minimize" if f"{settings['by']}".endswith(ERRORS) else "maximize"
+        settings["direction"] = "minimize" if f"{settings['by']}".endswith(LOWER_IS_BETTER) else "maximize"
     for key, least in (("n_trials", 1), ("seed", 0)):
         if not isinstance(settings[key], int) or settings[key] < least:
             raise ValueError(

@@ -20,9 +20,9 @@ from aimonk.files.run_folder import (
     read_status,
 )
 from aimonk.files.tensors import load_tensors
-from aimonk.modes.compare.config_files import DAMAGED, read_choices, read_settings
 from aimonk.modes.compare.summary import Question, Summary, number, summarise
 from aimonk.report.csv_tables import read_losses, read_predictions
+from aimonk.setup.run_config import DAMAGED, read_choices, read_settings
 
 
 @dataclass(frozen=True)

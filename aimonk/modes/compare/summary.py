@@ -3,11 +3,10 @@
 import math
 from dataclasses import dataclass
 
-from aimonk.evaluation.kernels import MEANS
+from aimonk.evaluation.kernels import LOWER_IS_BETTER, MEANS
 from aimonk.files.run_folder import METRICS_FILE
 from aimonk.report.tables import format_figure
 
-LOWER_IS_BETTER = ("mean_brier", "mean_ece")
 FEWEST, MOST = 200, 1000  # resamples
 MOST_SCORES, MOST_ENTRIES = 200_000, 4_000_000_000  # of all runs and resamples together
 
@@ -38,7 +37,7 @@ class Question:
     @property
     def sign(self) -> int:
         """-1 where a lower score is better."""
-        return -1 if self.metric in LOWER_IS_BETTER else 1
+        return -1 if self.metric.endswith(LOWER_IS_BETTER) else 1
 
     @property
     def of_attribute(self) -> str:

@@ -10,8 +10,8 @@ from aimonk.export import folder as scripts
 from aimonk.files.atomic import write_text
 from aimonk.files.run_folder import LABELS_FILE, METRICS_FILE, SPLITS_FILE
 from aimonk.files.tensors import load_tensors
-from aimonk.modes.compare.config_files import DAMAGED, read_settings
 from aimonk.report.model_card import PARTS, TrainingFacts
+from aimonk.setup.run_config import DAMAGED, read_settings
 
 MODEL_NAME = "model.onnx"
 SETTINGS = ("backbone.name", "features.stages", "freeze", "loss", "missing", "augmentation", "optimizer")
