@@ -106,7 +106,7 @@ def informative(points: Tensor, known: np.ndarray, weight: np.ndarray, candidate
     own, importance = own[pool], importance[pool]
     for _ in range(min(CHOSEN, len(pool))):
         gains = gain(own, importance)
-        gains[chosen] = -1
+        gains[chosen] = -torch.inf
         chosen.append(int(gains.argmax()))
         one, moved = own[chosen[-1]], covariance @ own[chosen[-1]]
         covariance = covariance - torch.outer(moved, moved) / (one @ moved + NOISE)
