@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk.data.formats.label_file import read_labels
-from aimonk.data.formats.tokens import Tokens
 from aimonk.data.images.decoding import RESIZES
 from aimonk.data.images.folder import (
     decode_all,
@@ -94,8 +92,7 @@ def open_images(
     images: Path,
     labels: Path,
     *,
-    attributes: Sequence[str] | None,
-    tokens: Tokens,
+    read: Callable[[Path, Path], LabelTable],
     missing: str,
     unreadable: str,
     follow_links: bool,
@@ -108,7 +105,7 @@ def open_images(
     """Read the labels and decode or check every image.
 
     Args:
-        tokens: Meaning of the values in the label file.
+        read: Reads the labels, called with `labels` and `images`.
         missing: `skip` or `error`: handling of rows whose image does not exist.
         unreadable: `skip` or `error`: handling of images that cannot be decoded.
         store: Store of decoded images; None decodes them now, and again whenever they are used.
@@ -124,7 +121,7 @@ def open_images(
     _check_choice("data.unreadable", unreadable, ("skip", "error"))
     if not isinstance(image_size, int) or not 8 <= image_size <= 4096:
         raise ValueError(f"data.image_size is {image_size!r}; expected 8 to 4096 pixels")
-    file_table = table = read_labels(labels, attributes, images, tokens)
+    file_table = table = read(labels, images)
     check(table)
     unlisted = sorted(set(list_images(images)) - set(table.names))
     table, absent = _drop_missing(table, images, labels, missing, follow_links)

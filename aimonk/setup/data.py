@@ -1,15 +1,19 @@
 """From the data section of a config to labelled images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import get_type_hints
 
 import platformdirs
 from omegaconf import DictConfig, OmegaConf
 
+from aimonk.data.annotations import Annotations
 from aimonk.data.dataset import ImageSet, open_images
+from aimonk.data.formats.image_names import ImageNames
 from aimonk.data.formats.tokens import Tokens
-from aimonk.data.labels import LabelTable
+from aimonk.data.labels import LabelTable, select_attributes
+from aimonk.data.repeated import combine
 from aimonk.data.store.row_store import RowStore
 from aimonk.runtime.progress import watch
 from aimonk.setup.build import build, check_types
@@ -26,6 +30,8 @@ SPLIT = {
     "split_seed": int,
     "duplicate_distance": float | None,
     "store_limit_gb": float,
+    "repeated": str,
+    "attributes": Sequence[str] | None,
 }
 
 
@@ -35,12 +41,36 @@ def cache_folder(cfg: DictConfig) -> Path:
 
 
 def label_paths(cfg: DictConfig) -> tuple[Path, Path]:
-    """The images folder and the label file; draws the demo first if `data=demo`."""
+    """The images folder and the label file; draws the demo first if `data=demo`.
+
+    The label file of formats with the labels beside the images may be null: it is then the folder.
+    """
     data = cfg.data
     if data.draw is None:
-        return Path(data.images), Path(data.labels)
+        return Path(data.images), Path(data.images if data.labels is None else data.labels)
     folder = build(cfg, "data.draw")(cache_folder(cfg) / f"demo_{data.draw.images}_{data.draw.seed}")
     return folder / "images", folder / "labels.txt"
+
+
+def read_annotations(cfg: DictConfig, labels: Path, images: Path) -> Annotations:
+    """Read the label file of the format that `data=` chooses.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Errors in the file or the settings.
+    """
+    read_tokens(cfg)  # reports wrong tokens by their key
+    return build(cfg, "data.reader")(labels, ImageNames(images))
+
+
+def read_table(cfg: DictConfig, labels: Path, images: Path) -> LabelTable:
+    """The label table of the chosen format, with the chosen attributes; errors as `read_annotations`.
+
+    Raises:
+        ValueError: Also where annotations of an image differ, unless `data.repeated` combines them.
+    """
+    table = combine(read_annotations(cfg, labels, images), cfg.data.repeated, labels)
+    return select_attributes(table, cfg.data.attributes, labels)
 
 
 def read_tokens(cfg: DictConfig) -> Tokens:
@@ -75,8 +105,7 @@ def open_data(cfg: DictConfig, check: Callable[[LabelTable], object] = lambda ta
     return open_images(
         images,
         labels,
-        attributes=data.attributes,
-        tokens=read_tokens(cfg),
+        read=partial(read_table, cfg),
         missing=data.missing,
         unreadable=data.unreadable,
         follow_links=data.follow_links,

@@ -13,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from aimonk.data.dataset import ImageSet
 from aimonk.data.duplicates import find_groups
-from aimonk.data.formats.label_file import read_labels
 from aimonk.data.labels import LabelTable
 from aimonk.data.loading import Pixels
 from aimonk.data.splits import read_assignment
@@ -26,7 +25,7 @@ from aimonk.models.checkpoint import ModelInfo, load_model
 from aimonk.report.csv_tables import read_predictions
 from aimonk.runtime.device import pick_device
 from aimonk.runtime.progress import watch
-from aimonk.setup.data import label_paths, open_data, read_tokens
+from aimonk.setup.data import label_paths, open_data, read_table
 from aimonk.setup.runs import describe_checkpoint, find_checkpoint, warn_about_training_images
 
 log = logging.getLogger(__name__)
@@ -107,7 +106,7 @@ def from_predictions(cfg: DictConfig) -> Subject:
     path = Path(cfg.predictions)
     attributes, names, probs, thresholds = read_predictions(path)
     images, labels = label_paths(cfg)
-    table = read_labels(labels, cfg.data.attributes, images, read_tokens(cfg))
+    table = read_table(cfg, labels, images)
     if cfg.data.attributes is None:
         table = name_columns(table, attributes)
     if sorted(table.attributes) != sorted(attributes):
