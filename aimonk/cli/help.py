@@ -1,5 +1,6 @@
 """`--help`: groups, options and settings with the comments of conf/."""
 
+import re
 import shutil
 import textwrap
 
@@ -17,6 +18,7 @@ python run.py [-m] [GROUP=OPTION] [KEY=VALUE] ...        also: aimonk ..., pytho
   python run.py mode=review data=folder ...                        correct and add labels on a local page
   python run.py resume=RUN                                         continue an interrupted run
 """
+INTERNAL = re.compile(r"\.(_target_|_partial_)$|^data\.reader\.")  # settings that nobody sets
 MORE = "`--help GROUP`, such as `--help loss`: its settings; `--help settings`: those without a group"
 
 
@@ -42,21 +44,26 @@ def format_help(words: list[str]) -> str:
 
 
 def format_groups(options: list[Option], width: int) -> list[str]:
-    """A line per option, the default first; comments are cut."""
+    """A line per option, the default first; comments are cut, and further label formats share lines."""
     lines, defaults = [], read_defaults()
     for group in dict.fromkeys(option.group for option in options if option.group):
         own = [option for option in options if option.group == group]
         own.sort(key=lambda option: option.name != defaults[option.group])
+        if group == "data":
+            own, others = own[:2], [option.name for option in own[2:]]
         for option in own:
             head = "" if option is not own[0] else f"{group}="
             lines.append(textwrap.shorten(option.comment, width - 34, placeholder=" ..."))
             lines[-1] = f"{head:>14}{option.name:<20}{lines[-1]}"
+        if group == "data":
+            names = textwrap.wrap(f"label formats: {' '.join(others)}", width - 34)
+            lines += [f"{'':>14}{text}" for text in names]
     return lines
 
 
 def format_option(option: Option) -> list[str]:
     """The comment of an option, and its settings with theirs."""
-    settings = [s for s in option.settings if not s.key.endswith(("._target_", "._partial_"))]
+    settings = [s for s in option.settings if not INTERNAL.search(s.key)]
     width = max((len(f"{s.key}={s.default}") for s in settings), default=0) + 2
     lines = [f"  {option.comment}"] if option.comment else []
     return lines + [f"  {f'{s.key}={s.default}':<{width}}{s.comment}".rstrip() for s in settings]

@@ -47,6 +47,12 @@ class Annotations:
         """ABSENT, PRESENT or UNKNOWN of each entry, uint8 [R, A]."""
         return np.array([value.meaning for value in self.legend], np.uint8)[self.codes]
 
+    def count(self, meaning: int) -> np.ndarray:
+        """How many annotations of each image have this meaning, [N, A]."""
+        order = np.argsort(self.images, kind="stable")
+        first = np.searchsorted(self.images[order], np.arange(len(self.names)))
+        return np.add.reduceat((self.meanings()[order] == meaning).astype(np.int64), first, axis=0)
+
     def select(self, columns: Sequence[int]) -> "Annotations":
         """The annotations of the attributes in these columns, in this order."""
         attributes = [self.attributes[column] for column in columns]

@@ -36,15 +36,10 @@ def combine(annotations: Annotations, repeated: str, source: Path) -> LabelTable
         return _table(annotations, present, absent)
     if repeated == "error":
         _refuse_different(annotations, source)
-    order = np.argsort(annotations.images, kind="stable")
-    first = np.searchsorted(annotations.images[order], np.arange(count))
-    present, absent = (
-        np.add.reduceat((meanings[order] == value).astype(np.int32), first, axis=0)
-        for value in (PRESENT, ABSENT)
-    )
+    present, absent = (annotations.count(meaning) for meaning in (PRESENT, ABSENT))
     differ = (present > 0) & (absent > 0)
     if repeated != "error":
-        _report(annotations, meanings, present + absent, differ, source, repeated)
+        _report(annotations, present + absent, differ, source, repeated)
     if repeated == "merge":
         return _table(annotations, (present > 0) & ~differ, (absent > 0) & ~differ)
     known = present + absent
@@ -97,7 +92,6 @@ def _refuse_different(annotations: Annotations, source: Path) -> None:
 
 def _report(
     annotations: Annotations,
-    meanings: np.ndarray,
     known: np.ndarray,
     differ: np.ndarray,
     source: Path,

@@ -37,6 +37,7 @@ from aimonk.setup.runs import describe_checkpoint, find_checkpoint, warn_about_t
 log = logging.getLogger(__name__)
 
 PACKAGES = ("starlette", "uvicorn")
+READER = "aimonk.data.formats.label_file.read_label_file"
 FROZEN = "aimonk.models.freeze.backbone"
 
 
@@ -52,6 +53,15 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
             raise ValueError(f"mode=review needs {package}; pip install -e '.[review]' installs it")
     if cfg.data.draw is not None:
         raise ValueError("data is demo; expected data=folder, since a review changes the label file")
+    if cfg.data.reader._target_ != READER:
+        raise ValueError(
+            "mode=review writes label files; mode=import converts other formats, and data=folder reads them"
+        )
+    if cfg.data.repeated != "error":
+        raise ValueError(
+            f"data.repeated is {cfg.data.repeated!r}; expected error, since a review keeps one label; "
+            "mode=import writes a file with one row per image"
+        )
     check_types({"port": int, "browser": bool, "save_after": float}, cfg, "")
     if not 0 <= cfg.port < 2**16:
         raise ValueError(f"port is {cfg.port}; expected 0 (any free one) to 65535")

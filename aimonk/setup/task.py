@@ -90,6 +90,7 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
     # all models of a run are trained alike, so their number of images is that of the run
     optimizer = build_optimizer(cfg, classifier, min(cuts), len(train_rows) + len(val_rows))
     steps = -(-len(train_rows) // (settings.batch_size * world_size() * settings.accumulate))
+    targets, known = table.targets()
     return Task(
         classifier=classifier,
         policy=policy,
@@ -98,8 +99,8 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
         optimizer=optimizer,
         scheduler=build_scheduler(cfg, optimizer, steps * settings.epochs),
         open_inputs=open_inputs(cfg, images, augmentation, classifier, frozen, device),
-        labels=table.labels,
-        mask=table.mask,
+        labels=targets,
+        mask=known,
         train_rows=train_rows,
         val_rows=val_rows,
         weights=sampler(table.labels[train_rows], table.mask[train_rows]),
