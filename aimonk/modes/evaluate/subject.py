@@ -53,7 +53,7 @@ class Subject:
     operating_points: dict[str, OperatingPoint]
     images: ImageSet | None
     parts: dict[str, np.ndarray]
-    annotations: Annotations | None
+    annotations: Annotations | None = None
     trained: bool = False
 
 
