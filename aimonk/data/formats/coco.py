@@ -52,7 +52,8 @@ def read_coco(path: Path, images: ImageNames, blank: str | None) -> Annotations:
     check_names(attributes, f"{path}")
     if not names or not attributes:
         raise ValueError(
-            f"{path} has {plural(len(names), 'image')} and {plural(len(attributes), 'category')}"
+            f"{path} has {plural(len(names), 'image')} and {plural(len(attributes), 'category')}; "
+            "expected one or more of both"
         )
     if len(names) * len(attributes) > MOST_ENTRIES:
         raise ValueError(f"{path}: too many images and categories for a table; expected {MOST_ENTRIES:,}")
@@ -147,7 +148,7 @@ def _read_images(
 
 
 def _file_name(image: Mapping[str, Any], images: ImageNames) -> str:
-    """The path of an image: `file_name`, or the end of `coco_url`, with its folder where the file is there."""
+    """The path of an image: `file_name`, or the end of `coco_url`, with its folder where that exists."""
     name = image.get("file_name")
     if name is None and isinstance(image.get("coco_url"), str):
         path = unquote(urlsplit(image["coco_url"]).path)
