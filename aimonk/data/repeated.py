@@ -11,6 +11,7 @@ from aimonk.files.text import join_errors, listed, plural
 
 log = logging.getLogger(__name__)
 
+FIX = "data.repeated=merge, majority or soft combines them"
 POLICIES = ("error", "merge", "majority", "soft")
 
 
@@ -70,6 +71,9 @@ def _refuse_different(annotations: Annotations, source: Path) -> None:
     Raises:
         ValueError: Annotations of an image differ.
     """
+    if annotations.unstated is not None:
+        _refuse_contradictions(annotations, source)
+        return
     first: dict[int, int] = {}
     meanings, unit, places = annotations.meanings(), annotations.unit, annotations.places
     errors, same = [], []
@@ -81,13 +85,34 @@ def _refuse_different(annotations: Annotations, source: Path) -> None:
         if (meanings[row] == meanings[before]).all():
             same.append(f"{name!r} ({unit}s {places[before]} and {places[row]})")
         else:
-            fix = "data.repeated=merge, majority or soft combines them"
-            message = f"the labels of {name!r} differ from those on {where}; {fix}"
+            message = f"the labels of {name!r} differ from those on {where}; {FIX}"
             errors.append(f"{source} {unit} {places[row]}: {message}")
     if errors:
         raise ValueError(join_errors(errors))
     count = plural(len(same), "image")
     log.warning("%s: %s listed twice with identical labels: %s", source, count, listed(same))
+
+
+def _refuse_contradictions(annotations: Annotations, source: Path) -> None:
+    """As `_refuse_different`, where annotations of an image that state other entries complete each other.
+
+    Raises:
+        ValueError: Two annotations of an image state different values of an entry.
+    """
+    meanings = annotations.meanings().astype(np.int8)
+    meanings[annotations.codes == annotations.unstated] = -1
+    before: dict[int, np.ndarray] = {}
+    errors = []
+    for row, image in enumerate(annotations.images.tolist()):
+        stated = before.setdefault(image, meanings[row])
+        wrong = (stated >= 0) & (meanings[row] >= 0) & (stated != meanings[row])
+        if wrong.any():
+            label, name = annotations.attributes[int(np.argmax(wrong))], annotations.names[image]
+            message = f"{label!r} of {name!r} differs from another annotation; {FIX}"
+            errors.append(f"{source} {annotations.unit} {annotations.places[row]}: {message}")
+        before[image] = np.where(stated < 0, meanings[row], stated)
+    if errors:
+        raise ValueError(join_errors(errors))
 
 
 def _report(
