@@ -22,6 +22,7 @@ from aimonk.data.images.folder import (
 from aimonk.data.images.hashes import Hashes, split_rows
 from aimonk.data.labels import LabelTable, value_warnings
 from aimonk.data.store.row_store import RowStore, StoredRows
+from aimonk.data.store.stored_array import StoredArray
 from aimonk.files.text import listed, plural
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class ImageSet:
 class StoredSubset:
     """Rows of a stored array, read when indexed."""
 
-    def __init__(self, array: np.ndarray, rows: np.ndarray):
+    def __init__(self, array: StoredArray | np.ndarray, rows: np.ndarray):
         self.array = array
         self.rows = rows
         self.dtype = array.dtype
@@ -77,17 +78,12 @@ class StoredSubset:
         return len(self.rows)
 
     def __getitem__(self, index) -> np.ndarray:
+        """Images; a ValueError where one can neither be read nor decoded again."""
         return self.array[self.rows[index]]
 
-    def __reduce__(self):
-        # another process maps the file again instead of receiving all rows
-        if isinstance(self.array, np.memmap):
-            return _map_subset, (self.array.filename, self.dtype, self.array.shape, self.rows)
-        return StoredSubset, (self.array, self.rows)
-
-
-def _map_subset(file: Path, dtype: np.dtype, shape: tuple[int, ...], rows: np.ndarray) -> StoredSubset:
-    return StoredSubset(np.memmap(file, dtype, "r", shape=shape), rows)
+    def read(self, rows: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
+        """As `StoredArray.read`."""
+        return self.array.read(self.rows[rows])
 
 
 def open_images(

@@ -1,10 +1,11 @@
 """The image files of a folder: found, identified, decoded in threads, and stored."""
 
+import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from aimonk.data.images.hashes import BYTES, hash_image
 from aimonk.data.images.hashes import CODE_VERSION as HASH_VERSION
 from aimonk.data.labels import IMAGE_SUFFIXES
 from aimonk.data.store.row_set import TransientReason
-from aimonk.data.store.row_store import Row, RowStore, StoredRows
+from aimonk.data.store.row_store import RowStore, StoredRows
+from aimonk.data.store.stored_array import Row
 from aimonk.files.text import listed, plural
 
 # part of every key; increment it when decoding gives other pixels for the same file
@@ -89,8 +91,9 @@ def decode_all(
         except ValueError as error:
             return row, f"{error}"
 
-    # threads suffice: Pillow releases the interpreter lock while it decodes and resizes
-    threads = os.cpu_count() or 1
+    # threads suffice: Pillow releases the interpreter lock while it decodes and resizes; loader processes are
+    # as many as there are processors already
+    threads = (os.cpu_count() or 1) if multiprocessing.parent_process() is None else 1
     ahead = 4 * threads if ahead is None else ahead
     with ThreadPoolExecutor(threads) as pool:
         # the number of waiting results is bounded, so that a slow consumer does not fill the memory
@@ -117,7 +120,8 @@ def open_pixels(
         keys=keys,
         shape=(size, size, 3),
         dtype="uint8",
-        compute=lambda rows: watch(decode_all(paths, size, resize, rows), len(rows), "images"),
+        compute=partial(decode_all, paths, size, resize),
+        watch=partial(watch, title="images"),
     )
 
 
@@ -140,19 +144,21 @@ def open_hashes(
 
     def compute(rows: np.ndarray) -> Iterator[Row]:
         decoded = decode_all(paths, size, resize, rows) if pixels is None else read(rows)
-        hashed = ((row, hash_image(x) if isinstance(x, np.ndarray) else x) for row, x in decoded)
-        return watch(hashed, len(rows), "images" if pixels is None else "hashes")
+        return ((row, hash_image(x) if isinstance(x, np.ndarray) else x) for row, x in decoded)
 
     def read(rows: np.ndarray) -> Iterator[Row]:
-        return ((row, pixels.errors.get(row, pixels.array[row])) for row in rows.tolist())
+        for row in rows:
+            values, errors = pixels.array.read(row[None])
+            yield int(row), errors.get(0, values[0])
 
+    watch = partial(watch, title="images" if pixels is None else "hashes")
     if store is not None:
         family = f"hashes {HASH_VERSION} {size} {resize}"
-        found = store.rows(family, keys, (BYTES,), "uint8", compute)
+        found = store.rows(family, keys, (BYTES,), "uint8", compute, watch=watch)
         if found is not None:
             return found
     array, errors = np.zeros((len(paths), BYTES), np.uint8), {}
-    for row, values in compute(np.arange(len(paths))):
+    for row, values in watch(compute(np.arange(len(paths))), len(paths)):
         if isinstance(values, str):
             errors[row] = values
         else:
