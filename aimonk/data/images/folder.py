@@ -35,20 +35,26 @@ def find_images(folder: Path, names: Sequence[str], follow_links: bool) -> np.nd
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no images folder at {folder.absolute()}")
-    exists = np.array([os.path.exists(folder / name) for name in names], dtype=bool)
+    # strings, since constructing a Path takes as long as asking the system
+    base = os.path.join(folder, "")
+    exists = np.array([os.path.exists(base + name) for name in names], dtype=bool)
     if follow_links:
         return exists
-    root = os.path.realpath(folder)
-    resolve = cache(os.path.realpath)
+    root = os.path.join(os.path.realpath(folder), "")
+
+    @cache
+    def holds_inside(parent: str) -> bool:
+        return os.path.join(os.path.realpath(parent), "").startswith(root)
 
     def is_inside(name: str) -> bool:
-        path = folder / name
-        real = os.path.realpath(path) if path.is_symlink() else os.path.join(resolve(path.parent), path.name)
-        return os.path.commonpath([root, real]) == root
+        path = base + name
+        if os.path.islink(path):
+            return os.path.realpath(path).startswith(root)
+        return holds_inside(os.path.dirname(path))
 
     outside = [name for name, ok in zip(names, exists, strict=True) if ok and not is_inside(name)]
     if outside:
-        links = f"{plural(len(outside), 'image')} behind symbolic links to outside {root}"
+        links = f"{plural(len(outside), 'image')} behind symbolic links to outside {root[:-1]}"
         raise ValueError(f"{links}: {listed(outside)}; data.follow_links=true allows them")
     return exists
 
@@ -57,8 +63,10 @@ def list_images(folder: Path) -> list[str]:
     """Sorted relative paths of the files below a folder that have the suffix of an image format."""
     found = []
     for root, _, files in os.walk(folder):
-        found += [Path(root, f) for f in files if os.path.splitext(f)[1].lower() in IMAGE_SUFFIXES]
-    return sorted(path.relative_to(folder).as_posix() for path in found)
+        images = [f for f in files if os.path.splitext(f)[1].lower() in IMAGE_SUFFIXES]
+        within = os.path.relpath(root, folder).replace(os.sep, "/")
+        found += images if within == "." else [f"{within}/{f}" for f in images]
+    return sorted(found)
 
 
 def fingerprints(paths: Sequence[Path]) -> list[str]:
@@ -66,11 +74,11 @@ def fingerprints(paths: Sequence[Path]) -> list[str]:
 
     A file replaced by one of equal size and modification time has another inode or change time.
     """
-    result = []
+    result, here = [], os.getcwd()
     for path in paths:
         info = os.stat(path)
-        state = (info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
-        result.append("\0".join([CODE_VERSION, str(path.absolute()), *map(str, state)]))
+        state = f"{info.st_size}\0{info.st_mtime_ns}\0{info.st_ctime_ns}\0{info.st_ino}"
+        result.append(f"{CODE_VERSION}\0{os.path.join(here, path)}\0{state}")
     return result
 
 
