@@ -17,7 +17,8 @@ from aimonk.data.store.row_store import RowStore
 
 REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 SETTINGS = dict(attributes=None, tokens=Tokens(), missing="skip", unreadable="skip", follow_links=False)
-SETTINGS |= dict(image_size=8, resize="squash", watch=lambda items, total, title: items)
+SETTINGS |= dict(image_size=8, resize="squash", store_quality=None, only_all=False)
+SETTINGS |= dict(watch=lambda items, total, title: items)
 ROWS = {"a.png": "1 NA", "b.png": "0 1", "c.png": "1 0", "d.png": "NA 1"}
 
 
@@ -219,7 +220,7 @@ def test_store_without_room(read, folder: Path, caplog: pytest.LogCaptureFixture
         folder / "images" / name for name in ("a.png", "b.png", "d.png")
     ]
     assert list(found.unreadable) == ["c.png"] and "exceed data.store_limit_gb=1e-07" in caplog.text
-    assert "each pass over the files decodes them again" in caplog.text
+    assert "0 of 4 are stored, and each pass decodes the others again, about " in caplog.text
 
 
 def test_duplicates_are_found_without_stored_pixels(read, folder: Path) -> None:

@@ -42,7 +42,7 @@ def files(pixels: np.ndarray, tmp_path: Path) -> list[Path]:
 def stored(files: list[Path], tmp_path: Path) -> StoredArray:
     """The decoded images of the files, in a store."""
     store = RowStore(tmp_path / "cache", 10**9)
-    return open_pixels(store, files, fingerprints(files), SIZE, "squash", unwatched).array
+    return open_pixels(store, files, fingerprints(files), SIZE, "squash", None, False, unwatched).array
 
 
 def table() -> tuple[np.ndarray, np.ndarray]:

@@ -13,14 +13,16 @@ import numpy as np
 from aimonk.data.images.decoding import UnavailableError, decode
 from aimonk.data.images.hashes import BYTES, hash_image
 from aimonk.data.images.hashes import CODE_VERSION as HASH_VERSION
+from aimonk.data.images.jpeg import pack, unpack
 from aimonk.data.labels import IMAGE_SUFFIXES
-from aimonk.data.store.row_set import TransientReason
+from aimonk.data.store.row_set import RowFormat, TransientReason
 from aimonk.data.store.row_store import RowStore, StoredRows
-from aimonk.data.store.stored_array import Row
+from aimonk.data.store.stored_array import Row, StoredArray
 from aimonk.files.text import listed, plural
 
 # part of every key; increment it when decoding gives other pixels for the same file
 CODE_VERSION = "3"
+SAFETY = 1.1  # images of a data set may be larger as JPEG than those of a sample
 
 
 def find_images(folder: Path, names: Sequence[str], follow_links: bool) -> np.ndarray:
@@ -83,22 +85,33 @@ def fingerprints(paths: Sequence[Path]) -> list[str]:
 
 
 def decode_all(
-    paths: Sequence[Path], size: int, resize: str, rows: np.ndarray, ahead: int | None = None
+    paths: Sequence[Path],
+    size: int,
+    resize: str,
+    rows: np.ndarray,
+    ahead: int | None = None,
+    convert: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> Iterator[Row]:
     """Decode the given rows of a list of files in threads; yields pixels or an error message, in order.
 
     Args:
         ahead: Images that are decoded before they are requested; None for four times the number of CPUs.
+        convert: Applied to the pixels in the threads.
     """
 
     def decode_row(row: int) -> Row:
         try:
-            return row, decode(paths[row], size, resize)
+            return row, convert(decode(paths[row], size, resize))
         except UnavailableError as error:
             return row, TransientReason(error)
         except ValueError as error:
             return row, f"{error}"
 
+    return _in_threads(decode_row, rows, ahead)
+
+
+def _in_threads(function: Callable[[int], Row], rows: np.ndarray, ahead: int | None = None) -> Iterator[Row]:
+    """Yield the function's results in the order of the rows; `ahead` as in `decode_all`."""
     # threads suffice: Pillow releases the interpreter lock while it decodes and resizes; loader processes are
     # as many as there are processors already
     threads = (os.cpu_count() or 1) if multiprocessing.parent_process() is None else 1
@@ -107,7 +120,7 @@ def decode_all(
         # the number of waiting results is bounded, so that a slow consumer does not fill the memory
         waiting = deque()
         for row in rows.tolist():
-            waiting.append(pool.submit(decode_row, row))
+            waiting.append(pool.submit(function, row))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
@@ -115,22 +128,58 @@ def decode_all(
 
 
 def open_pixels(
-    store: RowStore, paths: Sequence[Path], keys: Sequence[str], size: int, resize: str, watch: Callable
+    store: RowStore,
+    paths: Sequence[Path],
+    keys: Sequence[str],
+    size: int,
+    resize: str,
+    quality: int | None,
+    only_all: bool,
+    watch: Callable,
 ) -> StoredRows | None:
-    """Decoded images, uint8 [N, size, size, 3], from the store; None where they cannot be stored.
+    """Decoded images, uint8 [N, size, size, 3], from the store; the others are decoded when they are read.
 
     Args:
         keys: The fingerprints of the files, taken before this call.
+        quality: Of the JPEG files that are stored instead of pixels, 1 to 100; None stores pixels. All images
+            pass through JPEG, stored or not, so that they do not depend on what fits.
+        only_all: Whether nothing is stored where not all images fit, instead of the first ones.
         watch: Wraps an iterator to show progress; called with (iterator, total, title).
+
+    Returns:
+        None where no pixels are stored.
     """
-    return store.rows(
-        family=f"pixels {size} {resize}",
-        keys=keys,
-        shape=(size, size, 3),
-        dtype="uint8",
-        compute=partial(decode_all, paths, size, resize),
-        watch=partial(watch, title="images"),
+    compute = partial(decode_all, paths, size, resize)
+    shape, dtype, watch = (size, size, 3), "uint8", partial(watch, title="images")
+    if quality is None:
+        family = f"pixels {size} {resize}"
+        return store.rows(family, keys, shape, dtype, compute, partial=not only_all, watch=watch)
+    compute = partial(compute, convert=partial(pack, quality=quality))
+    found = store.rows(
+        f"jpeg {quality} {size} {resize}",
+        keys,
+        shape,
+        dtype,
+        compute,
+        unpack=unpack,
+        packed_bytes=lambda: SAFETY * mean_jpeg_bytes(paths, size, resize, quality),
+        partial=not only_all,
+        watch=watch,
     )
+    empty = StoredArray(None, RowFormat(shape, dtype, unpack), 0, len(keys), compute, {})
+    return found or StoredRows(empty, {}, 0, None)
+
+
+def mean_jpeg_bytes(paths: Sequence[Path], size: int, resize: str, quality: int) -> float:
+    """Mean size of an image as JPEG, from a sample; that of its pixels where no file of it is readable."""
+    packed = decode_all(paths, size, resize, sample(paths), convert=partial(pack, quality=quality))
+    sizes = [content.nbytes for _, content in packed if isinstance(content, np.ndarray)]
+    return float(np.mean(sizes)) if sizes else 3 * size**2
+
+
+def sample(paths: Sequence[Path]) -> np.ndarray:
+    """Rows of up to 32 files that stand for all."""
+    return np.linspace(0, len(paths) - 1, min(32, len(paths))).astype(int)
 
 
 def open_hashes(
@@ -139,34 +188,40 @@ def open_hashes(
     keys: Sequence[str],
     size: int,
     resize: str,
-    pixels: StoredRows | None,
+    quality: int | None,
+    open_pixels: Callable[[], StoredRows | None],
     watch: Callable,
 ) -> StoredRows:
     """Rows of `hash_image` of the decoded images, uint8 [N, BYTES]; from the store where they fit into it.
 
     Args:
         keys: The fingerprints of the files, taken before this call.
-        pixels: The decoded images; None decodes the files.
+        quality: As for `open_pixels`.
+        open_pixels: Opens the decoded images, once hashes are missing: a store that is too small for both has
+            room for the hashes then. None decodes the files, which computing features does once more later.
         watch: Wraps an iterator to show progress; called with (iterator, total, title).
     """
 
     def compute(rows: np.ndarray) -> Iterator[Row]:
-        decoded = decode_all(paths, size, resize, rows) if pixels is None else read(rows)
-        return ((row, hash_image(x) if isinstance(x, np.ndarray) else x) for row, x in decoded)
+        pixels = open_pixels()
+        if pixels is None:
+            return decode_all(paths, size, resize, rows, convert=hash_image)
+        return _in_threads(partial(hash_row, pixels), rows)
 
-    def read(rows: np.ndarray) -> Iterator[Row]:
-        for row in rows:
-            values, errors = pixels.array.read(row[None])
-            yield int(row), errors.get(0, values[0])
+    def hash_row(pixels: StoredRows, row: int) -> Row:
+        values, errors = pixels.array.read(np.array([row]))
+        return row, errors[0] if errors else hash_image(values[0])
 
-    watch = partial(watch, title="images" if pixels is None else "hashes")
+    def show(rows: Iterator[Row], total: int) -> Iterator[Row]:
+        return watch(rows, total, "images" if open_pixels() is None else "hashes")
+
     if store is not None:
-        family = f"hashes {HASH_VERSION} {size} {resize}"
-        found = store.rows(family, keys, (BYTES,), "uint8", compute, watch=watch)
+        family = f"hashes {HASH_VERSION} {size} {resize}" + ("" if quality is None else f" jpeg {quality}")
+        found = store.rows(family, keys, (BYTES,), "uint8", compute, watch=show)
         if found is not None:
             return found
     array, errors = np.zeros((len(paths), BYTES), np.uint8), {}
-    for row, values in watch(compute(np.arange(len(paths))), len(paths)):
+    for row, values in show(compute(np.arange(len(paths))), len(paths)):
         if isinstance(values, str):
             errors[row] = values
         else:

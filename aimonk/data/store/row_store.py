@@ -15,6 +15,7 @@ from filelock import FileLock
 from aimonk.data.store.building import Building
 from aimonk.data.store.locks import is_in_use, lock_family, mark_in_use, remove_set
 from aimonk.data.store.row_set import INDEX_FILE, RowFormat, RowSet, StoreWriteError, writing
+from aimonk.data.store.space import all_sets, last_use, make_room, most_room, size, subfolders
 from aimonk.data.store.stored_array import Compute, StoredArray
 from aimonk.files.text import plural
 
@@ -22,7 +23,6 @@ log = logging.getLogger(__name__)
 
 SAMPLE = 64  # rows that are verified when a set is opened
 GROWTH = 1.25  # a set of the first rows is extended where this many times as many fit
-DISK_SHARE = 0.9  # of the free disk space, for a set of the first rows
 
 
 @dataclass
@@ -50,14 +50,14 @@ class Request:
     keys: list[str]
     form: RowFormat
     compute: Compute
-    row_bytes: float
+    packed_bytes: Callable[[], float] | None
     partial: bool
     watch: Callable
 
-    @property
-    def needed(self) -> int:
+    def needed(self) -> float:
         """Bytes of all rows and their checksums."""
-        return int(len(self.keys) * (self.row_bytes + self.form.checksum_dtype.itemsize))
+        row_bytes = self.form.row_bytes if self.packed_bytes is None else self.packed_bytes()
+        return len(self.keys) * (row_bytes + self.form.checksum_dtype.itemsize)
 
 
 class RowStore:
@@ -86,7 +86,7 @@ class RowStore:
         compute: Compute,
         *,
         unpack: Callable[[np.ndarray], np.ndarray] | None = None,
-        packed_bytes: float | None = None,
+        packed_bytes: Callable[[], float] | None = None,
         partial: bool = False,
         watch: Callable = lambda rows, total: rows,
     ) -> StoredRows | None:
@@ -102,7 +102,7 @@ class RowStore:
                 with its values or an error message, in order where `partial` is set. Messages of type
                 `TransientReason` are not stored.
             unpack: From the bytes of a row, as `compute` then yields them, to its values.
-            packed_bytes: Mean size of a packed row.
+            packed_bytes: Estimates the mean size of a packed row.
             partial: Whether as many of the first rows as possible are stored where all do not fit; the others
                 are computed whenever they are read.
             watch: Wraps the iterator of the computed rows to show progress; called with it and their number.
@@ -113,8 +113,7 @@ class RowStore:
         if not len(keys):
             return StoredRows(np.empty((0, *shape), dtype), {}, 0, None)
         form, target = RowFormat(shape, dtype, unpack), self._place(family, keys, shape, dtype)
-        row_bytes = form.row_bytes if packed_bytes is None else packed_bytes
-        request = Request(target, list(keys), form, compute, row_bytes, partial, watch)
+        request = Request(target, list(keys), form, compute, packed_bytes, partial, watch)
         found = self._open(request)
         if found is not None and not self._can_grow(request, found):
             return self._retry(request, found)
@@ -137,7 +136,7 @@ class RowStore:
     ) -> StoredRows | None:
         """The set, if it is complete; waits for no other process, and computes no rows but damaged ones."""
         target, form = self._place(family, keys, shape, dtype), RowFormat(shape, dtype)
-        return self._open(Request(target, list(keys), form, compute, form.row_bytes, False, iter))
+        return self._open(Request(target, list(keys), form, compute, None, False, iter))
 
     def remove(self, family: str, keys: Sequence[str], shape: tuple[int, ...], dtype: str) -> None:
         """Remove a set, unless a process uses it."""
@@ -145,8 +144,8 @@ class RowStore:
 
     def clear(self) -> int:
         """Remove all sets, except those that a process uses, and return their bytes."""
-        sets = [f for family in _subfolders(self.folder) for f in _subfolders(family)]
-        return sum(size for size, f in [(_size(f), f) for f in sets] if remove_set(f, is_locked=False))
+        sizes = [(size(f), f) for f in all_sets(self.folder)]
+        return sum(freed for freed, f in sizes if remove_set(f, is_locked=False))
 
     def _place(self, family: str, keys: Sequence[str], shape: tuple[int, ...], dtype: str) -> Path:
         return self.folder / _digest([family, str(tuple(shape)), dtype]) / _digest(keys)
@@ -171,7 +170,7 @@ class RowStore:
             return None
         with contextlib.suppress(OSError):  # the store may be read-only for this user
             os.utime(target)
-        array = StoredArray(found, count, len(keys), request.compute, found.errors)
+        array = StoredArray(found, request.form, count, len(keys), request.compute, found.errors)
         return StoredRows(array, found.errors, 0, in_use)
 
     def _retry(self, request: Request, found: StoredRows) -> StoredRows:
@@ -186,12 +185,11 @@ class RowStore:
 
     def _can_grow(self, request: Request, found: StoredRows) -> bool:
         """Whether many more rows would fit than an incomplete set has."""
-        stored = found.array.stored
-        if stored == len(request.keys) or is_in_use(request.target, but=found.in_use):
+        if found.array.stored == len(request.keys) or is_in_use(request.target, but=found.in_use):
             return False
-        sets = [f for family in _subfolders(self.folder) for f in _subfolders(family)]
-        most = min(self.limit_bytes, DISK_SHARE * (_free(self.folder) + sum(map(_size, sets))))
-        return min(most, request.needed) >= GROWTH * request.needed * stored / len(request.keys)
+        now = size(request.target)
+        most = min(now * len(request.keys) / found.array.stored, most_room(self.folder, self.limit_bytes))
+        return most >= GROWTH * now
 
     def _create(self, request: Request, part: StoredRows | None) -> StoredRows | None:
         """Write a set; None where there is no room for it. The family is locked.
@@ -199,13 +197,14 @@ class RowStore:
         Args:
             part: The set with its first rows, to be extended.
         """
-        target, form, needed = request.target, request.form, request.needed
+        target, form, needed = request.target, request.form, request.needed()
         folder = target.with_name(f"building_{target.name}")
         with writing():
             if part is None and target.exists() and not folder.exists():
                 log.warning("%s is damaged or incomplete; its missing rows are computed again", target)
                 target.rename(folder)
-        room = self._make_room(needed, folder if part is None else target, request.partial)
+        own = folder if part is None else target
+        room = make_room(self.folder, self.limit_bytes, needed, own, request.partial)
         count = len(request.keys) if room >= needed else int(room / needed * len(request.keys))
         if part is not None and count < GROWTH * part.array.stored:
             return self._retry(request, part)
@@ -218,8 +217,8 @@ class RowStore:
         computed = 0
         try:
             with Building(folder, request.keys[:count], form) as building:
-                others = [f for f in _subfolders(target.parent) if f != folder]
-                for other in sorted(others, key=_last_use, reverse=True):
+                others = [f for f in subfolders(target.parent) if f != folder]
+                for other in sorted(others, key=last_use, reverse=True):
                     if building.missing().size:
                         building.copy_from(other)
                 missing = building.missing()
@@ -243,35 +242,8 @@ class RowStore:
         with writing():
             rows = RowSet(target, form)
         count, rows.keys = len(rows.keys), request.keys
-        array = StoredArray(rows, count, len(request.keys), request.compute, building.errors)
+        array = StoredArray(rows, form, count, len(request.keys), request.compute, building.errors)
         return StoredRows(array, building.errors, computed, mark_in_use(target))
-
-    def _make_room(self, needed: int, building: Path, partial: bool) -> float:
-        """Remove the least recently used sets until `needed` bytes fit; returns the bytes that are available.
-
-        Args:
-            building: Folder of the new set; it may hold a part of those bytes from an earlier attempt.
-            partial: Whether less than `needed` is useful; otherwise, nothing is removed in vain.
-        """
-        if needed > self.limit_bytes and not partial:
-            return 0
-        folders = [f for family in _subfolders(self.folder) for f in _subfolders(family) if f != building]
-        folders.sort(key=lambda f: (f.parent == building.parent, _last_use(f)))
-        total, held = sum(map(_size, folders)), _size(building, on_disk=True)
-
-        def room() -> float:
-            with writing():
-                free = shutil.disk_usage(self.folder).free + held
-            # the disk is never filled, not even by a byte
-            return min(self.limit_bytes - total, free - 1 if free > needed else DISK_SHARE * free)
-
-        for old in folders:
-            if room() >= needed:
-                break
-            size = _size(old)
-            if remove_set(old, is_locked=old.parent == building.parent):
-                total -= size
-        return room()
 
 
 def _digest(parts: Sequence[str]) -> str:
@@ -279,29 +251,3 @@ def _digest(parts: Sequence[str]) -> str:
     for part in parts:
         digest.update(f"{len(part)}:{part}".encode(errors="surrogatepass"))
     return digest.hexdigest()[:24]
-
-
-def _free(folder: Path) -> int:
-    try:
-        return shutil.disk_usage(folder).free
-    except OSError:
-        return 0
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return [f for f in folder.iterdir() if f.is_dir()] if folder.is_dir() else []
-
-
-def _size(folder: Path, on_disk: bool = False) -> int:
-    """Bytes of the files in a folder, or of their blocks allocated on disk."""
-    with contextlib.suppress(OSError):
-        files = [f.stat() for f in folder.iterdir()]
-        return sum(getattr(s, "st_blocks", 0) * 512 if on_disk else s.st_size for s in files)
-    return 0
-
-
-def _last_use(folder: Path) -> float:
-    try:
-        return os.path.getmtime(folder)
-    except OSError:  # removed meanwhile
-        return 0.0

@@ -25,7 +25,7 @@ class StoredArray:
     set that has the first ones only, are computed at every use.
 
     Args:
-        rows: The opened set; its keys, sizes and places are verified.
+        rows: The opened set; its keys, sizes and places are verified. None stores nothing.
         stored: Number of its rows.
         count: Number of rows, N.
         compute: Called with row numbers; yields each with its values, packed where the set packs them, or an
@@ -33,10 +33,18 @@ class StoredArray:
         errors: Row number -> error message, for rows without values.
     """
 
-    def __init__(self, rows: RowSet, stored: int, count: int, compute: Compute, errors: dict[int, str]):
-        self._rows, self._compute, self._errors = rows, compute, errors
+    def __init__(
+        self,
+        rows: RowSet | None,
+        form: RowFormat,
+        stored: int,
+        count: int,
+        compute: Compute,
+        errors: dict[int, str],
+    ):
+        self._rows, self._form, self._compute, self._errors = rows, form, compute, errors
         self.stored = stored
-        self.shape, self.dtype = (count, *rows.form.shape), np.dtype(rows.form.dtype)
+        self.shape, self.dtype = (count, *form.shape), np.dtype(form.dtype)
         self.ndim = len(self.shape)
         # shared with forked processes: which rows are verified, and at the end whether damage was reported
         self._verified = np.frombuffer(mmap.mmap(-1, self.stored + 1), bool)
@@ -61,12 +69,18 @@ class StoredArray:
 
     def __reduce__(self):
         # another process maps the file again instead of receiving all rows
-        return _open_again, (self._rows.folder, self._rows.form, len(self), self._compute, self._errors)
+        folder = None if self._rows is None else self._rows.folder
+        return _open_again, (folder, self._form, self.stored, len(self), self._compute, self._errors)
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether all rows are stored, and reading one is no computation."""
+        return self.stored == len(self) and self._form.unpack is None
 
     def read(self, rows: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
         """Values [B, ...] of the given rows, and position -> reason for those without, which are zero."""
         computed = self._compute_lost(rows)
-        if not computed and not self._errors and self._rows.form.unpack is None:
+        if not computed and not self._errors and self._form.unpack is None:
             return self._rows.array[rows], {}
         values, errors = np.zeros((len(rows), *self.shape[1:]), self.dtype), {}
         for position, row in enumerate(rows.tolist()):
@@ -76,9 +90,7 @@ class StoredArray:
             if isinstance(content, str):
                 errors[position] = content
             else:
-                values[position] = (
-                    content if self._rows.form.unpack is None else self._rows.form.unpack(content)
-                )
+                values[position] = content if self._form.unpack is None else self._form.unpack(content)
         return values, errors
 
     def missing(self) -> np.ndarray:
@@ -91,12 +103,7 @@ class StoredArray:
         unverified = np.unique(stored[~self._verified[stored]])
         if len(stored) == len(rows) and not len(unverified):
             return {}
-        intact = self._rows.check(unverified)
-        self._verified[unverified[intact]] = True
-        damaged = np.array([r for r in unverified[~intact].tolist() if r not in self._errors], np.int64)
-        if (self._rows.checksums[damaged] != 0).any() and not self._verified[-1]:
-            self._verified[-1] = True
-            log.warning("%s has damaged rows; they are computed again", self._rows.folder)
+        damaged = self._damaged(unverified) if len(unverified) else unverified
         lost = np.unique(np.concatenate([damaged, rows[rows >= self.stored]]))
         if not len(lost):
             return {}
@@ -107,18 +114,28 @@ class StoredArray:
             self._repair(row, computed[row])
         return computed
 
+    def _damaged(self, unverified: np.ndarray) -> np.ndarray:
+        """The damaged rows of some that are not verified yet."""
+        intact = self._rows.check(unverified)
+        self._verified[unverified[intact]] = True
+        damaged = np.array([r for r in unverified[~intact].tolist() if r not in self._errors], np.int64)
+        if (self._rows.checksums[damaged] != 0).any() and not self._verified[-1]:
+            self._verified[-1] = True
+            log.warning("%s has damaged rows; they are computed again", self._rows.folder)
+        return damaged
+
     def _repair(self, row: int, values: np.ndarray | str) -> None:
         """Write a row into its place; other processes that repair it write the same bytes."""
         rows, (start, length) = self._rows, self._rows.place(row)
         if isinstance(values, str):
             return
-        content = np.ascontiguousarray(values, self.dtype if rows.form.unpack is None else "uint8")
+        content = np.ascontiguousarray(values, self.dtype if self._form.unpack is None else "uint8")
         # a packed row that another version of the codec wrote may have had another length
         if content.nbytes == length:
             rows.checksums[row] = checksum(rows.keys[row], content)
             with contextlib.suppress(OSError):  # the store may be read-only for this user
                 _write_at(rows.folder / ROWS_FILE, start, content.tobytes())
-                at = row * rows.form.checksum_dtype.itemsize
+                at = row * self._form.checksum_dtype.itemsize
                 _write_at(rows.folder / CHECKSUMS_FILE, at, rows.checksums[row].tobytes())
 
 
@@ -129,7 +146,12 @@ def _write_at(path: Path, offset: int, content: bytes) -> None:
 
 
 def _open_again(
-    folder: Path, form: RowFormat, count: int, compute: Compute, errors: dict[int, str]
+    folder: Path | None,
+    form: RowFormat,
+    stored: int,
+    count: int,
+    compute: Compute,
+    errors: dict[int, str],
 ) -> StoredArray:
-    rows = RowSet(folder, form)
-    return StoredArray(rows, len(rows.keys), count, compute, errors)
+    rows = None if folder is None else RowSet(folder, form)
+    return StoredArray(rows, form, stored, count, compute, errors)

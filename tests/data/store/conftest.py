@@ -42,9 +42,9 @@ def fetch(tmp_path: Path) -> Callable[..., StoredRows | None]:
     """Requests rows from the store in tmp_path / "cache"."""
 
     def fetch(
-        compute: Callable, keys: list[str] = KEYS, family: str = "family", limit: int = 10**9
+        compute: Callable, keys: list[str] = KEYS, family: str = "family", limit: int = 10**9, **options
     ) -> StoredRows | None:
-        return RowStore(tmp_path / "cache", limit).rows(family, keys, SHAPE, DTYPE, compute)
+        return RowStore(tmp_path / "cache", limit).rows(family, keys, SHAPE, DTYPE, compute, **options)
 
     return fetch
 

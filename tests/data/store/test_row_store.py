@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aimonk.data.store import locks, row_store
+from aimonk.data.store import locks, space
 from aimonk.data.store.row_store import RowStore
 from aimonk.data.store.stored_array import Row
 
@@ -113,8 +113,8 @@ def test_none_where_a_set_does_not_fit(
 ) -> None:
     compute = computer()
     assert fetch(compute, limit=20 * ROW_BYTES) is None
-    usage = row_store.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(row_store.shutil, "disk_usage", lambda _: usage._replace(free=500))
+    usage = space.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda _: usage._replace(free=500))
     assert fetch(compute) is None
     assert compute.requested == [] and sets() == []
 
@@ -122,8 +122,8 @@ def test_none_where_a_set_does_not_fit(
 def test_space_of_an_earlier_attempt_counts(fetch, computer, monkeypatch, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="fire"):
         fetch(computer(fail_at=12))
-    usage = row_store.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(row_store.shutil, "disk_usage", lambda _: usage._replace(free=500))
+    usage = space.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda _: usage._replace(free=500))
     assert fetch(computer()).computed == 8
 
 
