@@ -21,8 +21,8 @@ def load_thumbnails(
     """
     thumbnails = {}
     for row in sorted(set(rows)):
-        source = pixels[row]
         try:
+            source = pixels[row]
             image = decode(source, SIDE, "squash") if isinstance(source, Path) else source
         except ValueError:  # the file was readable when training began
             continue

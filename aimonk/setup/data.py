@@ -87,6 +87,19 @@ def read_tokens(cfg: DictConfig) -> Tokens:
     return Tokens(**values)
 
 
+def store_quality(cfg: DictConfig) -> int | None:
+    """The JPEG quality of the images that a model sees; None for the pixels of the files."""
+    return cfg.data.store_quality if cfg.data.store else None
+
+
+def reads_features_only(cfg: DictConfig) -> bool:
+    """Whether everything after the first pass over the images reads stored features, which are vectors."""
+    if cfg.mode != "train" or cfg.features.enabled is False:
+        return cfg.mode in ("audit", "review")
+    is_finite = cfg.features.views is not None or build(cfg, "augmentation").views is not None
+    return is_finite and set(build(cfg, "freeze").schedule.values()) == {0}
+
+
 def open_data(cfg: DictConfig, check: Callable[[LabelTable], object] = lambda table: None) -> ImageSet:
     """Open the labelled images.
 
@@ -112,6 +125,8 @@ def open_data(cfg: DictConfig, check: Callable[[LabelTable], object] = lambda ta
         image_size=data.image_size,
         resize=data.resize,
         store=store,
+        store_quality=data.store_quality,
+        only_all=reads_features_only(cfg),
         watch=watch,
         check=check,
     )

@@ -106,7 +106,7 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
         weights=sampler(table.labels[train_rows], table.mask[train_rows]),
         views=augmentation.views,
         mix=augmentation.mix if isinstance(augmentation, MixedFlip) else None,
-        slow_loading=augmentation.views is None or images.stored is None,
+        slow_loading=augmentation.views is None or not images.is_decoded,
         device=device,
         settings=settings,
     )
