@@ -1,18 +1,21 @@
 """From the data section of a config to labelled images."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import get_type_hints
 
 import platformdirs
 from omegaconf import DictConfig, OmegaConf
 
-from aimonk.data.dataset import ImageSet, open_images
+from aimonk.data.dataset import ImageSet, check_settings, open_images, read_images
+from aimonk.data.formats.label_file import read_labels
 from aimonk.data.formats.tokens import Tokens
 from aimonk.data.labels import LabelTable
 from aimonk.data.store.row_store import RowStore
 from aimonk.runtime.progress import watch
 from aimonk.setup.build import build, check_types
+from aimonk.setup.shards import find_in_shards, read_labels_inside, uses_shards
 
 # stores of rows in the cache folder: decoded images with their hashes, and outputs of frozen stages
 IMAGES, FEATURES = "images", "features"
@@ -34,9 +37,19 @@ def cache_folder(cfg: DictConfig) -> Path:
     return Path(cfg.cache_dir or platformdirs.user_cache_dir("aimonk", appauthor=False)).absolute()
 
 
-def label_paths(cfg: DictConfig) -> tuple[Path, Path]:
-    """The images folder and the label file; draws the demo first if `data=demo`."""
+def label_paths(cfg: DictConfig) -> tuple[Path | None, Path]:
+    """The images folder, None for shards, and the label file; draws the demo first if `data=demo`.
+
+    Raises:
+        ValueError: The labels are inside shards.
+    """
     data = cfg.data
+    if uses_shards(cfg):
+        if data.labels is None:
+            raise ValueError(
+                "data.labels is null; expected a label file, since those in shards are only read"
+            )
+        return None, Path(data.labels)
     if data.draw is None:
         return Path(data.images), Path(data.labels)
     folder = build(cfg, "data.draw")(cache_folder(cfg) / f"demo_{data.draw.images}_{data.draw.seed}")
@@ -57,6 +70,29 @@ def read_tokens(cfg: DictConfig) -> Tokens:
     return Tokens(**values)
 
 
+def describe_data(cfg: DictConfig) -> str:
+    """Where the labels are, for people."""
+    return f"{cfg.data.labels or (cfg.data.shards if uses_shards(cfg) else 'the demo')}"
+
+
+def read_label_file(cfg: DictConfig) -> LabelTable:
+    """The labels of a label file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Errors in the file or the settings.
+    """
+    images, labels = label_paths(cfg)
+    return read_labels(labels, cfg.data.attributes, images, read_tokens(cfg))
+
+
+def read_table(cfg: DictConfig) -> LabelTable:
+    """The labels of a data set whose images are not needed; errors as of `open_data`."""
+    if uses_shards(cfg) and cfg.data.labels is None:
+        return read_labels_inside(cfg, cache_folder(cfg), read_tokens(cfg))
+    return read_label_file(cfg)
+
+
 def open_data(cfg: DictConfig, check: Callable[[LabelTable], object] = lambda table: None) -> ImageSet:
     """Open the labelled images.
 
@@ -68,10 +104,15 @@ def open_data(cfg: DictConfig, check: Callable[[LabelTable], object] = lambda ta
         ValueError: Errors in the labels or the settings, unreadable images, or no image left.
     """
     data = cfg.data
-    images, labels = label_paths(cfg)
     check_types(get_type_hints(open_images) | SPLIT, OmegaConf.to_container(data, resolve=True), "data")
     limit = round(data.store_limit_gb * 1e9)
     store = RowStore(cache_folder(cfg) / IMAGES, limit) if data.store else None
+    if uses_shards(cfg):
+        check_settings(data.image_size, data.resize, data.missing, data.unreadable)
+        read = partial(read_label_file, cfg)
+        found = find_in_shards(cfg, cache_folder(cfg), read_tokens(cfg), read, check)
+        return read_images(found, data.unreadable, data.image_size, data.resize, store, watch)
+    images, labels = label_paths(cfg)
     return open_images(
         images,
         labels,

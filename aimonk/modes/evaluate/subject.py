@@ -13,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from aimonk.data.dataset import ImageSet
 from aimonk.data.duplicates import find_groups
-from aimonk.data.formats.label_file import read_labels
 from aimonk.data.labels import LabelTable
 from aimonk.data.loading import Pixels
 from aimonk.data.splits import read_assignment
@@ -26,8 +25,9 @@ from aimonk.models.checkpoint import ModelInfo, load_model
 from aimonk.report.csv_tables import read_predictions
 from aimonk.runtime.device import pick_device
 from aimonk.runtime.progress import watch
-from aimonk.setup.data import label_paths, open_data, read_tokens
+from aimonk.setup.data import describe_data, label_paths, open_data, read_table
 from aimonk.setup.runs import describe_checkpoint, find_checkpoint, warn_about_training_images
+from aimonk.setup.shards import uses_shards
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +106,7 @@ def from_predictions(cfg: DictConfig) -> Subject:
     """
     path = Path(cfg.predictions)
     attributes, names, probs, thresholds = read_predictions(path)
-    images, labels = label_paths(cfg)
-    table = read_labels(labels, cfg.data.attributes, images, read_tokens(cfg))
+    table, labels = read_table(cfg), describe_data(cfg)
     if cfg.data.attributes is None:
         table = name_columns(table, attributes)
     if sorted(table.attributes) != sorted(attributes):
@@ -116,7 +115,9 @@ def from_predictions(cfg: DictConfig) -> Subject:
             f"those of {cfg.predictions}"
         )
     row_of = {name: i for i, name in enumerate(table.names)}
-    names = [name if name in row_of else relative_name(name, images) for name in names]
+    if not uses_shards(cfg):
+        images = label_paths(cfg)[0]
+        names = [name if name in row_of else relative_name(name, images) for name in names]
     absent = [name for name in names if name not in row_of]
     if absent:
         count = plural(len(absent), "image")
