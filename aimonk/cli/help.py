@@ -31,7 +31,7 @@ def format_help(words: list[str]) -> str:
     if not words:
         settings = " ".join(f"{s.key}={s.default}" for s in options[0].settings)
         wrapped = textwrap.wrap(settings, width, break_long_words=False)
-        return "\n".join([USAGE, *format_groups(options, width), "", *wrapped, "", MORE])
+        return "\n".join([USAGE, *format_groups(options, width), "", *wrapped, MORE])
     if words[0] == "settings":
         return "\n".join(format_option(options[0]))
     word = words[0].split("=")[0]
