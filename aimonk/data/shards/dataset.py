@@ -155,6 +155,7 @@ def list_members(files: ShardFiles, labels: ShardLabels | None) -> Members:
         raise FileNotFoundError(
             f"no images in {plural(len(shards), 'shard')} of {files}; expected members such as 0001.jpg"
         )
+    log.info("%s in %s", plural(len(members.images), "image"), plural(len(shards), "shard"))
     return members
 
 

@@ -83,11 +83,16 @@ def _open(shard: Shard) -> _OpenFile:
     """The file of a shard, which this thread keeps open: opening one per image is slow on network drives."""
     files: OrderedDict[tuple[str, str], _OpenFile] = _opened.__dict__.setdefault("files", OrderedDict())
     key = (shard.address, shard.state)
-    found = files.pop(key, None) or _OpenFile(_open_file(shard))
-    files[key] = found
+    if key in files:
+        files.move_to_end(key)
+        return files[key]
+    # a copy that was removed meanwhile would take up disk space as long as it is open
+    for other in [k for k, opened in files.items() if os.fstat(opened.file).st_nlink == 0]:
+        del files[other]
+    files[key] = _OpenFile(_open_file(shard))
     if len(files) > OPEN_SHARDS:
         files.popitem(last=False)
-    return found
+    return files[key]
 
 
 def _open_file(shard: Shard) -> int:
