@@ -79,7 +79,8 @@ def unused_in_mode(cfg: DictConfig, given: Sequence[str]) -> Iterator[tuple[Sequ
 def _unused_of_shards(cfg: DictConfig) -> Iterator[tuple[Sequence[str], str]]:
     if "shards" not in cfg.data:
         return
-    yield ("data.images", "data.follow_links"), "data.shards has the images"
+    images = () if cfg.data.images is None else ("data.images",)
+    yield (*images, "data.follow_links"), "data.shards has the images"
     if cfg.data.labels is None:
         yield ("data.missing",), "the shards have the labels"
     else:
