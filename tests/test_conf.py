@@ -20,6 +20,7 @@ EXPERIMENTS = [name for name in OPTIONS if name.startswith("experiment/")]
 # what the code adds to a target that the configuration leaves partial
 RUNTIME = {
     "data.draw": ["folder"],
+    "data.reader": ["path", "images"],
     "loss": ["labels", "mask"],
     "missing": ["attributes"],
     "optimizer": ["classifier", "cut"],

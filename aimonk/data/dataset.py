@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from aimonk.data.formats.label_file import read_labels
-from aimonk.data.formats.tokens import Tokens
 from aimonk.data.images.decoding import RESIZES
 from aimonk.data.images.folder import (
     decode_all,
@@ -117,8 +115,7 @@ def open_images(
     images: Path,
     labels: Path,
     *,
-    attributes: Sequence[str] | None,
-    tokens: Tokens,
+    read: Callable[[Path, Path], LabelTable],
     missing: str,
     unreadable: str,
     follow_links: bool,
@@ -131,7 +128,7 @@ def open_images(
     """Read the labels and decode or check every image.
 
     Args:
-        tokens: Meaning of the values in the label file.
+        read: Reads the labels, called with `labels` and `images`.
         missing: `skip` or `error`: handling of rows whose image does not exist.
         unreadable: `skip` or `error`: handling of images that cannot be decoded.
         store: Store of decoded images; None decodes them now, and again whenever they are used.
@@ -143,7 +140,7 @@ def open_images(
         ValueError: Errors in the labels, unreadable images, or no usable image.
     """
     check_settings(image_size, resize, missing, unreadable)
-    file_table = table = read_labels(labels, attributes, images, tokens)
+    file_table = table = read(labels, images)
     check(table)
     unlisted = sorted(set(list_images(images)) - set(table.names))
     exists = find_images(images, table.names, follow_links)

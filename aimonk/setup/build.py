@@ -16,6 +16,7 @@ CONSTRUCTORS = {
     ),
     "backbone": ("aimonk.models.backbones", ["create_backbone"]),
     "data.draw": ("aimonk.data.demo.dataset", ["draw_demo"]),
+    "data.reader": ("aimonk.data.formats", ["label_file.read_label_file", "celeba.read_celeba"]),
     "freeze": ("aimonk.models.freeze", ["backbone", "gradual", "lp_ft", "none", "stages"]),
     "loss": (
         "aimonk.training.losses",

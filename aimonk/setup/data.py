@@ -1,6 +1,6 @@
 """From the data section of a config to labelled images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import get_type_hints
@@ -8,10 +8,12 @@ from typing import get_type_hints
 import platformdirs
 from omegaconf import DictConfig, OmegaConf
 
+from aimonk.data.annotations import Annotations
 from aimonk.data.dataset import ImageSet, check_settings, open_images, read_images
-from aimonk.data.formats.label_file import read_labels
+from aimonk.data.formats.image_names import ImageNames
 from aimonk.data.formats.tokens import Tokens
-from aimonk.data.labels import LabelTable
+from aimonk.data.labels import LabelTable, select_attributes
+from aimonk.data.repeated import combine
 from aimonk.data.store.row_store import RowStore
 from aimonk.runtime.progress import watch
 from aimonk.setup.build import build, check_types
@@ -29,6 +31,8 @@ SPLIT = {
     "split_seed": int,
     "duplicate_distance": float | None,
     "store_limit_gb": float,
+    "repeated": str,
+    "attributes": Sequence[str] | None,
 }
 
 
@@ -39,6 +43,8 @@ def cache_folder(cfg: DictConfig) -> Path:
 
 def label_paths(cfg: DictConfig) -> tuple[Path | None, Path]:
     """The images folder, None for shards, and the label file; draws the demo first if `data=demo`.
+
+    The label file of formats with the labels beside the images may be null: it is then the folder.
 
     Raises:
         ValueError: The labels are inside shards.
@@ -51,9 +57,30 @@ def label_paths(cfg: DictConfig) -> tuple[Path | None, Path]:
             )
         return None, Path(data.labels)
     if data.draw is None:
-        return Path(data.images), Path(data.labels)
+        return Path(data.images), Path(data.images if data.labels is None else data.labels)
     folder = build(cfg, "data.draw")(cache_folder(cfg) / f"demo_{data.draw.images}_{data.draw.seed}")
     return folder / "images", folder / "labels.txt"
+
+
+def read_annotations(cfg: DictConfig, labels: Path, images: Path | None) -> Annotations:
+    """Read the label file of the format that `data=` chooses.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Errors in the file or the settings.
+    """
+    read_tokens(cfg)  # reports wrong tokens by their key
+    return build(cfg, "data.reader")(labels, ImageNames(images))
+
+
+def read_table(cfg: DictConfig, labels: Path, images: Path | None) -> LabelTable:
+    """The label table of the chosen format, with the chosen attributes; errors as `read_annotations`.
+
+    Raises:
+        ValueError: Also where annotations of an image differ, unless `data.repeated` combines them.
+    """
+    table = combine(read_annotations(cfg, labels, images), cfg.data.repeated, labels)
+    return select_attributes(table, cfg.data.attributes, labels)
 
 
 def read_tokens(cfg: DictConfig) -> Tokens:
@@ -75,22 +102,12 @@ def describe_data(cfg: DictConfig) -> str:
     return f"{cfg.data.labels or (cfg.data.shards if uses_shards(cfg) else 'the demo')}"
 
 
-def read_label_file(cfg: DictConfig) -> LabelTable:
-    """The labels of a label file.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: Errors in the file or the settings.
-    """
-    images, labels = label_paths(cfg)
-    return read_labels(labels, cfg.data.attributes, images, read_tokens(cfg))
-
-
-def read_table(cfg: DictConfig) -> LabelTable:
+def open_table(cfg: DictConfig) -> LabelTable:
     """The labels of a data set whose images are not needed; errors as of `open_data`."""
     if uses_shards(cfg) and cfg.data.labels is None:
         return read_labels_inside(cfg, cache_folder(cfg), read_tokens(cfg))
-    return read_label_file(cfg)
+    images, labels = label_paths(cfg)
+    return read_table(cfg, labels, images)
 
 
 def open_data(cfg: DictConfig, check: Callable[[LabelTable], object] = lambda table: None) -> ImageSet:
@@ -109,15 +126,14 @@ def open_data(cfg: DictConfig, check: Callable[[LabelTable], object] = lambda ta
     store = RowStore(cache_folder(cfg) / IMAGES, limit) if data.store else None
     if uses_shards(cfg):
         check_settings(data.image_size, data.resize, data.missing, data.unreadable)
-        read = partial(read_label_file, cfg)
+        read = partial(open_table, cfg)
         found = find_in_shards(cfg, cache_folder(cfg), read_tokens(cfg), read, check)
         return read_images(found, data.unreadable, data.image_size, data.resize, store, watch)
     images, labels = label_paths(cfg)
     return open_images(
         images,
         labels,
-        attributes=data.attributes,
-        tokens=read_tokens(cfg),
+        read=partial(read_table, cfg),
         missing=data.missing,
         unreadable=data.unreadable,
         follow_links=data.follow_links,

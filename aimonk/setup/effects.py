@@ -38,6 +38,7 @@ USED = {
         ),
         HELD_OUT,
     ),
+    "import": (("output", "to", "data"), (*HELD_OUT, *IMAGES, "data.image_size", "data.resize")),
     "clean": (("delete", "cache_dir"), ()),
     "compare": (("runs", "by"), ()),
     "export": (

@@ -25,7 +25,7 @@ from aimonk.models.checkpoint import ModelInfo, load_model
 from aimonk.report.csv_tables import read_predictions
 from aimonk.runtime.device import pick_device
 from aimonk.runtime.progress import watch
-from aimonk.setup.data import describe_data, label_paths, open_data, read_table
+from aimonk.setup.data import describe_data, label_paths, open_data, open_table
 from aimonk.setup.runs import describe_checkpoint, find_checkpoint, warn_about_training_images
 from aimonk.setup.shards import uses_shards
 
@@ -106,7 +106,7 @@ def from_predictions(cfg: DictConfig) -> Subject:
     """
     path = Path(cfg.predictions)
     attributes, names, probs, thresholds = read_predictions(path)
-    table, labels = read_table(cfg), describe_data(cfg)
+    table, labels = open_table(cfg), describe_data(cfg)
     if cfg.data.attributes is None:
         table = name_columns(table, attributes)
     if sorted(table.attributes) != sorted(attributes):
