@@ -33,6 +33,7 @@ from aimonk.setup.build import check_types
 from aimonk.setup.data import label_paths, open_data, read_tokens
 from aimonk.setup.features import frozen_features
 from aimonk.setup.runs import describe_checkpoint, find_checkpoint, warn_about_training_images
+from aimonk.setup.shards import has_labels_inside
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,10 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
             raise ValueError(f"mode=review needs {package}; pip install -e '.[review]' installs it")
     if cfg.data.draw is not None:
         raise ValueError("data is demo; expected data=folder, since a review changes the label file")
+    if has_labels_inside(cfg):
+        raise ValueError(
+            "data.labels is null; expected a label file, since a review cannot change those in shards"
+        )
     check_types({"port": int, "browser": bool, "save_after": float}, cfg, "")
     if not 0 <= cfg.port < 2**16:
         raise ValueError(f"port is {cfg.port}; expected 0 (any free one) to 65535")

@@ -17,7 +17,7 @@ from aimonk.data.repeated import combine
 from aimonk.data.store.row_store import RowStore
 from aimonk.runtime.progress import watch
 from aimonk.setup.build import build, check_types
-from aimonk.setup.shards import find_in_shards, read_labels_inside, uses_shards
+from aimonk.setup.shards import find_in_shards, has_labels_inside, read_annotations_inside, uses_shards
 
 # stores of rows in the cache folder: decoded images with their hashes, and outputs of frozen stages
 IMAGES, FEATURES = "images", "features"
@@ -44,18 +44,12 @@ def cache_folder(cfg: DictConfig) -> Path:
 def label_paths(cfg: DictConfig) -> tuple[Path | None, Path]:
     """The images folder, None for shards, and the label file; draws the demo first if `data=demo`.
 
-    The label file of formats with the labels beside the images may be null: it is then the folder.
-
-    Raises:
-        ValueError: The labels are inside shards.
+    The label file of formats with the labels beside the images may be null: it is then the folder, or the
+    pattern of the shards.
     """
     data = cfg.data
     if uses_shards(cfg):
-        if data.labels is None:
-            raise ValueError(
-                "data.labels is null; expected a label file, since those in shards are only read"
-            )
-        return None, Path(data.labels)
+        return None, Path(f"{data.shards}" if data.labels is None else data.labels)
     if data.draw is None:
         return Path(data.images), Path(data.images if data.labels is None else data.labels)
     folder = build(cfg, "data.draw")(cache_folder(cfg) / f"demo_{data.draw.images}_{data.draw.seed}")
@@ -69,7 +63,9 @@ def read_annotations(cfg: DictConfig, labels: Path, images: Path | None) -> Anno
         FileNotFoundError: There is no such file.
         ValueError: Errors in the file or the settings.
     """
-    read_tokens(cfg)  # reports wrong tokens by their key
+    tokens = read_tokens(cfg)  # reports wrong tokens by their key
+    if has_labels_inside(cfg):
+        return read_annotations_inside(cfg, cache_folder(cfg), tokens)
     return build(cfg, "data.reader")(labels, ImageNames(images))
 
 
@@ -102,14 +98,6 @@ def describe_data(cfg: DictConfig) -> str:
     return f"{cfg.data.labels or (cfg.data.shards if uses_shards(cfg) else 'the demo')}"
 
 
-def open_table(cfg: DictConfig) -> LabelTable:
-    """The labels of a data set whose images are not needed; errors as of `open_data`."""
-    if uses_shards(cfg) and cfg.data.labels is None:
-        return read_labels_inside(cfg, cache_folder(cfg), read_tokens(cfg))
-    images, labels = label_paths(cfg)
-    return read_table(cfg, labels, images)
-
-
 def open_data(cfg: DictConfig, check: Callable[[LabelTable], object] = lambda table: None) -> ImageSet:
     """Open the labelled images.
 
@@ -122,14 +110,14 @@ def open_data(cfg: DictConfig, check: Callable[[LabelTable], object] = lambda ta
     """
     data = cfg.data
     check_types(get_type_hints(open_images) | SPLIT, OmegaConf.to_container(data, resolve=True), "data")
+    images, labels = label_paths(cfg)
     limit = round(data.store_limit_gb * 1e9)
     store = RowStore(cache_folder(cfg) / IMAGES, limit) if data.store else None
     if uses_shards(cfg):
         check_settings(data.image_size, data.resize, data.missing, data.unreadable)
-        read = partial(open_table, cfg)
+        read = partial(read_table, cfg, labels, images)
         found = find_in_shards(cfg, cache_folder(cfg), read_tokens(cfg), read, check)
         return read_images(found, data.unreadable, data.image_size, data.resize, store, watch)
-    images, labels = label_paths(cfg)
     return open_images(
         images,
         labels,

@@ -5,11 +5,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from aimonk.data.annotations import Annotations
 from aimonk.data.dataset import Found
+from aimonk.data.formats.blank import MEANINGS
 from aimonk.data.formats.tokens import Tokens
 from aimonk.data.labels import LabelTable
+from aimonk.data.repeated import combine
 from aimonk.data.shards.dataset import ShardFiles, find_labels_inside, find_listed, list_members
-from aimonk.data.shards.labels import BLANKS, ShardLabels
+from aimonk.data.shards.labels import ShardLabels
 from aimonk.runtime.progress import watch
 from aimonk.setup.build import check_types
 
@@ -39,12 +42,17 @@ def check_shards(cfg: DictConfig) -> None:
     check_types(TYPES, OmegaConf.to_container(data, resolve=True), "data")
     if not data.shards:
         raise ValueError(f"data.shards is {data.shards}; expected a pattern such as 'shards/*.tar'")
-    if data.blank not in (None, *BLANKS):
-        raise ValueError(f"data.blank is {data.blank!r}; expected null, {' or '.join(BLANKS)}")
+    if data.blank not in (None, *MEANINGS):
+        raise ValueError(f"data.blank is {data.blank!r}; expected null, {' or '.join(MEANINGS)}")
     if data.window < 1:
         raise ValueError(f"data.window is {data.window}; expected 1 or more shards")
     if data.copies_limit_gb < 0:
         raise ValueError(f"data.copies_limit_gb is {data.copies_limit_gb}; expected 0 or more")
+
+
+def has_labels_inside(cfg: DictConfig) -> bool:
+    """Whether the labels are inside shards too."""
+    return uses_shards(cfg) and cfg.data.labels is None
 
 
 def find_in_shards(
@@ -63,19 +71,23 @@ def find_in_shards(
         ValueError: Errors in the settings, the shards or the labels.
     """
     check_shards(cfg)
-    files, inside = _files(cfg, cache), ShardLabels(cfg.data.attributes, tokens, cfg.data.label_key)
-    if cfg.data.labels is not None:
+    files = _files(cfg, cache)
+    if not has_labels_inside(cfg):
         return find_listed(files, read, cfg.data.missing, check)
-    return find_labels_inside(files, inside, cfg.data.blank, check)
+    inside = ShardLabels(cfg.data.attributes, tokens, cfg.data.label_key)
+
+    def combined() -> LabelTable:
+        return combine(inside.annotations(cfg.data.blank, f"{files}"), "error", Path(f"{files}"))
+
+    return find_labels_inside(files, inside, combined, check)
 
 
-def read_labels_inside(cfg: DictConfig, cache: Path, tokens: Tokens) -> LabelTable:
+def read_annotations_inside(cfg: DictConfig, cache: Path, tokens: Tokens) -> Annotations:
     """The labels in the shards; arguments and errors as of `find_in_shards`."""
     check_shards(cfg)
-    inside = ShardLabels(cfg.data.attributes, tokens, cfg.data.label_key)
-    files = _files(cfg, cache)
+    files, inside = _files(cfg, cache), ShardLabels(cfg.data.attributes, tokens, cfg.data.label_key)
     list_members(files, inside)
-    return inside.table(cfg.data.blank, f"{files}")
+    return inside.annotations(cfg.data.blank, f"{files}")
 
 
 def _files(cfg: DictConfig, cache: Path) -> ShardFiles:

@@ -66,12 +66,14 @@ class Members:
     labelled: list[int] = field(default_factory=list)
 
 
-def find_labels_inside(files: ShardFiles, labels: ShardLabels, blank: str | None, check: Callable) -> Found:
+def find_labels_inside(
+    files: ShardFiles, labels: ShardLabels, read: Callable[[], LabelTable], check: Callable
+) -> Found:
     """The images with labels in their shards.
 
     Args:
         labels: Collects the labels.
-        blank: `absent` or `unknown`: meaning of an attribute that the labels of an image do not have.
+        read: Makes the table of the collected labels, in their order.
         check: Called with the labels; may raise ValueError.
 
     Raises:
@@ -80,7 +82,7 @@ def find_labels_inside(files: ShardFiles, labels: ShardLabels, blank: str | None
         ValueError: Damaged shards, names that are not unique, or errors in the labels.
     """
     members = list_members(files, labels)
-    table = labels.table(blank, f"{files}")
+    table = read()
     check(table)
     return _select(members, table, table, np.array(members.labelled, dtype=np.int64), [])
 

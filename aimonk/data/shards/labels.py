@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from aimonk.data.formats.tokens import ABSENT, INVALID, PRESENT, UNKNOWN, Tokens
+from aimonk.data.annotations import PRESENT, UNKNOWN, Annotations, Value
+from aimonk.data.formats.blank import blank_meaning
+from aimonk.data.formats.tokens import INVALID, Tokens, simplify
 from aimonk.data.formats.wrong_labels import WrongLabels
-from aimonk.data.labels import SPLIT_NAMES, LabelTable, check_names
+from aimonk.data.labels import SPLIT_NAMES, check_names
 from aimonk.files.text import join_errors, listed, plural
 
 SPLIT_KEY = "split"
-BLANKS = {"absent": ABSENT, "unknown": UNKNOWN}
-BLANK = 4  # beside the values of tokens: the labels of the image do not have the attribute
+BLANK, LISTED = range(2)  # codes of a label that an image does not have, and of a name in a list
 
 
 @dataclass
@@ -34,6 +35,8 @@ class ShardLabels:
     key: str | None
     names: list[str] = field(default_factory=list)
     _columns: dict[str, int] = field(default_factory=dict)
+    _legend: list[str] = field(default_factory=lambda: ["missing", "listed"])
+    _codes: dict[str, int] = field(default_factory=dict)  # by the text of a value
     _keys: dict[str, None] = field(default_factory=dict)  # all that appeared, in order
     _rows: list[bytes] = field(default_factory=list)
     _splits: list[str | None] = field(default_factory=list)
@@ -73,9 +76,14 @@ class ShardLabels:
                     continue
                 column = self._columns[f"{key}"] = len(codes)
                 codes.append(BLANK)
-            codes[column] = self.tokens[f"{value}"] if isinstance(values, Mapping) else PRESENT
-            if codes[column] == INVALID:
-                wrong[f"{key}"] = f"{value}"
+            text = "null" if value is None else f"{value}"
+            code = self._codes.get(text) if isinstance(values, Mapping) else LISTED
+            if code is not None:
+                codes[column] = code
+            elif self.tokens[text] == INVALID:
+                wrong[f"{key}"] = text
+            else:
+                codes[column] = self._codes[text] = self._number(simplify(text))
         if wrong:
             self._places.append(where)
             self._wrong.add(
@@ -83,12 +91,18 @@ class ShardLabels:
             )
         self._rows.append(bytes(codes))
 
+    def _number(self, text: str) -> int:
+        """The code of a value, which the legend has once."""
+        if text not in self._legend:
+            self._legend.append(text)
+        return self._legend.index(text)
+
     def _fail(self, where: str, message: str) -> None:
         self._places.append(where)
         self._errors.append((len(self._places), message))
 
-    def table(self, blank: str | None, source: str) -> LabelTable:
-        """The label table.
+    def annotations(self, blank: str | None, source: str) -> Annotations:
+        """The labels of all images.
 
         Args:
             blank: `absent` or `unknown`: meaning of an attribute that the labels of an image do not have.
@@ -98,28 +112,26 @@ class ShardLabels:
             ValueError: Wrong labels, or missing ones without `blank`.
         """
         self._check(source)
-        values = np.full((len(self._rows), len(self._columns)), BLANK, np.uint8)
-        for row, codes in zip(values, self._rows, strict=True):
-            row[: len(codes)] = np.frombuffer(codes, np.uint8)
-        attributes = check_names(list(self._columns), source)
-        blanks = values == BLANK
-        if blanks.any():
-            row, column = np.argwhere(blanks)[0]
-            if blank is None:
-                raise ValueError(
-                    f"{source}: {plural(int(blanks.sum()), 'label')} missing, such as "
-                    f"{attributes[column]!r} of {self.names[row]!r}; expected data.blank=absent, where "
-                    "all that is present is listed, or data.blank=unknown, where nobody looked for the others"
-                )
-            values[blanks] = BLANKS[blank]
+        codes = np.full((len(self._rows), len(self._columns)), BLANK, np.uint8)
+        for row, own in zip(codes, self._rows, strict=True):
+            row[: len(own)] = np.frombuffer(own, np.uint8)
+        attributes, meaning, missing = check_names(list(self._columns), source), UNKNOWN, codes == BLANK
+        if missing.any():
+            row, column = np.argwhere(missing)[0]
+            count = f"{plural(int(missing.sum()), 'label')} that {source} does not have"
+            what = f"{count}, such as {attributes[column]!r} of {self.names[row]!r}"
+            rules = ("if all that is present is listed", "if nobody looked for the others")
+            meaning = blank_meaning(blank, what, *rules)
         splits = self._splits if any(self._splits) else None
         if splits is not None and None in splits:
             name = self.names[splits.index(None)]
             raise ValueError(
                 f"{source}: {name!r} has no {SPLIT_KEY!r}; expected one for each image or for none"
             )
-        present = (values == PRESENT).astype(np.float32)
-        return LabelTable(self.names, attributes, present, values != UNKNOWN, splits)
+        legend = [Value("missing", meaning), Value("listed", PRESENT)]
+        legend += [Value(text, self.tokens[text]) for text in self._legend[LISTED + 1 :]]
+        rows = np.arange(len(self.names))
+        return Annotations(self.names, attributes, legend, codes, rows, rows, "image", splits=splits)
 
     def _check(self, source: str) -> None:
         found = sorted(self._errors + self._wrong.errors(), key=itemgetter(0))

@@ -25,9 +25,8 @@ from aimonk.models.checkpoint import ModelInfo, load_model
 from aimonk.report.csv_tables import read_predictions
 from aimonk.runtime.device import pick_device
 from aimonk.runtime.progress import watch
-from aimonk.setup.data import describe_data, label_paths, open_data, open_table
+from aimonk.setup.data import label_paths, open_data, read_table
 from aimonk.setup.runs import describe_checkpoint, find_checkpoint, warn_about_training_images
-from aimonk.setup.shards import uses_shards
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +105,8 @@ def from_predictions(cfg: DictConfig) -> Subject:
     """
     path = Path(cfg.predictions)
     attributes, names, probs, thresholds = read_predictions(path)
-    table, labels = open_table(cfg), describe_data(cfg)
+    images, labels = label_paths(cfg)
+    table = read_table(cfg, labels, images)
     if cfg.data.attributes is None:
         table = name_columns(table, attributes)
     if sorted(table.attributes) != sorted(attributes):
@@ -115,8 +115,7 @@ def from_predictions(cfg: DictConfig) -> Subject:
             f"those of {cfg.predictions}"
         )
     row_of = {name: i for i, name in enumerate(table.names)}
-    if not uses_shards(cfg):
-        images = label_paths(cfg)[0]
+    if images is not None:
         names = [name if name in row_of else relative_name(name, images) for name in names]
     absent = [name for name in names if name not in row_of]
     if absent:

@@ -15,6 +15,7 @@ from aimonk.data.dataset import Found
 from aimonk.data.formats.tokens import Tokens
 from aimonk.data.images.decoding import decode
 from aimonk.data.labels import LabelTable
+from aimonk.data.repeated import combine
 from aimonk.data.shards import copies as copies_module
 from aimonk.data.shards import images as images_module
 from aimonk.data.shards import index as index_module
@@ -47,7 +48,9 @@ def files(tmp_path: Path) -> Callable[..., ShardFiles]:
 
 
 def inside(files: ShardFiles) -> Found:
-    return find_labels_inside(files, ShardLabels(None, Tokens(), None), None, lambda table: None)
+    labels = ShardLabels(None, Tokens(), None)
+    read = lambda: combine(labels.annotations(None, "shards"), "error", Path("shards"))  # noqa: E731
+    return find_labels_inside(files, labels, read, lambda table: None)
 
 
 def levels(found: Found) -> list[int]:

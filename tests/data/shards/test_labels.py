@@ -1,11 +1,19 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN
 from aimonk.data.formats.tokens import Tokens
 from aimonk.data.labels import LabelTable
+from aimonk.data.repeated import combine
 from aimonk.data.shards.labels import ShardLabels
+
+MISSING = (
+    "^data.blank is null; expected absent or unknown, the meaning of 2 labels that s.tar does not have, "
+    "such as 'scarf' of '0.jpg': absent if all that is present is listed, unknown if nobody looked"
+)
 
 
 def read(
@@ -18,7 +26,7 @@ def read(
     labels = ShardLabels(attributes, Tokens() if tokens is None else tokens, key)
     for i, entry in enumerate(entries):
         labels.add(f"{i}.jpg", entry, f"s.tar: '{i}.jpg'")
-    return labels.table(blank, "s.tar")
+    return combine(labels.annotations(blank, "s.tar"), "error", Path("s.tar"))
 
 
 def values(table: LabelTable) -> list[list[float | None]]:
@@ -36,9 +44,7 @@ def test_values_and_null() -> None:
 def test_missing_label_needs_a_meaning(blank: str, value: float | None) -> None:
     entries = [{"hat": 1}, {"scarf": 0}]
     assert values(read(entries, blank)) == [[1, value], [value, 0]]
-    with pytest.raises(
-        ValueError, match=r"2 labels missing, such as 'scarf' of '0.jpg'; .*=absent.*=unknown"
-    ):
+    with pytest.raises(ValueError, match=MISSING):
         read(entries)
 
 
@@ -47,7 +53,7 @@ def test_list_of_what_is_present() -> None:
     table = read(entries, "absent", key="tags")
     assert table.attributes == ["hat", "scarf"] and values(table) == [[1, 0], [0, 0], [1, 1]]
     assert values(read(entries, "unknown", ["scarf"], "tags")) == [[None], [None], [1]]
-    with pytest.raises(ValueError, match=r"expected data\.blank=absent"):
+    with pytest.raises(ValueError, match=r"^data\.blank is null"):
         read(entries, key="tags")
 
 
@@ -101,3 +107,21 @@ def test_no_labels_at_all() -> None:
     for entries in ([], [{}]):
         with pytest.raises(ValueError, match=r"^s\.tar: no labels; expected a JSON member"):
             read(entries)
+
+
+def test_legend_has_each_value_once() -> None:
+    labels = ShardLabels(None, Tokens(absent=[-1]), None)
+    for i, entry in enumerate([{"hat": 1, "scarf": "1.0"}, {"hat": None}, {"hat": -1, "scarf": "NULL"}]):
+        labels.add(f"{i}.jpg", entry, "")
+    found = labels.annotations("unknown", "s.tar")
+    legend = {
+        text: (meaning, count)
+        for (text, meaning), count in zip(found.legend, found.counts().sum(1), strict=True)
+    }
+    assert legend == {
+        "missing": (UNKNOWN, 1),
+        "listed": (PRESENT, 0),
+        "1": (PRESENT, 2),
+        "null": (UNKNOWN, 2),
+        "-1": (ABSENT, 1),
+    }
