@@ -52,7 +52,7 @@ class Audit:
     unknown_depends: list[dict]
     missingness: dict | None
     shift: dict | None
-    agreement: dict | None
+    agreement: dict | None = None
 
 
 def examine(

@@ -33,6 +33,7 @@ from aimonk.setup.build import check_types
 from aimonk.setup.data import label_paths, open_data, read_tokens
 from aimonk.setup.features import frozen_features
 from aimonk.setup.runs import describe_checkpoint, find_checkpoint, warn_about_training_images
+from aimonk.setup.shards import has_labels_inside
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,10 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         raise ValueError(
             f"data.repeated is {cfg.data.repeated!r}; expected error, since a review keeps one label; "
             "mode=import writes a file with one row per image"
+        )
+    if has_labels_inside(cfg):
+        raise ValueError(
+            "data.labels is null; expected a label file, since a review cannot change those in shards"
         )
     check_types({"port": int, "browser": bool, "save_after": float}, cfg, "")
     if not 0 <= cfg.port < 2**16:

@@ -21,6 +21,7 @@ class Phase:
 
     Attributes:
         cut: Number of frozen stages.
+        are_features: Whether the loader gives outputs of the frozen stages, not images.
         prefix: Images to features; None where the loader gives features or nothing is frozen.
         suffix: Features, or images where nothing is frozen, to logits.
         local: The suffix, compiled if requested.
@@ -28,6 +29,7 @@ class Phase:
     """
 
     cut: int
+    are_features: bool
     prefix: nn.Module | None
     suffix: nn.Module
     local: nn.Module
@@ -65,6 +67,7 @@ def open_phase(task: Task, cut: int) -> Phase:
     rows = Rows(inputs.load, task.labels, task.mask)
     return Phase(
         cut=cut,
+        are_features=inputs.are_features,
         prefix=None if inputs.are_features or cut == 0 else task.classifier.prefix(cut),
         suffix=suffix,
         local=local,

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from aimonk.data.mixing import CutMix, Mixup
+from aimonk.data.streaming import Stream
 from aimonk.models.classifier import Classifier
 from aimonk.models.freeze import FreezePolicy
 from aimonk.training.losses import MaskedLoss
@@ -90,6 +91,7 @@ class Task:
         views: Number of views of the augmentation; None if unbounded.
         mix: Mixes the inputs of the part that trains within each batch; None leaves them.
         slow_loading: Whether loading pixels is per-image work, best done by loader processes.
+        stream: The order in which epochs read shards; None where images are files.
     """
 
     classifier: Classifier
@@ -109,6 +111,7 @@ class Task:
     slow_loading: bool
     device: torch.device
     settings: Settings
+    stream: Stream | None = None
 
     @cached_property
     def lowest_cut(self) -> int:

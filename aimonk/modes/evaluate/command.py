@@ -23,6 +23,7 @@ from aimonk.report.csv_tables import format_predictions
 from aimonk.report.data_notes import data_notes
 from aimonk.report.html.run import RunReport, write_report
 from aimonk.report.tables import describe_verdict, format_scores
+from aimonk.setup.data import describe_data
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +59,9 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         config=settings,
         facts=[
             ("model", f"{cfg.predictions or cfg.checkpoint or 'the newest run'}"),
-            ("labels", f"{cfg.data.labels or 'the demo'}"),
+            ("labels", describe_data(cfg)),
         ],
-        files=None if images is None else images.paths,
+        files=None if images is None else images.files,
         notes=([] if images is None else data_notes(images, subject.groups, parts))
         + ([("disagreement", limit)] if limit else []),
     )

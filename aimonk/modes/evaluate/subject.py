@@ -119,7 +119,8 @@ def from_predictions(cfg: DictConfig) -> Subject:
         )
     annotations = table.annotations
     row_of = {name: i for i, name in enumerate(table.names)}
-    names = [name if name in row_of else relative_name(name, images) for name in names]
+    if images is not None:
+        names = [name if name in row_of else relative_name(name, images) for name in names]
     absent = [name for name in names if name not in row_of]
     if absent:
         count = plural(len(absent), "image")

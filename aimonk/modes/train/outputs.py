@@ -22,6 +22,7 @@ from aimonk.report.csv_tables import format_predictions, format_suspects
 from aimonk.report.data_notes import Notes, data_notes
 from aimonk.report.html.run import RunReport, write_report
 from aimonk.report.tables import NO_EPOCH, describe_verdict, format_scores, has_verdict, shorten
+from aimonk.setup.data import describe_data
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def write_results(run: RunContext, outcome: Outcome) -> None:
         pixels=run.images.pixels,
         config=(run.out_dir / CONFIG_FILE).read_text(encoding="utf-8"),
         facts=run_facts(run.cfg, run.images, outcome.model),
-        files=run.images.paths,
+        files=run.images.files,
         notes=data_notes(run.images, run.groups, outcome.model.parts) + run_notes(report, uncertain, limit),
     )
     write_report(run.out_dir / REPORT_FILE, content)
@@ -104,7 +105,7 @@ def run_facts(cfg: DictConfig, images: ImageSet, model: TrainedModel) -> Notes:
     length = plural(cfg.epochs, "epoch") if model.solved is None else "head solved exactly"
     how = f"{cfg.backbone.name}, {loss}, freeze {freeze.rpartition('.')[2]}, {length}"
     return [
-        ("data", f"{cfg.data.labels or 'the demo'}, {plural(len(images), 'image')}"),
+        ("data", f"{describe_data(cfg)}, {plural(len(images), 'image')}"),
         ("model", how),
         ("date", f"{datetime.now():%Y-%m-%d %H:%M}"),
     ]

@@ -23,6 +23,7 @@ FREE = (
     "cache_dir",
     "workers",
     "data.store_limit_gb",
+    "data.copies_limit_gb",
     "features.limit_gb",
     "tracker",
 )

@@ -1,0 +1,101 @@
+"""Local copies of the images of remote and Parquet shards, in a folder of bounded size."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from aimonk.data.shards.reading import Member, read_shard
+from aimonk.data.shards.states import digest, find_state
+from aimonk.files.atomic import replacing
+
+SUFFIX = ".images"
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Copies of shards whose images cannot be read at a position: all images, one after another.
+
+    Attributes:
+        folder: Created when needed; shared by all processes of a machine.
+        limit_bytes: Total size. The least recently opened copies are removed first, after a new one is
+            written, which may exceed the limit itself.
+    """
+
+    folder: Path
+    limit_bytes: int
+
+    def open(self, address: str, state: str) -> int:
+        """A file descriptor of the copy, which is made where it does not exist.
+
+        Raises:
+            OSError: The shard cannot be read, or the copy cannot be written.
+        """
+        path = self.folder / f"{digest(f'{address} {state}')}{SUFFIX}"
+        while True:
+            with contextlib.suppress(FileNotFoundError):
+                file = os.open(path, os.O_RDONLY)
+                os.utime(path)
+                return file
+            if find_state(address) != state:
+                raise ValueError("the shard has changed since the start")
+            # damage was reported when the shard was listed, and its images before it can be read
+            with contextlib.suppress(ValueError):
+                for _ in self.write(address, state, with_labels=False):
+                    pass
+
+    def write(self, address: str, state: str, with_labels: bool) -> Iterator[tuple[Member, int]]:
+        """Copy a shard unless another process has, and yield its images and their positions in the copy.
+
+        A damaged shard is copied up to the damage.
+
+        Raises:
+            OSError: As open.
+            ValueError: The shard is damaged; raised after the copy is written.
+        """
+        path = self.folder / f"{digest(f'{address} {state}')}{SUFFIX}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        damage = None
+        with FileLock(f"{path}.lock"):
+            exists, position = path.exists(), 0
+            with contextlib.nullcontext() if exists else replacing(path) as file:
+                try:
+                    for member in _reachable(read_shard(address, with_labels), address):
+                        if file is not None:
+                            file.write(member.content)
+                        yield member, position
+                        position += len(member.content)
+                except ValueError as error:
+                    damage = error
+            self._remove_oldest(keep=path)
+        if damage is not None:
+            raise damage
+
+    def _remove_oldest(self, keep: Path) -> None:
+        found = []
+        for path in self.folder.glob(f"*{SUFFIX}"):
+            with contextlib.suppress(FileNotFoundError):  # another process removes copies too
+                status = path.stat()
+                found.append((status.st_mtime_ns, status.st_size, path))
+        total = sum(size for _, size, _ in found)
+        for _, size, path in sorted(found):
+            if total > self.limit_bytes and path != keep:
+                path.unlink(missing_ok=True)  # processes that have it open read on
+                total -= size
+
+
+def _reachable(members: Iterator[Member], address: str) -> Iterator[Member]:
+    """The members; errors of a network, which libraries raise as any type, become OSError with a number."""
+    try:
+        yield from members
+    except ValueError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        reason = " ".join(f"{error}".split()) or type(error).__name__
+        raise OSError(errno.EIO, reason, address) from error
