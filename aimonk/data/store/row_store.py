@@ -14,7 +14,15 @@ from filelock import FileLock
 
 from aimonk.data.store.building import Building
 from aimonk.data.store.locks import is_in_use, lock_family, mark_in_use, remove_set
-from aimonk.data.store.row_set import INDEX_FILE, RowFormat, RowSet, StoreWriteError, writing
+from aimonk.data.store.row_set import (
+    CHECKSUMS_FILE,
+    INDEX_FILE,
+    ROWS_FILE,
+    RowFormat,
+    RowSet,
+    StoreWriteError,
+    writing,
+)
 from aimonk.data.store.space import all_sets, last_use, make_room, most_room, size, subfolders
 from aimonk.data.store.stored_array import Compute, StoredArray
 from aimonk.files.text import plural
@@ -187,7 +195,7 @@ class RowStore:
         """Whether many more rows would fit than an incomplete set has."""
         if found.array.stored == len(request.keys) or is_in_use(request.target, but=found.in_use):
             return False
-        now = size(request.target)
+        now = sum(os.path.getsize(request.target / name) for name in (ROWS_FILE, CHECKSUMS_FILE))
         most = min(now * len(request.keys) / found.array.stored, most_room(self.folder, self.limit_bytes))
         return most >= GROWTH * now
 
