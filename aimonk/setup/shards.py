@@ -1,20 +1,27 @@
 """From the settings of `data=shards` to the labelled images of shards."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from aimonk.data.annotations import Annotations
-from aimonk.data.dataset import Found
+from aimonk.data.dataset import Found, ImageSet
 from aimonk.data.formats.blank import MEANINGS
 from aimonk.data.formats.tokens import Tokens
 from aimonk.data.labels import LabelTable
 from aimonk.data.repeated import combine
+from aimonk.data.shards.ahead import AHEAD, CopiesAhead
 from aimonk.data.shards.dataset import ShardFiles, find_labels_inside, find_listed, list_members
 from aimonk.data.shards.labels import ShardLabels
+from aimonk.data.streaming import Stream
 from aimonk.runtime.progress import watch
+from aimonk.runtime.ranks import local_world_size
 from aimonk.setup.build import check_types
+
+log = logging.getLogger(__name__)
 
 SHARDS = "shards"  # folder of lists and copies of shards, in the cache folder
 TYPES = {
@@ -88,6 +95,29 @@ def read_annotations_inside(cfg: DictConfig, cache: Path, tokens: Tokens) -> Ann
     files, inside = _files(cfg, cache), ShardLabels(cfg.data.attributes, tokens, cfg.data.label_key)
     list_members(files, inside)
     return inside.annotations(cfg.data.blank, f"{files}")
+
+
+def stream_of(cfg: DictConfig, images: ImageSet) -> Stream:
+    """The order in which epochs read the shards."""
+    return Stream(images.shards, cfg.data.window, needed=images.stored is None)
+
+
+def copies_ahead(cfg: DictConfig, images: ImageSet) -> Callable | None:
+    """What copies shards before epochs read them; None where they read no copies, or too few of them fit."""
+    copied = [image.shard.copies is not None for image in images.paths]
+    if images.stored is not None or not any(copied):
+        return None
+    sizes = np.bincount(images.shards, weights=[image.size for image in images.paths])
+    largest, limit = sizes.max(), cfg.data.copies_limit_gb * 1e9
+    wanted = min(cfg.data.window * local_world_size(), len(sizes))
+    if limit < wanted * largest:
+        log.warning(
+            "data.copies_limit_gb is %g; expected %.2g or more for data.window=%d, or an epoch copies shards "
+            "again and again",
+            *(cfg.data.copies_limit_gb, wanted * largest / 1e9, cfg.data.window),
+        )
+    fits = limit >= min((cfg.data.window + AHEAD) * local_world_size(), len(sizes)) * largest
+    return CopiesAhead(images.paths, images.shards).follow if fits else None
 
 
 def _files(cfg: DictConfig, cache: Path) -> ShardFiles:

@@ -14,7 +14,6 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from aimonk.data.augmentation import FixedViews, MixedFlip
 from aimonk.data.dataset import ImageSet
 from aimonk.data.labels import LabelTable, value_warnings
-from aimonk.data.streaming import Stream
 from aimonk.files.text import plural
 from aimonk.models.all_stages import choose_stages
 from aimonk.models.checkpoint import is_checkpoint, load_model
@@ -25,6 +24,7 @@ from aimonk.setup.build import build
 from aimonk.setup.checks import read_settings
 from aimonk.setup.inputs import open_inputs
 from aimonk.setup.optimizer import build_optimizer
+from aimonk.setup.shards import copies_ahead, stream_of
 from aimonk.training.losses import MaskedLoss
 from aimonk.training.missing_labels import MissingLabels
 from aimonk.training.optimizers import HeadSolver
@@ -110,15 +110,9 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
         slow_loading=augmentation.views is None or not images.is_decoded,
         device=device,
         settings=settings,
-        stream=build_stream(cfg, images),
+        stream=None if images.shards is None else stream_of(cfg, images),
+        follow=None if images.shards is None else copies_ahead(cfg, images),
     )
-
-
-def build_stream(cfg: DictConfig, images: ImageSet) -> Stream | None:
-    """The order in which epochs read shards; None where images are files."""
-    if images.shards is None:
-        return None
-    return Stream(images.shards, cfg.data.window, needed=images.stored is None)
 
 
 def build_scheduler(

@@ -62,7 +62,7 @@ def open_phase(task: Task, cut: int) -> Phase:
     inputs = task.open_inputs(cut)
     suffix = task.classifier.suffix(cut)
     local = torch.compile(suffix) if task.settings.compile else suffix
-    batches = BatchList()
+    batches = BatchList(None if inputs.are_features else task.follow)
     workers = task.settings.workers if task.slow_loading and not inputs.are_features else 0
     rows = Rows(inputs.load, task.labels, task.mask)
     return Phase(

@@ -92,6 +92,7 @@ class Task:
         mix: Mixes the inputs of the part that trains within each batch; None leaves them.
         slow_loading: Whether loading pixels is per-image work, best done by loader processes.
         stream: The order in which epochs read shards; None where images are files.
+        follow: Prepares the images of batches, as of BatchList; None where there is nothing to prepare.
     """
 
     classifier: Classifier
@@ -112,6 +113,7 @@ class Task:
     device: torch.device
     settings: Settings
     stream: Stream | None = None
+    follow: Callable | None = None
 
     @cached_property
     def lowest_cut(self) -> int:
