@@ -5,12 +5,14 @@ import logging
 import os
 import pickle
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aimonk.inference.block_predictor import BlockPredictor, Job, Outcome
+from aimonk.inference.block_predictor import BlockPredictor
 from aimonk.inference.blocks import Block
+from aimonk.inference.job import Job, Outcome
 
 if TYPE_CHECKING:
     import ray
@@ -26,6 +28,7 @@ def import_ray() -> "ray":
         ValueError: It is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its logs are on the terminal otherwise
     try:
         import ray
         import ray.data
@@ -95,17 +98,35 @@ def plan(workers: int | None, device: str) -> tuple[int, int, str]:
     return workers, threads, device
 
 
+class Attempts:
+    """An actor that counts how often each block was begun: Ray repeats the blocks of dead workers forever."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[int] = Counter()
+
+    def begin(self, number: int) -> int:
+        self.counts[number] += 1
+        return self.counts[number]
+
+
 class RayWorker:
     """An actor: a BlockPredictor, from the model in the object store, since other machines lack the file."""
 
-    def __init__(self, job: Job, model: Any):
+    def __init__(self, job: Job, model: Any, attempts: Any):
+        self.ray, self.attempts = import_ray(), attempts
         with tempfile.NamedTemporaryFile(suffix=job.checkpoint.suffix) as file:
-            file.write(import_ray().get(model))
+            file.write(self.ray.get(model))
             file.flush()
             self.predict = BlockPredictor(job, Path(file.name))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return {"outcome": [pickle.dumps(self.predict(pickle.loads(block))) for block in batch["block"]]}
+        (block,) = map(pickle.loads, batch["block"])
+        outcome = Outcome(block.number, error=f"{block}: the worker died, at {ATTEMPTS} attempts")
+        while self.ray.get(self.attempts.begin.remote(block.number)) <= ATTEMPTS:
+            outcome = self.predict(block)
+            if not outcome.transient:
+                break
+        return {"outcome": [pickle.dumps(outcome)]}
 
 
 def predict_on_ray(job: Job, blocks: Sequence[Block], workers: int) -> Iterator[Outcome]:
@@ -120,17 +141,16 @@ def predict_on_ray(job: Job, blocks: Sequence[Block], workers: int) -> Iterator[
     context.print_on_execution_start = False
     context.max_errored_blocks = -1  # a block without an outcome is reported below
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    model = ray.put(job.checkpoint.read_bytes())
+    attempts = ray.remote(num_cpus=0)(Attempts).remote()
     items = [{"block": pickle.dumps(block)} for block in blocks]
     outcomes = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
         RayWorker,
-        # a reference in a list is passed on as it is
-        fn_constructor_args=(job, ray.put(job.checkpoint.read_bytes())),
+        fn_constructor_args=(job, model, attempts),
         batch_size=1,
         concurrency=workers,
         num_cpus=job.threads,
         num_gpus=1 if job.device == "cuda" else 0,
-        max_restarts=-1,
-        max_task_retries=ATTEMPTS - 1,
     )
     remaining = {block.number: block for block in blocks}
     try:
@@ -141,7 +161,7 @@ def predict_on_ray(job: Job, blocks: Sequence[Block], workers: int) -> Iterator[
     except ray.exceptions.RayError as error:
         raise ValueError(f"the workers of Ray failed ({_last_line(error)})") from None
     for number, block in remaining.items():
-        yield Outcome(number, error=f"{block}: the worker died, at {ATTEMPTS} attempts")
+        yield Outcome(number, error=f"{block}: lost by Ray; the same command repeats it")
 
 
 def _first_line(error: Exception) -> str:

@@ -17,7 +17,6 @@ from aimonk.files.atomic import replacing
 
 MANIFEST = "_manifest.json"  # readers of Parquet folders skip names that begin with _ or .
 LOCK = ".lock"
-PART = "part-"
 
 
 class OutputFolder:

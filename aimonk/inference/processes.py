@@ -13,8 +13,9 @@ from multiprocessing.process import BaseProcess
 
 import torch
 
-from aimonk.inference.block_predictor import BlockPredictor, Job, Outcome
+from aimonk.inference.block_predictor import BlockPredictor
 from aimonk.inference.blocks import Block
+from aimonk.inference.job import Job, Outcome
 
 ATTEMPTS = 3  # per block
 READY = "ready"

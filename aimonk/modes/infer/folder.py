@@ -14,8 +14,9 @@ from aimonk.data.shards.addresses import is_remote
 from aimonk.data.shards.parquet_shard import import_parquet
 from aimonk.files.run_folder import MODEL_FILE
 from aimonk.files.text import plural
-from aimonk.inference.block_predictor import BlockPredictor, Job, Outcome, file_digest, part_name
+from aimonk.inference.block_predictor import BlockPredictor
 from aimonk.inference.blocks import Block
+from aimonk.inference.job import Job, Outcome, file_digest, part_name
 from aimonk.inference.on_ray import cluster, plan, predict_on_ray
 from aimonk.inference.onnx_file import OnnxModel
 from aimonk.inference.output_folder import OutputFolder
@@ -179,9 +180,7 @@ def finish(
     if unreadable:
         log.warning("%d of %s could not be read: column reason", unreadable, plural(images, "image"))
     if failed:
-        raise ValueError(
-            f"{failed} of {plural(len(blocks), 'block')} failed; the same command repeats them"
-        )
+        raise ValueError(f"{failed} of {plural(len(blocks), 'block')} failed; the same command repeats them")
     output.write_manifest(manifest | {"finished": {"images": images, "unreadable": unreadable}})
     log.info("predictions for %s in %s: %s", plural(images, "image"), files, output)
     if images and unreadable == images:
