@@ -54,11 +54,13 @@ class BlockPredictor:
             "attributes": info.attributes,
             "thresholds": job.thresholds,
         }
-        with self.output.writing(part_name(block.number, job.parts)) as file:
-            writer = PartWriter(file, info.attributes, job.thresholds, job.with_features, about, block.shard)
-            for answers in predict_images(
-                self.model, block.read(), job.batch_size, job.threads, job.with_features
-            ):
+        images = predict_images(self.model, block.read(), job.batch_size, job.threads, job.with_features)
+        with (
+            self.output.writing(part_name(block.number, job.parts)) as file,
+            PartWriter(
+                file, info.attributes, job.thresholds, job.with_features, about, block.shard
+            ) as writer,
+        ):
+            for answers in images:
                 writer.add(answers)
-            writer.close()
         return Outcome(block.number, writer.images, writer.unreadable)

@@ -60,9 +60,13 @@ class PartWriter:
         if len(self.answers) >= GROUP:
             self._flush()
 
-    def close(self) -> None:
-        self._flush()
-        self.writer.close()
+    def __enter__(self) -> "PartWriter":
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if kind is None:
+            self._flush()
+        self.writer.close()  # while the file is open, also where it will be thrown away
 
     def _flush(self) -> None:
         import pyarrow

@@ -23,7 +23,7 @@ from aimonk.inference.output_folder import OutputFolder
 from aimonk.inference.predictor import open_model
 from aimonk.inference.processes import predict_in_processes
 from aimonk.modes.infer.decisions import read_thresholds, warn_of_doubtful
-from aimonk.modes.infer.record import describe, open_folder
+from aimonk.modes.infer.record import check_new, describe, open_folder
 from aimonk.runtime.device import pick_device
 from aimonk.runtime.progress import show_progress
 from aimonk.setup.runs import describe_checkpoint
@@ -50,6 +50,7 @@ def predict_to_folder(cfg: DictConfig, blocks: list[Block], source: Path) -> Non
     check_settings(cfg)
     import_parquet()
     output = OutputFolder(cfg.output)
+    check_new(output)
     blocks = outside(blocks, output)
     file = (source / MODEL_FILE if source.is_dir() else source).absolute()
     model = open_model(source, torch.device("cpu"), 1)

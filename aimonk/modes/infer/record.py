@@ -63,6 +63,18 @@ def open_folder(output: OutputFolder, manifest: dict[str, Any], blocks: list[Blo
         return {outcome.number: outcome for outcome in found if outcome is not None}
 
 
+def check_new(output: OutputFolder) -> None:
+    """Reject a folder with files that are no predictions.
+
+    Raises:
+        ValueError: It has such files.
+    """
+    names = output.names()
+    others = [name for name in names if name != LOCK and not name.endswith(".tmp")]
+    if others and MANIFEST not in names:
+        raise ValueError(f"output is {output}, which has other files ({others[0]}); expected a new folder")
+
+
 def read_outcome(output: OutputFolder, name: str, block: Block) -> Outcome | None:
     """The outcome of a finished block; None where its file is damaged."""
     try:
