@@ -123,13 +123,14 @@ def compose(work: Path, kind: str) -> object:
 def list_images(work: Path, kind: str) -> Callable[[], object]:
     """Names, places and labels of all images."""
     from aimonk.data.images.folder import find_images, fingerprints
-    from aimonk.setup.data import read_table
+    from aimonk.setup.data import label_paths, read_table
     from aimonk.setup.shards import uses_shards
 
     cfg = compose(work, kind)
 
     def step() -> None:
-        table = read_table(cfg)
+        images, labels = label_paths(cfg)
+        table = read_table(cfg, labels, images)
         if not uses_shards(cfg):
             find_images(work / "files", table.names, False)
             fingerprints([work / "files" / name for name in table.names])
