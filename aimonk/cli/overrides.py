@@ -30,7 +30,8 @@ MULTIRUN = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 # keys with a path as value, in which commas, brackets, quotes and non-ASCII letters are not Hydra's grammar
 PATHS = re.compile(
     r"^\+{0,2}(image|checkpoint|output|predictions|resume|runs|cache_dir|backbone\.weights"
-    r"|data\.(?:images|labels|splits|shards|partition)|tracker\.mlflow\.folder|hydra\.(?:run|sweep)\.dir)=(.+)$",
+    r"|data\.(?:images|labels|splits|shards|partition|classes)|tracker\.mlflow\.folder"
+    r"|hydra\.(?:run|sweep)\.dir)=(.+)$",
     re.DOTALL,
 )
 

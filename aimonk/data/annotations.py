@@ -31,6 +31,8 @@ class Annotations:
         annotators: Who made each annotation, R, an empty string where it is not stated; None where the format
             does not state it at all.
         splits: train, val or test, N; None where the format assigns none.
+        unstated: Index into `legend` of entries of which an annotation states nothing, which differ from no
+            other annotation; None where every annotation states all entries.
     """
 
     names: list[str]
@@ -42,10 +44,17 @@ class Annotations:
     unit: str = "line"
     annotators: list[str] | None = field(default=None, repr=False)
     splits: list[str] | None = field(default=None, repr=False)
+    unstated: int | None = None
 
     def meanings(self) -> np.ndarray:
         """ABSENT, PRESENT or UNKNOWN of each entry, uint8 [R, A]."""
         return np.array([value.meaning for value in self.legend], np.uint8)[self.codes]
+
+    def count(self, meaning: int) -> np.ndarray:
+        """How many annotations of each image have this meaning, [N, A]."""
+        order = np.argsort(self.images, kind="stable")
+        first = np.searchsorted(self.images[order], np.arange(len(self.names)))
+        return np.add.reduceat((self.meanings()[order] == meaning).astype(np.int64), first, axis=0)
 
     def select(self, columns: Sequence[int]) -> "Annotations":
         """The annotations of the attributes in these columns, in this order."""

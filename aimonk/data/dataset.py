@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,18 @@ from aimonk.data.images.folder import (
     find_images,
     fingerprints,
     list_images,
+    mean_jpeg_bytes,
     open_hashes,
     open_pixels,
+    sample,
 )
 from aimonk.data.images.hashes import Hashes, split_rows
 from aimonk.data.labels import LabelTable, value_warnings
 from aimonk.data.store.row_store import RowStore, StoredRows
+from aimonk.data.store.stored_array import StoredArray
 from aimonk.files.text import listed, plural
 
+RECOMMENDED_QUALITY = 90
 Sources = Sequence[Any]  # paths, or other images that `decode` accepts
 
 log = logging.getLogger(__name__)
@@ -48,7 +53,7 @@ class ImageSet:
     Attributes:
         table: Labels, N rows.
         paths: Files, or images inside shards, N.
-        stored: Pixels of all rows of the label file that have an image; None where they are not stored.
+        stored: Pixels of all rows of the label file that have an image; None where none are stored.
         keys: Fingerprints of the files, N.
         hashes: Hashes of the images, N.
         missing: Names of rows without an image.
@@ -83,11 +88,16 @@ class ImageSet:
         """Decoded images [N, size, size, 3], or the files where decoded images are not stored."""
         return self.paths if self.stored is None else StoredSubset(self.stored.array, self._rows)
 
+    @property
+    def is_decoded(self) -> bool:
+        """Whether loading an image decodes nothing."""
+        return self.stored is not None and self.stored.array.is_mapped
+
 
 class StoredSubset:
     """Rows of a stored array, read when indexed."""
 
-    def __init__(self, array: np.ndarray, rows: np.ndarray):
+    def __init__(self, array: StoredArray | np.ndarray, rows: np.ndarray):
         self.array = array
         self.rows = rows
         self.dtype = array.dtype
@@ -98,17 +108,12 @@ class StoredSubset:
         return len(self.rows)
 
     def __getitem__(self, index) -> np.ndarray:
+        """Images; a ValueError where one can neither be read nor decoded again."""
         return self.array[self.rows[index]]
 
-    def __reduce__(self):
-        # another process maps the file again instead of receiving all rows
-        if isinstance(self.array, np.memmap):
-            return _map_subset, (self.array.filename, self.dtype, self.array.shape, self.rows)
-        return StoredSubset, (self.array, self.rows)
-
-
-def _map_subset(file: Path, dtype: np.dtype, shape: tuple[int, ...], rows: np.ndarray) -> StoredSubset:
-    return StoredSubset(np.memmap(file, dtype, "r", shape=shape), rows)
+    def read(self, rows: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
+        """As `StoredArray.read`."""
+        return self.array.read(self.rows[rows])
 
 
 def open_images(
@@ -122,6 +127,8 @@ def open_images(
     image_size: int,
     resize: str,
     store: RowStore | None,
+    store_quality: int | None,
+    only_all: bool,
     watch: Callable,
     check: Callable[[LabelTable], object] = lambda table: None,
 ) -> ImageSet:
@@ -132,6 +139,8 @@ def open_images(
         missing: `skip` or `error`: handling of rows whose image does not exist.
         unreadable: `skip` or `error`: handling of images that cannot be decoded.
         store: Store of decoded images; None decodes them now, and again whenever they are used.
+        store_quality: Of images stored as JPEG, 1 to 100; None stores pixels.
+        only_all: Whether no images are stored where not all fit, instead of the first ones.
         watch: Wraps an iterator to show progress; called with (iterator, total, title).
         check: Called with the labels before any image is read; may raise ValueError.
 
@@ -139,7 +148,7 @@ def open_images(
         FileNotFoundError: The label file, the folder or an image does not exist.
         ValueError: Errors in the labels, unreadable images, or no usable image.
     """
-    check_settings(image_size, resize, missing, unreadable)
+    check_settings(image_size, resize, missing, unreadable, store_quality)
     file_table = table = read(labels, images)
     check(table)
     unlisted = sorted(set(list_images(images)) - set(table.names))
@@ -150,10 +159,12 @@ def open_images(
     paths = [images / name for name in table.names]
     # taken before decoding: the pixels of a file that changes meanwhile are never found under its new key
     found = Found(file_table, table, paths, fingerprints(paths), absent, unlisted)
-    return read_images(found, unreadable, image_size, resize, store, watch)
+    return read_images(found, unreadable, image_size, resize, store, store_quality, only_all, watch)
 
 
-def check_settings(image_size: int, resize: str, missing: str, unreadable: str) -> None:
+def check_settings(
+    image_size: int, resize: str, missing: str, unreadable: str, store_quality: int | None
+) -> None:
     """Reject settings of the images; arguments as of `open_images`.
 
     Raises:
@@ -164,10 +175,19 @@ def check_settings(image_size: int, resize: str, missing: str, unreadable: str) 
     _check_choice("data.unreadable", unreadable, ("skip", "error"))
     if not isinstance(image_size, int) or not 8 <= image_size <= 4096:
         raise ValueError(f"data.image_size is {image_size!r}; expected 8 to 4096 pixels")
+    if store_quality is not None and not 1 <= store_quality <= 100:
+        raise ValueError(f"data.store_quality is {store_quality}; expected null or 1 to 100")
 
 
 def read_images(
-    found: Found, unreadable: str, image_size: int, resize: str, store: RowStore | None, watch: Callable
+    found: Found,
+    unreadable: str,
+    image_size: int,
+    resize: str,
+    store: RowStore | None,
+    store_quality: int | None,
+    only_all: bool,
+    watch: Callable,
 ) -> ImageSet:
     """Decode or check every image; arguments as of `open_images`.
 
@@ -175,7 +195,8 @@ def read_images(
         ValueError: Unreadable images, or no usable image.
     """
     table, paths, keys, shards = found.table, found.paths, found.keys, found.shards
-    stored, hashed = _read_images(store, paths, keys, image_size, resize, watch)
+    quality = None if store is None else store_quality
+    stored, hashed = _read_images(store, paths, keys, image_size, resize, quality, only_all, watch)
     errors = hashed.errors
     reasons = {table.names[row]: errors[row] for row in sorted(errors)}
     if reasons:
@@ -222,32 +243,68 @@ def drop_missing(
 
 
 def _read_images(
-    store: RowStore | None, paths: list[Path], keys: list[str], size: int, resize: str, watch: Callable
+    store: RowStore | None,
+    paths: list[Path],
+    keys: list[str],
+    size: int,
+    resize: str,
+    quality: int | None,
+    only_all: bool,
+    watch: Callable,
 ) -> tuple[StoredRows | None, StoredRows]:
-    """Decoded images, None where they are not stored, and rows of hashes with the errors."""
-    stored = open_pixels(store, paths, keys, size, resize, watch) if store is not None else None
-    hashes = open_hashes(store, paths, keys, size, resize, stored, watch)
-    if stored is not None:
-        count, reused = plural(len(paths), "image"), len(paths) - stored.computed
-        log.info("%s: %d decoded, %d reused", count, stored.computed, reused)
-    elif store is not None:
-        log.warning(
-            "decoded images need %.3g GB and exceed data.store_limit_gb=%g or the free disk space: "
-            "each pass over the files decodes them again, about %.3g s",
-            len(paths) * size**2 * 3 / 1e9,
-            store.limit_bytes / 1e9,
-            _decoding_seconds(paths, size, resize),
-        )
+    """Decoded images, None where none are stored, and rows of hashes with the errors."""
+
+    @cache
+    def pixels() -> StoredRows | None:
+        if store is None:
+            return None
+        return open_pixels(store, paths, keys, size, resize, quality, only_all, watch)
+
+    hashes = open_hashes(store, paths, keys, size, resize, quality, pixels, watch)
+    stored = pixels()
+    count = 0 if stored is None else stored.array.stored
+    if count:
+        reused = count - stored.computed
+        log.info("%s: %d decoded, %d reused", plural(count, "image"), stored.computed, reused)
+    if store is not None and count < len(paths):
+        level = logging.INFO if only_all else logging.WARNING
+        log.log(level, "%s", _describe_lack(store, paths, size, resize, quality, count, only_all))
     return stored, hashes
 
 
-def _decoding_seconds(paths: list[Path], size: int, resize: str) -> float:
-    """Seconds that decoding all files takes, from a sample of 32."""
-    rows = np.linspace(0, len(paths) - 1, min(32, len(paths))).astype(int)
-    started = time.perf_counter()
+def _describe_lack(
+    store: RowStore,
+    paths: list[Path],
+    size: int,
+    resize: str,
+    quality: int | None,
+    stored: int,
+    only_all: bool,
+) -> str:
+    """What it costs that only the first `stored` images are in the store, and the remedy."""
+    started, rows = time.perf_counter(), sample(paths)
     for _ in decode_all(paths, size, resize, rows):
         pass
-    return (time.perf_counter() - started) * len(paths) / len(rows)
+    seconds = (time.perf_counter() - started) / len(rows)
+    row_bytes = 3 * size**2 if quality is None else mean_jpeg_bytes(paths, size, resize, quality)
+    lack = (
+        f"decoded images need {len(paths) * row_bytes / 1e9:.3g} GB and exceed "
+        f"data.store_limit_gb={store.limit_bytes / 1e9:g} or the free disk space"
+    )
+    if only_all:
+        return (
+            f"{lack}: none are stored, since stored features replace them; computing these decodes all files"
+        )
+    cost = (
+        f"{lack}: {stored:,} of {len(paths):,} are stored, and each pass decodes the others again, about "
+        f"{seconds * (len(paths) - stored):.3g} s"
+    )
+    if quality is not None:
+        return cost
+    fit = int(store.limit_bytes / mean_jpeg_bytes(paths, size, resize, RECOMMENDED_QUALITY))
+    return (
+        f"{cost}; data.store_quality={RECOMMENDED_QUALITY} stores JPEG, of which {fit:,} fit into the limit"
+    )
 
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:

@@ -28,8 +28,8 @@ class LabelTable:
         labels: 1 present, 0 absent, [N, A] float32; 0 where unknown.
         mask: True where the label is known, [N, A].
         splits: train, val or test, N; None where the file has no column `split`.
-        shares: Share of the annotators who labelled the entry 1, [N, A] float32, nan where nobody labelled it:
-            the target of training where `data.repeated=soft` keeps it. None for `labels`.
+        shares: Share of the annotators who labelled the entry 1, [N, A] float32, nan where nobody did: the
+            target of training, which `data.repeated=soft` keeps; None for `labels`.
         annotations: The annotations of all images, where some have several.
     """
 
@@ -99,14 +99,15 @@ def check_names(names: Sequence[str], source: str) -> list[str]:
     Raises:
         ValueError: A name is empty, not printable, or listed twice.
     """
-    names = [str(name).strip() for name in names]
+    names, before = [str(name).strip() for name in names], set()
     for i, name in enumerate(names):
         if not name:
             raise ValueError(f"{source}: the name of attribute {i + 1} is empty")
         if printable(name) != name:
             raise ValueError(f"{source}: attribute {name[:80]!r} contains unprintable characters")
-        if name in names[:i]:
+        if name in before:
             raise ValueError(f"{source}: attribute {name[:80]!r} is listed twice; expected unique names")
+        before.add(name)
     return names
 
 
@@ -116,10 +117,20 @@ def select_attributes(table: LabelTable, attributes: Sequence[str] | None, path:
     Raises:
         ValueError: The table has no such attribute.
     """
-    names, given = table.attributes, check_names(attributes or [], "data.attributes")
+    given = check_attributes(attributes, table.attributes, path)
+    return table.select(given) if given else table
+
+
+def check_attributes(attributes: Sequence[str] | None, names: Sequence[str], path: Path) -> list[str]:
+    """The names in `data.attributes`.
+
+    Raises:
+        ValueError: A name is not one of `names`, the attributes in a file.
+    """
+    given = check_names(attributes or [], "data.attributes")
     for name in given:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"expected {listed(names)}"
             raise ValueError(f"data.attributes has {name[:80]!r}, no column of {path}; {hint}")
-    return table.select(given) if given else table
+    return given

@@ -11,6 +11,7 @@ from aimonk.files.text import join_errors, listed, plural
 
 log = logging.getLogger(__name__)
 
+FIX = "data.repeated=merge, majority or soft combines them"
 POLICIES = ("error", "merge", "majority", "soft")
 
 
@@ -36,15 +37,10 @@ def combine(annotations: Annotations, repeated: str, source: Path) -> LabelTable
         return _table(annotations, present, absent)
     if repeated == "error":
         _refuse_different(annotations, source)
-    order = np.argsort(annotations.images, kind="stable")
-    first = np.searchsorted(annotations.images[order], np.arange(count))
-    present, absent = (
-        np.add.reduceat((meanings[order] == value).astype(np.int32), first, axis=0)
-        for value in (PRESENT, ABSENT)
-    )
+    present, absent = (annotations.count(meaning) for meaning in (PRESENT, ABSENT))
     differ = (present > 0) & (absent > 0)
     if repeated != "error":
-        _report(annotations, meanings, present + absent, differ, source, repeated)
+        _report(annotations, present + absent, differ, source, repeated)
     if repeated == "merge":
         return _table(annotations, (present > 0) & ~differ, (absent > 0) & ~differ)
     known = present + absent
@@ -75,6 +71,9 @@ def _refuse_different(annotations: Annotations, source: Path) -> None:
     Raises:
         ValueError: Annotations of an image differ.
     """
+    if annotations.unstated is not None:
+        _refuse_contradictions(annotations, source)
+        return
     first: dict[int, int] = {}
     meanings, unit, places = annotations.meanings(), annotations.unit, annotations.places
     errors, same = [], []
@@ -86,8 +85,7 @@ def _refuse_different(annotations: Annotations, source: Path) -> None:
         if (meanings[row] == meanings[before]).all():
             same.append(f"{name!r} ({unit}s {places[before]} and {places[row]})")
         else:
-            fix = "data.repeated=merge, majority or soft combines them"
-            message = f"the labels of {name!r} differ from those on {where}; {fix}"
+            message = f"the labels of {name!r} differ from those on {where}; {FIX}"
             errors.append(f"{source} {unit} {places[row]}: {message}")
     if errors:
         raise ValueError(join_errors(errors))
@@ -95,9 +93,30 @@ def _refuse_different(annotations: Annotations, source: Path) -> None:
     log.warning("%s: %s listed twice with identical labels: %s", source, count, listed(same))
 
 
+def _refuse_contradictions(annotations: Annotations, source: Path) -> None:
+    """As `_refuse_different`, where annotations of an image that state other entries complete each other.
+
+    Raises:
+        ValueError: Two annotations of an image state different values of an entry.
+    """
+    meanings = annotations.meanings().astype(np.int8)
+    meanings[annotations.codes == annotations.unstated] = -1
+    before: dict[int, np.ndarray] = {}
+    errors = []
+    for row, image in enumerate(annotations.images.tolist()):
+        stated = before.setdefault(image, meanings[row])
+        wrong = (stated >= 0) & (meanings[row] >= 0) & (stated != meanings[row])
+        if wrong.any():
+            label, name = annotations.attributes[int(np.argmax(wrong))], annotations.names[image]
+            message = f"{label!r} of {name!r} differs from another annotation; {FIX}"
+            errors.append(f"{source} {annotations.unit} {annotations.places[row]}: {message}")
+        before[image] = np.where(stated < 0, meanings[row], stated)
+    if errors:
+        raise ValueError(join_errors(errors))
+
+
 def _report(
     annotations: Annotations,
-    meanings: np.ndarray,
     known: np.ndarray,
     differ: np.ndarray,
     source: Path,

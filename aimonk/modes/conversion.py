@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
+from aimonk.data.formats.coco_file import format_coco
 from aimonk.data.formats.comma_file import format_comma_file
 from aimonk.data.images.folder import list_images
 from aimonk.data.labels import LabelTable, select_attributes
@@ -18,7 +19,7 @@ from aimonk.setup.data import label_paths, read_annotations
 
 log = logging.getLogger(__name__)
 
-WRITERS = {"csv": format_comma_file}
+WRITERS = {"csv": format_comma_file, "coco": format_coco}
 
 
 def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:

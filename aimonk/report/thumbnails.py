@@ -21,8 +21,8 @@ def load_thumbnails(
     """
     thumbnails = {}
     for row in sorted(set(rows)):
-        source = pixels[row]
         try:
+            source = pixels[row]
             image = source if isinstance(source, np.ndarray) else decode(source, SIDE, "squash")
         except ValueError:  # the file was readable when training began
             continue

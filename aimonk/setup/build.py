@@ -16,7 +16,17 @@ CONSTRUCTORS = {
     ),
     "backbone": ("aimonk.models.backbones", ["create_backbone"]),
     "data.draw": ("aimonk.data.demo.dataset", ["draw_demo"]),
-    "data.reader": ("aimonk.data.formats", ["label_file.read_label_file", "celeba.read_celeba"]),
+    "data.reader": (
+        "aimonk.data.formats",
+        [
+            "celeba.read_celeba",
+            "chexpert.read_chexpert",
+            "coco.read_coco",
+            "label_file.read_label_file",
+            "openimages.read_openimages",
+            "voc.read_voc",
+        ],
+    ),
     "freeze": ("aimonk.models.freeze", ["backbone", "gradual", "lp_ft", "none", "stages"]),
     "loss": (
         "aimonk.training.losses",

@@ -93,6 +93,19 @@ def read_tokens(cfg: DictConfig) -> Tokens:
     return Tokens(**values)
 
 
+def store_quality(cfg: DictConfig) -> int | None:
+    """The JPEG quality of the images that a model sees; None for the pixels of the files."""
+    return cfg.data.store_quality if cfg.data.store else None
+
+
+def reads_features_only(cfg: DictConfig) -> bool:
+    """Whether everything after the first pass over the images reads stored features, which are vectors."""
+    if cfg.mode != "train" or cfg.features.enabled is False:
+        return cfg.mode in ("audit", "review")
+    is_finite = cfg.features.views is not None or build(cfg, "augmentation").views is not None
+    return is_finite and set(build(cfg, "freeze").schedule.values()) == {0}
+
+
 def describe_data(cfg: DictConfig) -> str:
     """Where the labels are, for people."""
     return f"{cfg.data.labels or (cfg.data.shards if uses_shards(cfg) else 'the demo')}"
@@ -114,10 +127,11 @@ def open_data(cfg: DictConfig, check: Callable[[LabelTable], object] = lambda ta
     limit = round(data.store_limit_gb * 1e9)
     store = RowStore(cache_folder(cfg) / IMAGES, limit) if data.store else None
     if uses_shards(cfg):
-        check_settings(data.image_size, data.resize, data.missing, data.unreadable)
+        check_settings(data.image_size, data.resize, data.missing, data.unreadable, data.store_quality)
         read = partial(read_table, cfg, labels, images)
         found = find_in_shards(cfg, cache_folder(cfg), read_tokens(cfg), read, check)
-        return read_images(found, data.unreadable, data.image_size, data.resize, store, watch)
+        size, resize, only_all = data.image_size, data.resize, reads_features_only(cfg)
+        return read_images(found, data.unreadable, size, resize, store, data.store_quality, only_all, watch)
     return open_images(
         images,
         labels,
@@ -128,6 +142,8 @@ def open_data(cfg: DictConfig, check: Callable[[LabelTable], object] = lambda ta
         image_size=data.image_size,
         resize=data.resize,
         store=store,
+        store_quality=data.store_quality,
+        only_all=reads_features_only(cfg),
         watch=watch,
         check=check,
     )

@@ -22,6 +22,7 @@ IMAGES = (
     "data.follow_links",
     "data.store",
     "data.store_limit_gb",
+    "data.store_quality",
     "data.duplicate_distance",
 )
 # keys and groups that a mode uses, with all keys below them, and exceptions
@@ -132,7 +133,7 @@ def unused_in_training(
     elif cfg.patience is None:
         yield ("min_delta",), "patience is null"
     if not cfg.data.store:
-        yield ("data.store_limit_gb",), "data.store is false"
+        yield ("data.store_limit_gb", "data.store_quality"), "data.store is false"
     if cfg.resume is None:
         yield ("resume_force",), "resume is null"
     if not cuda:

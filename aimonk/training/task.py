@@ -82,7 +82,7 @@ class Task:
     Attributes:
         missing: What unknown entries add to the criterion.
         open_inputs: Number of frozen stages to `Inputs`.
-        labels: 0 or 1, [N, A].
+        labels: 0 to 1, [N, A]; between them where `data.repeated=soft` keeps the shares of annotators.
         mask: True where known, [N, A].
         scheduler: None where the optimizer is a HeadSolver.
         train_rows: Rows of labels and mask to train on.

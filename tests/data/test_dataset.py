@@ -26,7 +26,8 @@ def read_file(labels: Path, images: Path, attributes: list | None = None, **toke
 
 
 SETTINGS = dict(read=read_file, missing="skip", unreadable="skip", follow_links=False)
-SETTINGS |= dict(image_size=8, resize="squash", watch=lambda items, total, title: items)
+SETTINGS |= dict(image_size=8, resize="squash", store_quality=None, only_all=False)
+SETTINGS |= dict(watch=lambda items, total, title: items)
 ROWS = {"a.png": "1 NA", "b.png": "0 1", "c.png": "1 0", "d.png": "NA 1"}
 
 
@@ -228,7 +229,7 @@ def test_store_without_room(read, folder: Path, caplog: pytest.LogCaptureFixture
         folder / "images" / name for name in ("a.png", "b.png", "d.png")
     ]
     assert list(found.unreadable) == ["c.png"] and "exceed data.store_limit_gb=1e-07" in caplog.text
-    assert "each pass over the files decodes them again" in caplog.text
+    assert "0 of 4 are stored, and each pass decodes the others again, about " in caplog.text
 
 
 def test_duplicates_are_found_without_stored_pixels(read, folder: Path) -> None:

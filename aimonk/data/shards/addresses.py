@@ -131,9 +131,11 @@ def open_address(address: str) -> BinaryIO:
 
     Raises:
         OSError: It cannot be opened.
-        ValueError: As split_address.
+        ValueError: As split_address, or it is a pipe, a device or a folder.
     """
     if not is_remote(address):
+        if os.path.exists(address) and not os.path.isfile(address):
+            raise ValueError(f"{address} is not a regular file")
         return open(address, "rb")
     system, path = split_address(address)
     return system.open(path, "rb", cache_type="readahead")

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from aimonk.auditing.suspects import suspects
 from aimonk.data.dataset import ImageSet
 from aimonk.evaluation.calibration import sigmoid
+from aimonk.evaluation.label_noise import limit_of_scores
 from aimonk.files.atomic import write_json, write_text
 from aimonk.files.run_folder import CONFIG_FILE, METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE, SUSPECTS_FILE
 from aimonk.files.text import listed, plural
@@ -33,10 +34,16 @@ def write_results(run: RunContext, outcome: Outcome) -> None:
     table, evaluations = run.images.table, outcome.evaluations
     scores = {name: evaluation.scores for name, evaluation in evaluations.items()}
     report = outcome.model.report | scores
+    annotations, data = run.images.file_table.annotations, run.cfg.data
+    agreement, limit = limit_of_scores(annotations, table.attributes, data.repeated, data.split_seed)
+    if agreement:
+        report["agreement"] = agreement
     write_json(run.out_dir / METRICS_FILE, report)
     write_text(run.out_dir / PREDICTIONS_FILE, format_predictions(table, outcome.parts, evaluations))
     log_scores(scores, report)
     write_suspects(run, outcome)
+    if limit:
+        log.info("%s", limit)
     uncertain = few_positives(scores.get("val"), report)
     if uncertain:
         log.info("%s", uncertain)
@@ -51,7 +58,7 @@ def write_results(run: RunContext, outcome: Outcome) -> None:
         config=(run.out_dir / CONFIG_FILE).read_text(encoding="utf-8"),
         facts=run_facts(run.cfg, run.images, outcome.model),
         files=run.images.files,
-        notes=data_notes(run.images, run.groups, outcome.model.parts) + run_notes(report, uncertain),
+        notes=data_notes(run.images, run.groups, outcome.model.parts) + run_notes(report, uncertain, limit),
     )
     write_report(run.out_dir / REPORT_FILE, content)
 
@@ -104,10 +111,11 @@ def run_facts(cfg: DictConfig, images: ImageSet, model: TrainedModel) -> Notes:
     ]
 
 
-def run_notes(report: dict, uncertain: str) -> Notes:
-    """Notes of the report on how the run was computed."""
+def run_notes(report: dict, uncertain: str, limit: str) -> Notes:
+    """Notes of the report on how the run was computed, and what limits its scores."""
     names = report.get("not_deterministic", [])
     notes = [("few positives", uncertain)] if uncertain else []
+    notes += [("disagreement", limit)] if limit else []
     return [*notes, ("not deterministic", ", ".join(names))] if names else notes
 
 
