@@ -115,11 +115,11 @@ def test_remote_shards_are_copied_once_and_bounded(files, write_tar: WriteTar, t
     assert len(list(folder.glob("*.images"))) == 3
     for copy in folder.glob("*.images"):
         copy.unlink()
-    images_module._opened.__dict__.clear()
+    images_module._opened.clear()
     bounded = inside(files(remote, copies_limit=1))
     assert levels(bounded) == [0, 1, 2] and len(reads) == 6
     assert len(list(folder.glob("*.images"))) == 1, "older copies make room for a new one"
-    opened = images_module._opened.files.values()
+    opened = images_module._opened.values()
     assert sum(os.fstat(file.file).st_nlink == 0 for file in opened) <= 1, "nor do open ones take up space"
 
 
