@@ -13,6 +13,7 @@ import torch
 
 import aimonk
 from aimonk.data.demo.dataset import draw_demo
+from aimonk.models.checkpoint import load_model
 from aimonk.modes.train import lifecycle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,11 +50,11 @@ def train(data: Path, folder: Path, kind: str, **settings) -> tuple[dict, dict[s
     if kind == "shards":
         settings |= {"data": "shards", "data.shards": f"{data / 'shards'}/*.tar"}
         settings |= {"data.images": None, "data.labels": None}
-    model = aimonk.train(data / "images", data / "labels.txt", folder, **settings)
+    aimonk.train(data / "images", data / "labels.txt", folder, **settings)
     metrics = json.loads((folder / "metrics.json").read_text())
     for key in ("images_per_second", "epoch_seconds"):
         metrics.pop(key)
-    return metrics, model._model.predictor.network.state_dict()
+    return metrics, load_model(folder)[0].state_dict()
 
 
 @pytest.mark.slow
