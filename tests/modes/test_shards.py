@@ -93,7 +93,7 @@ def test_interrupted_epoch_over_shards_resumes_bit_for_bit(data: Path, tmp_path:
 def test_processes_train_on_remote_shards(data: Path, tmp_path: Path, environment) -> None:
     pytest.importorskip("fsspec")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    settings = SMALL | TUNED | {"epochs": 1, "workers": 1, "data": "shards", "data.window": 1}
+    settings = SMALL | TUNED | {"epochs": 1, "data": "shards", "data.window": 1}
     settings |= {"data.shards": f"file://{data}/shards/{{0..5}}.tar", "cache_dir": tmp_path / "cache"}
     settings |= {"data.copies_limit_gb": 3e-4, "hydra.run.dir": tmp_path / "run"}  # two or three shards
     command = [*launcher, str(ROOT / "run.py"), *(f"{key}={value}" for key, value in settings.items())]
