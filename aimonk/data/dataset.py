@@ -78,6 +78,11 @@ class ImageSet:
         return self.paths if self.stored is None else StoredSubset(self.stored.array, self._rows)
 
     @property
+    def is_stored(self) -> bool:
+        """Whether loading an image reads no file."""
+        return self.stored is not None and self.stored.array.stored == len(self.stored.array)
+
+    @property
     def is_decoded(self) -> bool:
         """Whether loading an image decodes nothing."""
         return self.stored is not None and self.stored.array.is_mapped
