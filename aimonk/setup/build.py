@@ -24,6 +24,7 @@ CONSTRUCTORS = {
             "coco.read_coco",
             "imagefolder.read_imagefolder",
             "label_file.read_label_file",
+            "label_studio.read_label_studio",
             "openimages.read_openimages",
             "table.read_table",
             "voc.read_voc",

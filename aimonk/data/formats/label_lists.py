@@ -11,6 +11,7 @@ from aimonk.data.formats.blank import blank_meaning
 from aimonk.data.formats.table_files import TableFile
 from aimonk.data.labels import check_names
 from aimonk.files.json_file import parse_json
+from aimonk.files.text import one_line
 
 LISTED, NOT_LISTED, NULL = range(3)
 MAX_ENTRIES = 4e9  # bytes of the array of codes
@@ -126,7 +127,7 @@ def _read_item(item: Any, classes: list[str] | None) -> str:
         if not 0 <= item < len(classes):
             raise ValueError(f"lists {item}; expected 0 to {len(classes) - 1}, a class")
         return classes[item]
-    name = item.strip() if isinstance(item, str) else ""
+    name = one_line(item) if isinstance(item, str) else ""
     if not name:
         raise ValueError(f"lists {item!r:.40}; expected names of attributes")
     if classes is not None and name not in classes:

@@ -17,7 +17,7 @@ from aimonk.data.formats.table_files import INDEX_NAMES, TableFile, open_table
 from aimonk.data.formats.tokens import INVALID, Tokens
 from aimonk.data.formats.wrong_labels import WrongLabels
 from aimonk.data.labels import SPLIT_NAMES, SPLITS, check_names
-from aimonk.files.text import join_errors, listed
+from aimonk.files.text import join_errors, listed, one_line
 
 IMAGE_NAMES = ("image", "file_name")
 
@@ -124,7 +124,7 @@ def _find_layout(
         return Layout(image, {}, split, annotator)
     if columns is None:
         others = [n for n in names if n not in (image, split, annotator, *INDEX_NAMES)]
-        chosen = dict(zip(check_names(others, f"{table.path}"), others, strict=True))
+        chosen = dict(zip(check_names(list(map(one_line, others)), f"{table.path}"), others, strict=True))
     else:
         chosen = _check_columns(table, columns)
     if not chosen:

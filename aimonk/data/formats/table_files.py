@@ -10,7 +10,7 @@ from typing import Any
 
 from aimonk.files.delimited import decode, read_bytes
 from aimonk.files.json_file import parse_json
-from aimonk.files.text import join_errors, plural
+from aimonk.files.text import join_errors, one_line, plural
 
 MARKS = (",", ";", "\t")
 INDEX_NAMES = ("", "Unnamed: 0", "__index_level_0__")  # of the column that pandas adds
@@ -83,7 +83,7 @@ def read_rows(path: Path, kind: str) -> tuple[list[str], list[tuple[int, list[st
     if not rows:
         raise ValueError(f"{path.absolute()}: no rows; expected a header and a row for each image")
     (_, header), *rows = rows
-    header = [name.strip() for name in header]
+    header = [one_line(name) for name in header]
     errors = [
         f"{path} line {line}: the row has {plural(len(fields), 'field')}; expected {len(header)} as above"
         for line, fields in rows
