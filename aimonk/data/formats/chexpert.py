@@ -51,7 +51,7 @@ def read_chexpert(path: Path, images: ImageNames, blank: str | None, uncertain: 
     for line, fields in rows[1:]:
         try:
             own = _read_values(fields, len(rows[0][1]), columns, attributes)
-            name = images.resolve(fields[column].removeprefix(prefix))
+            name = images.resolve(fields[column].strip().removeprefix(prefix))
         except ValueError as error:
             errors.append(f"{path} line {line}: {error}")
             continue
