@@ -22,6 +22,7 @@ CONSTRUCTORS = {
             "celeba.read_celeba",
             "chexpert.read_chexpert",
             "coco.read_coco",
+            "cvat.read_cvat",
             "imagefolder.read_imagefolder",
             "label_file.read_label_file",
             "label_studio.read_label_studio",

@@ -13,6 +13,7 @@ from aimonk.data.formats.image_addresses import ImageAddresses
 from aimonk.data.formats.image_names import ImageNames
 from aimonk.data.formats.label_studio_export import Answer, Task, is_task, read_tasks, show
 from aimonk.data.formats.label_studio_table import read_csv_rows, read_flat_tasks
+from aimonk.data.formats.legend import GrowingLegend
 from aimonk.data.formats.tokens import INVALID
 from aimonk.data.formats.words import Words
 from aimonk.data.labels import SPLIT_NAMES, SPLITS, check_names
@@ -21,7 +22,7 @@ from aimonk.files.text import join_errors
 
 KEEP = ("newest", "all")
 STYLES = ("auto", "values", "attributes")
-MOST_ENTRIES, MOST_VALUES = 10**9, 256
+MOST_ENTRIES = 10**9
 NO_ANSWER, CHOSEN, NOT_CHOSEN = range(3)
 
 
@@ -64,7 +65,7 @@ def read_label_studio(
     words = Words(tokens)
     tasks = _read(path, image_key, controls, words)
     columns = _find_columns(path, tasks, choices, controls, words)
-    legend = _Legend(columns, blank)
+    legend = _make_legend(columns, blank)
     return _build(path, tasks, ImageAddresses(images), columns, legend, keep, words)
 
 
@@ -144,36 +145,26 @@ def _are_values(path: Path, control: str, chosen: Counter[str], words: Words) ->
     )
 
 
-class _Legend:
-    """Values of the format, numbered as they occur."""
+def _make_legend(columns: Mapping[str, Column], blank: str | None) -> GrowingLegend:
+    """The legend, whose first values are NO_ANSWER, CHOSEN and NOT_CHOSEN.
 
-    def __init__(self, columns: Mapping[str, Column], blank: str | None):
-        meaning = UNKNOWN
-        lists = [column for column in columns.values() if column.choice is not None]
-        if lists:
-            meaning = blank_meaning(
-                blank,
-                f"a choice that a submitted annotation does not have, such as {lists[0].choice[:40]!r} of "
-                f"{lists[0].control[:40]!r}",
-                "if annotators chose all that an image has",
-                "if they may have left some out (data.tokens defines choices that mean present or absent)",
-            )
-        self.values = [
-            Value("no answer", UNKNOWN),  # no submitted annotation, or no choice of the control
-            Value("chosen", PRESENT),
-            Value("not chosen", meaning),
-        ]
-        self._codes: dict[str, int] = {}
-
-    def code(self, choice: str, meaning: int) -> int:
-        if choice not in self._codes:
-            if len(self.values) == MOST_VALUES:
-                raise ValueError(
-                    f"the choice {choice[:40]!r} is one of too many; expected {MOST_VALUES} values"
-                )
-            self._codes[choice] = len(self.values)
-            self.values.append(Value(choice, meaning))
-        return self._codes[choice]
+    Raises:
+        ValueError: `data.blank` is needed and not given.
+    """
+    meaning = UNKNOWN
+    lists = [column for column in columns.values() if column.choice is not None]
+    if lists:
+        meaning = blank_meaning(
+            blank,
+            f"a choice that a submitted annotation does not have, such as {lists[0].choice[:40]!r} of "
+            f"{lists[0].control[:40]!r}",
+            "if annotators chose all that an image has",
+            "if they may have left some out (data.tokens defines choices that mean present or absent)",
+        )
+    # no answer: no submitted annotation, or no choice of the control
+    return GrowingLegend(
+        [Value("no answer", UNKNOWN), Value("chosen", PRESENT), Value("not chosen", meaning)]
+    )
 
 
 def _build(
@@ -181,7 +172,7 @@ def _build(
     tasks: Sequence[Task],
     addresses: ImageAddresses,
     columns: Mapping[str, Column],
-    legend: _Legend,
+    legend: GrowingLegend,
     keep: str,
     words: Words,
 ) -> Annotations:
@@ -256,7 +247,9 @@ def _newest(answers: Sequence[Answer]) -> Answer:
     return max(reversed(answers), key=lambda answer: answer.time)  # the last one of the same time
 
 
-def _encode(answer: Answer | None, columns: Mapping[str, Column], legend: _Legend, words: Words) -> list[int]:
+def _encode(
+    answer: Answer | None, columns: Mapping[str, Column], legend: GrowingLegend, words: Words
+) -> list[int]:
     """Codes of the legend, [A].
 
     Raises:
