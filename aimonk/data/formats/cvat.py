@@ -54,8 +54,13 @@ def read_cvat(
     legend = _make_legend(columns, labelled, blank)
     rows, owners, errors = [], [], []
     found: dict[str, int] = {}
+    selects: dict[tuple[str, str | None], list[str]] = {}
+    for column in columns:
+        if column.value is not None:
+            selects.setdefault((column.label, column.attribute), []).append(column.value)
     for image in labelled:
         try:
+            _check_selects(image, selects, unknown)
             owners.append(found.setdefault(images.resolve(image.name), len(found)))
             rows.append([_encode(column, image, legend, words, unknown) for column in columns])
         except ValueError as error:
@@ -124,8 +129,8 @@ def _find_columns(
                 columns.append(Column(label, name))
             elif definition is None and len(values) > MOST_VALUES:
                 raise ValueError(
-                    f"{path}: attribute {name[:80]!r} of {label[:80]!r} has {len(values)} values and is not in "
-                    f"<meta>; expected a select of at most {MOST_VALUES}"
+                    f"{path}: attribute {name[:80]!r} of {label[:80]!r} has {len(values)} values and is not "
+                    f"in <meta>; expected a select of at most {MOST_VALUES}"
                 )
             else:
                 columns += [Column(label, name, value) for value in values]
@@ -161,6 +166,21 @@ def _make_legend(columns: Sequence[Column], labelled: Iterable[Labelled], blank:
     )
 
 
+def _check_selects(
+    image: Labelled, selects: Mapping[tuple[str, str | None], list[str]], unknown: set[str]
+) -> None:
+    """Check the values of selects.
+
+    Raises:
+        ValueError: A value is none of those of its select, so that it would look like another one.
+    """
+    for (label, name), allowed in selects.items():
+        for value in image.labels.get(label, {}).get(name, ()):
+            if value not in allowed and simplify(value) not in unknown:
+                expected = f"{listed(allowed)} or {UNDEFINED}, as in <meta>"
+                raise ValueError(f"'{label[:80]}.{name[:80]}' is {value[:40]!r}; expected {expected}")
+
+
 def _encode(column: Column, image: Labelled, legend: GrowingLegend, words: Words, unknown: set[str]) -> int:
     """The code of an entry.
 
@@ -181,8 +201,8 @@ def _encode(column: Column, image: Labelled, legend: GrowingLegend, words: Words
     meanings = {UNKNOWN if simplify(v) in unknown else words[v]: v for v in values}
     if INVALID in meanings:
         raise ValueError(
-            f"{column.name[:80]!r} is {meanings[INVALID][:40]!r}; expected true, false or {UNDEFINED}, or words "
-            "that data.tokens defines"
+            f"{column.name[:80]!r} is {meanings[INVALID][:40]!r}; expected true, false or {UNDEFINED}, or "
+            "words that data.tokens defines"
         )
     meaning = next(meaning for meaning in (PRESENT, UNKNOWN, ABSENT) if meaning in meanings)
     text = meanings[meaning]
