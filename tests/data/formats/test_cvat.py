@@ -77,8 +77,13 @@ META = (
     "<task><labels><label><name>p</name><attributes><attribute><name>hat</name>"
     "<input_type>checkbox</input_type><values>false</values></attribute></attributes></label></labels></task>"
 )
+SELECT = META.replace("checkbox</input_type><values>false", "select</input_type><values>blue\ngreen")
 LAUGHS = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]><annotations>&b;</annotations>'
 CASES: list[tuple[str | bytes, str]] = [
+    (
+        export(f'<image name="a.jpg">{tag({"hat": "red"})}</image>', SELECT),
+        "x.xml image 1: 'p.hat' is 'red'; expected blue, green or __undefined__, as in <meta>",
+    ),
     ("", "x.xml line 1: not XML (no element found); the file is incomplete or damaged; export it again"),
     ("<annotations><image>", "x.xml line 1: not XML (no element found); the file is incomplete"),
     ("<a/>", "x.xml: the root is 'a'; expected an export as 'CVAT for images 1.1'"),
@@ -119,7 +124,7 @@ CASES: list[tuple[str | bytes, str]] = [
     ),
     (
         export("".join(f'<image name="{i}.jpg">{tag({"note": f"text {i}"})}</image>' for i in range(101))),
-        "x.xml: attribute 'note' of 'p' has 101 values and is not in <meta>; expected a select of at most 100",
+        "x.xml: attribute 'note' of 'p' has 101 values and is not in <meta>; expected a select of at",
     ),
     (
         '<?xml version="1.0" encoding="x-no"?><annotations/>',
