@@ -19,14 +19,25 @@ def read_json(path: Path, kind: str) -> Any:
     """
     text = decode(path, read_bytes(path, kind))
     try:
-        return json.loads(text, object_pairs_hook=_without_duplicates)
+        return parse_json(text)
     except json.JSONDecodeError as error:
         fix = "the file is incomplete or damaged; export it again"
         raise ValueError(f"{path} line {error.lineno}: not JSON ({error.msg}); {fix}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {f'{error}'[:200]}; expected a {kind}") from None
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        JSONDecodeError: It is not JSON.
+        ValueError: An object has a key twice, values are nested too deeply, or an integer is very long.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_without_duplicates)
     except RecursionError:
-        raise ValueError(f"{path}: the values are nested too deeply; expected a {kind}") from None
-    except ValueError as error:  # of _without_duplicates, or an integer of thousands of digits
-        raise ValueError(f"{path}: {f'{error}'[:200]}") from None
+        raise ValueError("the values are nested too deeply") from None
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
