@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 ABSENT, PRESENT, UNKNOWN = range(3)
+COLUMNS = 64  # that are counted at once
 
 
 class Value(NamedTuple):
@@ -51,10 +52,18 @@ class Annotations:
         return np.array([value.meaning for value in self.legend], np.uint8)[self.codes]
 
     def count(self, meaning: int) -> np.ndarray:
-        """How many annotations of each image have this meaning, [N, A]."""
+        """How many annotations of each image state this meaning, int32 [N, A]."""
         order = np.argsort(self.images, kind="stable")
         first = np.searchsorted(self.images[order], np.arange(len(self.names)))
-        return np.add.reduceat((self.meanings()[order] == meaning).astype(np.int64), first, axis=0)
+        wanted = [value.meaning == meaning and i != self.unstated for i, value in enumerate(self.legend)]
+        counts = np.empty((len(self.names), len(self.attributes)), np.int32)
+        for start in range(0, len(self.attributes), COLUMNS):
+            columns = slice(
+                start, start + COLUMNS
+            )  # a few, since the numbers take more memory than the codes
+            states = np.array(wanted)[self.codes[:, columns]][order]
+            counts[:, columns] = np.add.reduceat(states, first, axis=0, dtype=np.int32)
+        return counts
 
     def select(self, columns: Sequence[int]) -> "Annotations":
         """The annotations of the attributes in these columns, in this order."""
