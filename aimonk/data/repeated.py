@@ -114,7 +114,8 @@ def _refuse_contradictions(annotations: Annotations, source: Path) -> None:
         before = first.setdefault(image, row)
         if annotations.legend[annotations.codes[before, column]].meaning != meaning:
             where = f"{annotations.unit} {annotations.places[before]}"
-            message = f"{annotations.attributes[column]!r} of {name!r} differs from that on {where}; {FIX}"
+            label = annotations.attributes[column]
+            message = f"{label!r} of {name!r} differs from another annotation, {where}; {FIX}"
             errors.append(f"{source} {annotations.unit} {annotations.places[row]}: {message}")
     if errors:
         raise ValueError(join_errors(errors))
