@@ -15,7 +15,7 @@ def test_lines_keep_their_numbers(tmp_path: Path, end: str, mark: str) -> None:
 
 
 def test_missing_files_and_other_encodings(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=rf"^no split file at {tmp_path}$"):
+    with pytest.raises(FileNotFoundError, match=rf"^no split file at {tmp_path}; it is a folder$"):
         read_text(tmp_path, "split file")
     (tmp_path / "x.txt").write_bytes(b"a\nb\xff")
     with pytest.raises(ValueError, match=r"x\.txt line 2: not UTF-8 text; save the file as UTF-8$"):
