@@ -19,6 +19,7 @@ OTHERS = ("Sex", "Age", "Frontal/Lateral", "AP/PA")
 TEXTS = ("1.0", "0.0", "-1.0", "blank")
 CODES = {text: code for code, text in enumerate(TEXTS)} | {"1": 0, "0": 1, "-1": 2, "": 3}
 UNCERTAIN = {"unknown": UNKNOWN, "present": PRESENT, "absent": ABSENT}
+BLANK = CODES[""]
 OTHER = len(TEXTS)
 SAMPLE = 100
 
@@ -28,19 +29,16 @@ def read_chexpert(path: Path, images: ImageNames, blank: str | None, uncertain: 
 
     Args:
         images: The folder that the paths start from, or the folder of the data set that they begin with.
-        blank: `absent` or `unknown`: the meaning of an observation that the report does not mention.
+        blank: `absent` or `unknown`: the meaning of an observation that the report does not mention; may be
+            None where no field is empty.
         uncertain: `unknown`, `present` or `absent`, the meaning of -1.0: U-Ignore, U-Ones and U-Zeros.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: A setting is invalid, or the file has errors; the message lists the first ten.
     """
-    meaning = blank_meaning(
-        blank,
-        "observations that a report does not mention",
-        "if what is not mentioned was not there",
-        "if only 1.0, 0.0 and -1.0 are statements",
-    )
+    if blank is not None:
+        _meaning(blank)
     if uncertain not in UNCERTAIN:
         raise ValueError(f"data.uncertain is {uncertain!r}; expected {', '.join(UNCERTAIN)}")
     rows = list(read_csv(path, "label file"))
@@ -60,10 +58,21 @@ def read_chexpert(path: Path, images: ImageNames, blank: str | None, uncertain: 
         owners.append(names.setdefault(name, len(names)))
     if errors:
         raise ValueError(join_errors(errors))
+    codes = np.frombuffer(b"".join(values), np.uint8).reshape(-1, len(attributes))
+    # valid.csv has a value in each field
+    meaning = _meaning(blank) if (codes == BLANK).any() else UNKNOWN
     meanings = (PRESENT, ABSENT, UNCERTAIN[uncertain], meaning)
     legend = [Value(text, value) for text, value in zip(TEXTS, meanings, strict=True)]
-    codes = np.frombuffer(b"".join(values), np.uint8).reshape(-1, len(attributes))
     return Annotations(list(names), attributes, legend, codes, np.array(owners, np.int64), places)
+
+
+def _meaning(blank: str | None) -> int:
+    return blank_meaning(
+        blank,
+        "observations that a report does not mention",
+        "if what is not mentioned was not there",
+        "if only 1.0, 0.0 and -1.0 are statements",
+    )
 
 
 def _read_header(path: Path, rows: Sequence[tuple[int, list[str]]]) -> tuple[int, list[int], list[str]]:
@@ -71,6 +80,8 @@ def _read_header(path: Path, rows: Sequence[tuple[int, list[str]]]) -> tuple[int
     if len(rows) < 2:
         raise ValueError(f"{path}: no rows below a header; expected a row per image, as in train.csv")
     line, fields = rows[0]
+    if "" in (names := [name.strip() for name in fields]):
+        raise ValueError(f"{path} line {line}: column {names.index('') + 1} has no name; remove or name it")
     header = check_names(fields, f"{path} line {line}")
     if PATH not in header:
         got = ",".join(header)[:80]
