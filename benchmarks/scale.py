@@ -1,7 +1,8 @@
 """Measure how start-up, epochs and memory grow with the number of images; Markdown tables.
 
     python benchmarks/scale.py start             # opening stores of 1,000 to 100,000 decoded images
-    python benchmarks/scale.py epochs            # time per image of an epoch, and memory
+    python benchmarks/scale.py epochs            # time of an epoch, on stored images and stored features
+    python benchmarks/scale.py memory            # memory of the same runs
 
 The images are drawn, JPEG files of 64x64 pixels from which nothing can be learned. `--work FOLDER` keeps
 them and their stores for later calls.
@@ -24,6 +25,8 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+from benchmarks.memory import MB, MonitoredRun  # noqa: E402
+
 SIDE, ATTRIBUTES = 64, 10
 # functions of aimonk.data.dataset, in the order in which a start calls them
 STEPS = {
@@ -31,8 +34,7 @@ STEPS = {
     "list_images": "listing the folder",
     "find_images": "existence",
     "fingerprints": "fingerprints",
-    "open_pixels": "store of images",
-    "open_hashes": "store of hashes",
+    "store_images": "stores of images and hashes",
 }
 
 
@@ -45,9 +47,7 @@ def draw(folder: Path, count: int) -> list[str]:
         for name in names:
             if name.endswith("000.jpg"):
                 (folder / "images" / name).parent.mkdir(parents=True)
-            image = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))
-            image = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-            image.save(folder / "images" / name, quality=85)
+            draw_image(rng).save(folder / "images" / name, quality=85)
         known = rng.integers(0, 2, (count, ATTRIBUTES))
         tokens = np.where(rng.random(known.shape) < 0.1, "NA", known)
         rows = [f"{name} {' '.join(row)}" for name, row in zip(names, tokens.tolist(), strict=True)]
@@ -56,8 +56,19 @@ def draw(folder: Path, count: int) -> list[str]:
     return ["data=folder", f"data.image_size={SIDE}", "data.store_limit_gb=1000", *paths]
 
 
+def draw_image(rng: np.random.Generator) -> Image.Image:
+    """Noise whose energy falls with its frequency, as that of photographs does."""
+    grid = np.full((8, 8, 3), 128.0)
+    for cells in (1, 2, 4, 8):
+        grid += np.kron(
+            rng.normal(0, 45 / cells**0.5, (cells, cells, 3)), np.ones((8 // cells, 8 // cells, 1))
+        )
+    image = Image.fromarray(grid.clip(0, 255).astype(np.uint8))
+    return image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+
+
 def time_start(overrides: list[str]) -> dict[str, float]:
-    """Seconds of each step of opening the data set in this process, and of what follows in a training run."""
+    """Processor seconds of each step of opening the data set, and of what follows in a training run."""
     from hydra import compose, initialize_config_dir
 
     from aimonk.data import dataset
@@ -71,9 +82,9 @@ def time_start(overrides: list[str]) -> dict[str, float]:
 
     def timed(title: str, function: Callable) -> Callable:
         def call(*arguments, **options):
-            started = time.perf_counter()
+            started = time.process_time()
             result = function(*arguments, **options)
-            seconds[title] = time.perf_counter() - started
+            seconds[title] = time.process_time() - started
             return result
 
         return call
@@ -89,7 +100,7 @@ def time_start(overrides: list[str]) -> dict[str, float]:
 
 
 def measure_start(work: Path, options: argparse.Namespace) -> None:
-    """Print the seconds of each step: the median of some processes, with the files in the system's cache."""
+    """Print the processor time of each step, the median of some processes, with the files in memory."""
     columns = []
     for count in options.images:
         command = [sys.executable, __file__, "time-start", *draw(work / f"{count}", count)]
@@ -100,6 +111,36 @@ def measure_start(work: Path, options: argparse.Namespace) -> None:
     print(f"| seconds | {counts} |\n{'|---' * (len(columns) + 1)}|")
     for title in columns[0]:
         print(f"| {title} | {' | '.join(f'{column[title]:.3f}' for column in columns)} |")
+
+
+def train(work: Path, count: int, kind: str, options: argparse.Namespace) -> MonitoredRun:
+    """Train a small network on `count` images, all of it or its head on stored features."""
+    out = work / f"run_{count}_{kind}"
+    data, freeze = draw(work / f"{count}", count), {"images": "none", "features": "backbone"}[kind]
+    small = ["backbone=timm", "backbone.name=test_resnet", "backbone.weights=random", "optimizer=adamw"]
+    small += [f"freeze={freeze}", f"epochs={options.epochs}", "batch_size=64", "refit=false"]
+    run = MonitoredRun([*data, *small, "data.duplicate_distance=null", f"hydra.run.dir={out}"])
+    run.wait()
+    return run
+
+
+def measure_epochs(work: Path, options: argparse.Namespace) -> None:
+    """Print the time of an epoch after the first, which verifies the stored rows, per 1,000 images."""
+    print("| images | s per 1,000 stored images | s per 1,000 images of stored features |\n|---|---|---|")
+    for count in options.images:
+        runs = [train(work, count, kind, options) for kind in ("images", "features")]
+        seconds = [f"{1000 * float(np.median(np.diff(run.moments))) / count:.3f}" for run in runs]
+        print(f"| {count:,} | {' | '.join(seconds)} |", flush=True)
+
+
+def measure_memory(work: Path, options: argparse.Namespace) -> None:
+    """Print the memory after the last epoch, and the part of it that is not a file in the system's cache."""
+    print("| images | MB, stored images | of these private | MB, stored features | of these private |")
+    print("|---|---|---|---|---|")
+    for count in options.images:
+        runs = [train(work, count, kind, options) for kind in ("images", "features")]
+        sizes = [f"{size / MB:.0f}" for run in runs for size in (run.resident[-1], run.private[-1])]
+        print(f"| {count:,} | {' | '.join(sizes)} |", flush=True)
 
 
 def main() -> None:
@@ -113,6 +154,11 @@ def main() -> None:
     start.add_argument("--images", type=int, nargs="+", default=[1000, 10_000, 50_000, 100_000])
     start.add_argument("--repeats", type=int, default=3)
     start.set_defaults(measure=measure_start)
+    for name, measure in (("epochs", measure_epochs), ("memory", measure_memory)):
+        training = commands.add_parser(name)
+        training.add_argument("--images", type=int, nargs="+", default=[1000, 10_000, 50_000])
+        training.add_argument("--epochs", type=int, default=4)
+        training.set_defaults(measure=measure)
     once = commands.add_parser("time-start")
     once.add_argument("overrides", nargs="+")
     options = parser.parse_args()
