@@ -3,6 +3,7 @@
     python benchmarks/scale.py start             # opening stores of 1,000 to 100,000 decoded images
     python benchmarks/scale.py epochs            # time of an epoch, on stored images and stored features
     python benchmarks/scale.py memory            # memory of the same runs
+    python benchmarks/scale.py rows IMAGES       # size of a stored image, and time of reading it
 
 The images are drawn, JPEG files of 64x64 pixels from which nothing can be learned. `--work FOLDER` keeps
 them and their stores for later calls.
@@ -113,6 +114,41 @@ def measure_start(work: Path, options: argparse.Namespace) -> None:
         print(f"| {title} | {' | '.join(f'{column[title]:.3f}' for column in columns)} |")
 
 
+def measure_rows(work: Path, options: argparse.Namespace) -> None:
+    """Print the size of a stored image and the processor time of reading it, for a folder of photographs."""
+    from aimonk.data.images.folder import fingerprints, list_images
+    from aimonk.data.images.storage import ImageFiles, open_pixels
+    from aimonk.data.store.row_store import RowStore
+    from aimonk.runtime.progress import unwatched
+
+    names = list_images(options.folder)
+    paths = [options.folder / name for name in names[:: max(1, len(names) // 500)]]
+    keys, rows = fingerprints(paths), np.arange(len(paths))
+
+    def milliseconds(function: Callable) -> str:
+        started = time.process_time()
+        function()
+        return f"{1000 * (time.process_time() - started) / len(paths):.2f}"
+
+    print("| | bytes | write, ms | first read, ms | later reads, ms |\n|---|---|---|---|---|")
+    plain = ImageFiles(paths, keys, options.size, "squash", None)
+    size = np.mean([path.stat().st_size for path in paths])
+    print(f"| the file | {size:,.0f} | | | {milliseconds(lambda: list(plain.decode(rows)))} |")
+    for quality in (None, 95, 90, 80):
+        files = ImageFiles(paths, keys, options.size, "squash", quality)
+        store = RowStore(work / f"rows_{quality}", 10**12)
+        write = milliseconds(lambda files=files, store=store: open_pixels(store, files, False, unwatched))
+        found = open_pixels(store, files, False, unwatched)
+
+        def read(array=found.array) -> None:
+            for start in range(0, len(rows), 32):
+                array.read(rows[start : start + 32])
+
+        title = "pixels" if quality is None else f"JPEG, quality {quality}"
+        reads = f"{milliseconds(read)} | {milliseconds(read)}"
+        print(f"| {title} | {files.mean_bytes(quality):,.0f} | {write} | {reads} |")
+
+
 def train(work: Path, count: int, kind: str, options: argparse.Namespace) -> MonitoredRun:
     """Train a small network on `count` images, all of it or its head on stored features."""
     out = work / f"run_{count}_{kind}"
@@ -159,6 +195,10 @@ def main() -> None:
         training.add_argument("--images", type=int, nargs="+", default=[1000, 10_000, 50_000])
         training.add_argument("--epochs", type=int, default=4)
         training.set_defaults(measure=measure)
+    rows = commands.add_parser("rows")
+    rows.add_argument("folder", type=Path)
+    rows.add_argument("--size", type=int, default=224)
+    rows.set_defaults(measure=measure_rows)
     once = commands.add_parser("time-start")
     once.add_argument("overrides", nargs="+")
     options = parser.parse_args()
