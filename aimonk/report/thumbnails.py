@@ -23,7 +23,7 @@ def load_thumbnails(
     for row in sorted(set(rows)):
         try:
             source = pixels[row]
-            image = decode(source, SIDE, "squash") if isinstance(source, Path) else source
+            image = source if isinstance(source, np.ndarray) else decode(source, SIDE, "squash")
         except ValueError:  # the file was readable when training began
             continue
         thumbnails[row] = shrink(image)

@@ -2,6 +2,7 @@ import logging
 import os
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,21 @@ from PIL import Image
 
 from aimonk.data.dataset import ImageSet, StoredSubset, open_images
 from aimonk.data.duplicates import find_groups, group_images
+from aimonk.data.formats.label_file import read_labels
 from aimonk.data.formats.tokens import Tokens
 from aimonk.data.images import folder as images_module
 from aimonk.data.images.hashes import hash_images
+from aimonk.data.labels import LabelTable
 from aimonk.data.store.row_store import RowStore
 
 REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-SETTINGS = dict(attributes=None, tokens=Tokens(), missing="skip", unreadable="skip", follow_links=False)
+
+
+def read_file(labels: Path, images: Path, attributes: list | None = None, **tokens: list) -> LabelTable:
+    return read_labels(labels, attributes, images, Tokens(**tokens))
+
+
+SETTINGS = dict(read=read_file, missing="skip", unreadable="skip", follow_links=False)
 SETTINGS |= dict(image_size=8, resize="squash", store_quality=None, only_all=False)
 SETTINGS |= dict(watch=lambda items, total, title: items)
 ROWS = {"a.png": "1 NA", "b.png": "0 1", "c.png": "1 0", "d.png": "NA 1"}
@@ -135,7 +144,7 @@ def test_unlisted_images(read, folder: Path, caplog: pytest.LogCaptureFixture) -
 
 def test_names_and_tokens_of_other_programs(read, folder: Path) -> None:
     write_labels(folder, {"a": "1 u", f"{folder}/images/b.png": "-1 1", "c.png": "1 0", "d": "u 1"})
-    found = read(tokens=Tokens(absent=[-1], unknown=["u"]))
+    found = read(read=partial(read_file, absent=[-1], unknown=["u"]))
     assert found.table.names == list(ROWS) and found.unlisted == found.missing == []
     assert found.table.labels.tolist() == [[1, 0], [0, 1], [1, 0], [0, 1]]
     assert found.table.mask.tolist() == [[True, False], [True, True], [True, True], [False, True]]
@@ -182,7 +191,7 @@ def test_invalid_settings(read, changed: dict, message: str) -> None:
 
 def test_given_attributes_and_value_warnings(read, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_labels(folder, {"a.png": "1 NA", "b.png": "1 0", "x.png": "0 1"})
-    assert read(attributes=["hat", "scarf"]).table.attributes == ["hat", "scarf"]
+    assert read(read=partial(read_file, attributes=["hat", "scarf"])).table.attributes == ["hat", "scarf"]
     # after rows without an image were dropped
     assert "attribute 'hat' is never 0" in caplog.text and "attribute 'scarf' is never 1" in caplog.text
 

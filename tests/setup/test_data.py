@@ -3,7 +3,8 @@ from collections.abc import Callable
 import pytest
 from omegaconf import DictConfig
 
-from aimonk.data.formats.tokens import ABSENT, INVALID, PRESENT, UNKNOWN
+from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN
+from aimonk.data.formats.tokens import INVALID
 from aimonk.setup.data import read_tokens, reads_features_only, store_quality
 
 Compose = Callable[..., DictConfig]
