@@ -29,13 +29,13 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.memory import MB, MonitoredRun  # noqa: E402
 
 SIDE, ATTRIBUTES = 64, 10
-# functions of aimonk.data.dataset, in the order in which a start calls them
+# functions in the order in which a start calls them, by their modules
 STEPS = {
-    "read_labels": "label file",
-    "list_images": "listing the folder",
-    "find_images": "existence",
-    "fingerprints": "fingerprints",
-    "store_images": "stores of images and hashes",
+    "aimonk.setup.data.read_table": "label file",
+    "aimonk.data.dataset.list_images": "listing the folder",
+    "aimonk.data.dataset.find_images": "existence",
+    "aimonk.data.dataset.fingerprints": "fingerprints",
+    "aimonk.data.dataset.store_images": "stores of images and hashes",
 }
 
 
@@ -72,7 +72,6 @@ def time_start(overrides: list[str]) -> dict[str, float]:
     """Processor seconds of each step of opening the data set, and of what follows in a training run."""
     from hydra import compose, initialize_config_dir
 
-    from aimonk.data import dataset
     from aimonk.data.duplicates import find_groups
     from aimonk.modes.train.splits import split_parts
     from aimonk.setup.data import open_data
@@ -91,7 +90,8 @@ def time_start(overrides: list[str]) -> dict[str, float]:
         return call
 
     for name, title in STEPS.items():
-        setattr(dataset, name, timed(title, getattr(dataset, name)))
+        module, function = name.rsplit(".", 1)
+        setattr(sys.modules[module], function, timed(title, getattr(sys.modules[module], function)))
     images = timed("open_data", open_data)(cfg)
     seconds["rest of open_data"] = 2 * seconds["open_data"] - sum(seconds.values())
     find = timed("search for duplicates", find_groups)
