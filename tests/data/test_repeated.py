@@ -1,9 +1,11 @@
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN, Annotations, Value
 from aimonk.data.formats.image_names import ImageNames
 from aimonk.data.formats.label_file import read_rows
 from aimonk.data.formats.tokens import Tokens
@@ -88,3 +90,15 @@ def test_split_and_annotator_in_any_column(tmp_path: Path) -> None:
         ["train", "val"],
         ["10", "0-"],
     )
+
+
+def test_annotations_that_state_other_entries_complete_each_other() -> None:
+    legend = [Value("0", ABSENT), Value("1", PRESENT), Value("unsure", UNKNOWN), Value("nothing", UNKNOWN)]
+    codes = np.array([[1, 3, 3], [3, 0, 3], [2, 3, 3], [1, 3, 3]], np.uint8)
+    found = Annotations(["a", "b"], ["x", "y", "z"], legend, codes, np.array([0, 0, 1, 1]), [5, 6, 7, 8])
+    with pytest.raises(ValueError) as caught:
+        combine(replace(found, unstated=3), "error", Path("file"))
+    fix = "data.repeated=merge, majority or soft combines them"
+    assert f"{caught.value}" == f"file line 8: 'x' of 'b' differs from another annotation, line 7; {fix}"
+    kept = replace(found, codes=np.where(codes == 2, 3, codes), unstated=3)
+    assert entries(combine(kept, "error", Path("file"))) == ["10-", "1--"]

@@ -1,13 +1,18 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from aimonk.data.formats.coco import read_coco
 from aimonk.data.formats.comma_file import format_comma_file
+from aimonk.data.formats.image_names import ImageNames
 from aimonk.data.formats.label_file import read_labels
 from aimonk.data.labels import LabelTable
+from aimonk.data.repeated import combine
 from aimonk.modes import conversion
 
+SAMPLES = Path(__file__).resolve().parents[1] / "data" / "formats" / "samples"
 CELEBA = "2\nhat scarf\n000001.jpg  1 -1\n000002.jpg -1 -1\n"
 
 
@@ -64,6 +69,38 @@ def test_wrong_settings(convert, place: Path, overrides: list[str], message: str
     with pytest.raises(ValueError, match=message):
         convert(*overrides)
     assert not (place / "labels.csv").exists() and (place / "attr.txt").read_text() == CELEBA
+
+
+FORMATS = {
+    "voc": ("", [], "image,car,chair,potted plant,split", "000005,0,1,0,train"),
+    "coco": ("lvis.json", [], "image,aerosol_can,air_conditioner,airplane", "000000000001.jpg,1,NA,0"),
+    "chexpert": ("odd.csv", ["data.blank=absent"], "image,Edema,No Finding", '"a, b.jpg",1,0'),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_formats_become_a_label_file(name: str, place: Path, compose_config) -> None:
+    labels, settings, header, row = FORMATS[name]
+    given = [f"data.labels={SAMPLES / name / labels}", f"data.images={place}/images", *settings]
+    conversion.run(compose_config("mode=import", f"data={name}", *given), place, given)
+    lines = (place / "labels.csv").read_text().splitlines()
+    assert lines[0] == header and row in lines
+
+
+def test_openimages_by_the_command_line(place: Path, command) -> None:
+    # a comma and letters that are not ASCII in the value of a setting
+    shutil.copytree(SAMPLES / "openimages", place / "открытые, v7")
+    labels, classes = (f"открытые, v7/{file}" for file in ("labels.csv", "class-descriptions.csv"))
+    settings = [f"labels={labels}", f"data.classes={classes}", "data.machine=0.7", "data.attributes=[Tree]"]
+    result = command(place, "mode=import", "from=openimages", *settings, "to=coco", "output=labels.json")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        "attribute  present                        absent  unknown",
+        "Tree       2 (1: 1, machine from 0.7: 1)  0       1 (no row)",
+        "3 images, 6 annotations",
+    ]
+    table = combine(read_coco(place / "labels.json", ImageNames(None), None), "error", place)
+    assert table.labels.tolist() == [[1], [1], [0]] and table.mask.tolist() == [[True], [True], [False]]
 
 
 def test_folder_of_the_output_must_exist(convert) -> None:
