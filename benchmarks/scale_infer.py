@@ -1,6 +1,6 @@
 """Measure shards and predictions for many images, and kill these at random moments; Markdown tables.
 
-    python benchmarks/scale_infer.py shards                  # reading 200,000 images, in 200 shards or as files
+    python benchmarks/scale_infer.py shards                  # 200,000 images, in 200 shards or as files
     python benchmarks/scale_infer.py infer                   # predictions with one and two workers
     python benchmarks/scale_infer.py kills --kills 50        # workers and commands killed; --engine ray
 
@@ -13,7 +13,7 @@ import json
 import os
 import platform
 import random
-import resource
+import re
 import signal
 import subprocess
 import sys
@@ -84,11 +84,12 @@ def read(kind: str, folder: str, most: int) -> None:
     from aimonk.data.images.folder import list_images
     from aimonk.data.shards.reading import find_shards, read_shard
 
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     started, cpu = time.perf_counter(), time.process_time()
     count = size = 0
     if kind == "files":
-        contents = (Path(folder, name).read_bytes() for name in list_images(Path(folder))[:most])
+        folders = sorted(Path(folder).iterdir())[: most // 1000]
+        contents = (Path(sub, name).read_bytes() for sub in folders for name in list_images(sub))
     else:
         shards = find_shards(folder)[: most // 1000]
         contents = (member.content for shard in shards for member in read_shard(shard, with_labels=False))
@@ -96,8 +97,12 @@ def read(kind: str, folder: str, most: int) -> None:
         count += 1
         size += len(content)
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(json.dumps([count, size, seconds, cpu, grown * 1024]))
+    print(json.dumps([count, size, seconds, cpu, peak_memory() - before]))
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held at most; ru_maxrss counts those of the parent, too."""
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 
 
 def compare_reading(work: Path, shards: int) -> None:
