@@ -1,5 +1,6 @@
 """`--help`: groups, options and settings with the comments of conf/."""
 
+import re
 import shutil
 import textwrap
 
@@ -7,7 +8,6 @@ from aimonk.cli.catalogue import Option, describe_unknown, read_catalogue, read_
 
 USAGE = """\
 python run.py [-m] [GROUP=OPTION] [KEY=VALUE] ...        also: aimonk ..., python -m aimonk ...
-
   python run.py data=folder data.images=DIR data.labels=FILE       train on your images
   python run.py -m loss=masked,pos_weight optimizer.lr=0.01,0.001  a sweep: every combination
   python run.py mode=infer image=photo.jpg                         attributes of new images
@@ -15,9 +15,12 @@ python run.py [-m] [GROUP=OPTION] [KEY=VALUE] ...        also: aimonk ..., pytho
   python run.py mode=export output=model.onnx                      one file for other programs
   python run.py mode=audit data=folder ...                         can these labels be learned?
   python run.py mode=review data=folder ...                        correct and add labels on a local page
+  python run.py mode=import from=coco labels=FILE images=DIR ...   labels of other formats as a file
   python run.py resume=RUN                                         continue an interrupted run
 """
-MORE = "`--help GROUP`, such as `--help loss`: its settings; `--help settings`: those without a group"
+OWN_DATA = ("demo", "folder", "shards")
+INTERNAL = re.compile(r"\.(_target_|_partial_)$|^data\.reader\.")  # settings that nobody sets
+MORE = "`--help GROUP`, such as `--help loss`: its settings; `--help settings`: these, without a group"
 
 
 def format_help(words: list[str]) -> str:
@@ -29,9 +32,9 @@ def format_help(words: list[str]) -> str:
     options = read_catalogue()
     width = max(80, shutil.get_terminal_size((100, 40)).columns)
     if not words:
-        settings = " ".join(f"{s.key}={s.default}" for s in options[0].settings)
+        settings = " ".join(s.key for s in options[0].settings)
         wrapped = textwrap.wrap(settings, width, break_long_words=False)
-        return "\n".join([USAGE, *format_groups(options, width), "", *wrapped, "", MORE])
+        return "\n".join([USAGE, *format_groups(options, width), "", *wrapped, MORE])
     if words[0] == "settings":
         return "\n".join(format_option(options[0]))
     word = words[0].split("=")[0]
@@ -47,16 +50,21 @@ def format_groups(options: list[Option], width: int) -> list[str]:
     for group in dict.fromkeys(option.group for option in options if option.group):
         own = [option for option in options if option.group == group]
         own.sort(key=lambda option: option.name != defaults[option.group])
-        for option in own:
+        # formats of labels are many, and chosen by the file that there is
+        named = [option for option in own if group != "data" or option.name in OWN_DATA]
+        for option in named:
             head = "" if option is not own[0] else f"{group}="
             lines.append(textwrap.shorten(option.comment, width - 34, placeholder=" ..."))
             lines[-1] = f"{head:>14}{option.name:<20}{lines[-1]}"
+        others = ", ".join(option.name for option in own if option not in named)
+        text = f"labels of other formats: {others}" if others else ""
+        lines += [f"{'':14}{line}" for line in textwrap.wrap(text, width - 14)]
     return lines
 
 
 def format_option(option: Option) -> list[str]:
     """The comment of an option, and its settings with theirs."""
-    settings = [s for s in option.settings if not s.key.endswith(("._target_", "._partial_"))]
+    settings = [s for s in option.settings if not INTERNAL.search(s.key)]
     width = max((len(f"{s.key}={s.default}") for s in settings), default=0) + 2
     lines = [f"  {option.comment}"] if option.comment else []
     return lines + [f"  {f'{s.key}={s.default}':<{width}}{s.comment}".rstrip() for s in settings]

@@ -20,6 +20,7 @@ from aimonk.setup.flatten import flatten
 
 log = logging.getLogger(__name__)
 
+MODULES = {"import": "conversion"}  # of modes that are named otherwise: `import` is no name in Python
 failed: list[str] = []  # numbers of the failed jobs of this process's sweep
 
 
@@ -39,7 +40,7 @@ def run_job(cfg: DictConfig) -> None:
         given = given_keys(hydra_cfg.overrides.task)
         settings = dict(flatten(OmegaConf.to_container(cfg)))
         check_keys(settings, hydra_cfg.runtime.choices)
-        mode = importlib.import_module(f"aimonk.modes.{cfg.mode}")
+        mode = importlib.import_module(f"aimonk.modes.{MODULES.get(cfg.mode, cfg.mode)}")
         resume_collection()
         keep_freed_memory()
         warn_without_effect(given, unused_in_mode(cfg, given))

@@ -16,6 +16,7 @@ from aimonk.cli import job
 from aimonk.cli.catalogue import CONF, describe_unknown, describe_unknown_option, read_catalogue
 from aimonk.cli.help import format_help
 from aimonk.cli.overrides import (
+    expand_import,
     multirun_first,
     name_jobs,
     quote_values,
@@ -59,6 +60,10 @@ def start(arguments: list[str]) -> None:
     Raises:
         SystemExit: Always, with status 0 where all jobs ended well.
     """
+    try:
+        arguments = expand_import(arguments)
+    except ValueError as error:
+        sys.exit(f"{error}")
     postpone_collection()
     logging.raiseExceptions = False  # on a full disk, each log line would print a traceback
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors here instead of printing them

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from aimonk.cli.catalogue import CONF
+from aimonk.cli.catalogue import CONF, read_catalogue
 
 # the launcher and the search of a sweep with their plain settings: what is restored of Hydra's own overrides
 LAUNCHER = re.compile(
@@ -25,11 +25,13 @@ LAUNCHER = re.compile(
 RULE = re.compile(r"(?<![\w'\"])precision *= *[\d.]+(?![\w'\"])")
 MOST_NAMED = 8  # number and values in the name of a job's folder
 LONGEST_SWEEP = 400  # characters of a list of values
+IMPORT = {"from": "data", "labels": "data.labels", "images": "data.images"}
 MULTIRUN = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 # keys with a path as value, in which commas, brackets, quotes and non-ASCII letters are not Hydra's grammar
 PATHS = re.compile(
     r"^\+{0,2}(image|checkpoint|output|predictions|resume|runs|cache_dir|backbone\.weights"
-    r"|data\.(?:images|labels|splits)|tracker\.mlflow\.folder|hydra\.(?:run|sweep)\.dir)=(.+)$",
+    r"|data\.(?:images|labels|splits|shards|partition|classes)|tracker\.mlflow\.folder"
+    r"|hydra\.(?:run|sweep)\.dir)=(.+)$",
     re.DOTALL,
 )
 
@@ -37,6 +39,22 @@ PATHS = re.compile(
 def multirun_first(arguments: Sequence[str]) -> list[str]:
     """Move -m before the overrides, which Hydra's parser expects in a row."""
     return sorted(arguments, key=lambda argument: argument not in MULTIRUN[:2])
+
+
+def expand_import(arguments: Sequence[str]) -> list[str]:
+    """Replace the short settings of `mode=import`: from=F labels=L images=I choose the data set.
+
+    Raises:
+        ValueError: No format is given.
+    """
+    if "mode=import" not in arguments:
+        return list(arguments)
+    pairs = [argument.partition("=") for argument in arguments]
+    expanded = [f"{IMPORT.get(key, key)}{equals}{value}" for key, equals, value in pairs]
+    if not any(argument.startswith("data=") for argument in expanded):
+        formats = ", ".join(o.name for o in read_catalogue() if o.group == "data" and o.name != "demo")
+        raise ValueError(f"from is missing; expected one of {formats}")
+    return expanded
 
 
 def quote_values(arguments: Sequence[str]) -> list[str]:
@@ -150,7 +168,7 @@ def _quote(argument: str, sweep: bool) -> str:
     quoted = value[0] in "'\"" and value[-1] == value[0] and len(value) > 1
     # Hydra's own keys cannot be swept, and may hold interpolations such as ${now:%H-%M}
     own = key.startswith("hydra.")
-    if key == "runs=" and value[0] == "[" and _is_readable(argument):
+    if key in ("runs=", "data.shards=") and value[0] == "[" and _is_readable(argument):
         return argument  # a list of patterns
     if quoted or value == "null" or (sweep and not own and _is_readable(argument)):
         return argument

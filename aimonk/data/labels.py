@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aimonk.data.annotations import Annotations
 from aimonk.files.text import listed, printable
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".mpo"}
@@ -27,6 +28,9 @@ class LabelTable:
         labels: 1 present, 0 absent, [N, A] float32; 0 where unknown.
         mask: True where the label is known, [N, A].
         splits: train, val or test, N; None where the file has no column `split`.
+        shares: Share of the annotators who labelled the entry 1, [N, A] float32, nan where nobody did: the
+            target of training, which `data.repeated=soft` keeps; None for `labels`.
+        annotations: The annotations of all images, where some have several.
     """
 
     names: list[str]
@@ -34,20 +38,32 @@ class LabelTable:
     labels: np.ndarray = field(repr=False)
     mask: np.ndarray = field(repr=False)
     splits: list[str] | None = field(default=None, repr=False)
+    shares: np.ndarray | None = field(default=None, repr=False)
+    annotations: Annotations | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.names)
 
+    def targets(self) -> tuple[np.ndarray, np.ndarray]:
+        """Labels to train on, 0 to 1, and their mask, [N, A] each."""
+        if self.shares is None:
+            return self.labels, self.mask
+        known = ~np.isnan(self.shares)
+        return np.where(known, self.shares, 0), known
+
     def take(self, rows: np.ndarray) -> "LabelTable":
-        """The table of the given rows, indices [M]."""
+        """The table of the given rows, indices [M], without annotations."""
         names, splits = ([of[i] for i in rows] if of else None for of in (self.names, self.splits))
-        return LabelTable(names or [], self.attributes, self.labels[rows], self.mask[rows], splits)
+        shares = None if self.shares is None else self.shares[rows]
+        return LabelTable(names or [], self.attributes, self.labels[rows], self.mask[rows], splits, shares)
 
     def select(self, attributes: Sequence[str]) -> "LabelTable":
         """The table of the given attributes, in their order."""
         columns = [self.attributes.index(name) for name in attributes]
         labels, mask = self.labels[:, columns], self.mask[:, columns]
-        return LabelTable(self.names, list(attributes), labels, mask, self.splits)
+        shares = None if self.shares is None else self.shares[:, columns]
+        annotations = None if self.annotations is None else self.annotations.select(columns)
+        return LabelTable(self.names, list(attributes), labels, mask, self.splits, shares, annotations)
 
     def counts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Number of present, absent and unknown entries of each attribute, [A] each."""
@@ -83,25 +99,38 @@ def check_names(names: Sequence[str], source: str) -> list[str]:
     Raises:
         ValueError: A name is empty, not printable, or listed twice.
     """
-    names = [str(name).strip() for name in names]
+    names, before = [str(name).strip() for name in names], set()
     for i, name in enumerate(names):
         if not name:
             raise ValueError(f"{source}: the name of attribute {i + 1} is empty")
         if printable(name) != name:
             raise ValueError(f"{source}: attribute {name[:80]!r} contains unprintable characters")
-        if name in names[:i]:
+        if name in before:
             raise ValueError(f"{source}: attribute {name[:80]!r} is listed twice; expected unique names")
+        before.add(name)
     return names
 
 
-def check_selection(given: list[str], names: list[str], path: Path) -> None:
-    """Compare the attributes of `data.attributes` with those of a file.
+def select_attributes(table: LabelTable, attributes: Sequence[str] | None, path: Path) -> LabelTable:
+    """The table of the attributes of `data.attributes`, in their order; None or an empty list keeps all.
 
     Raises:
-        ValueError: The file has no such attribute.
+        ValueError: The table has no such attribute.
     """
+    given = check_attributes(attributes, table.attributes, path)
+    return table.select(given) if given else table
+
+
+def check_attributes(attributes: Sequence[str] | None, names: Sequence[str], path: Path) -> list[str]:
+    """The names in `data.attributes`.
+
+    Raises:
+        ValueError: A name is not one of `names`, the attributes in a file.
+    """
+    given = check_names(attributes or [], "data.attributes")
     for name in given:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"expected {listed(names)}"
             raise ValueError(f"data.attributes has {name[:80]!r}, no column of {path}; {hint}")
+    return given

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -15,20 +16,59 @@ def read_text(path: Path, kind: str) -> str:
         FileNotFoundError: There is no such file.
         ValueError: The file is not UTF-8.
     """
+    return decode(path, read_bytes(path, kind)).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_bytes(path: Path, kind: str) -> bytes:
+    """The content of a file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
     if not path.is_file():
-        raise FileNotFoundError(f"no {kind} at {path.absolute()}")
+        hint = "; it is a folder" if path.is_dir() else ""
+        raise FileNotFoundError(f"no {kind} at {path.absolute()}{hint}")
+    return path.read_bytes()
+
+
+def decode(path: Path, content: bytes) -> str:
+    """UTF-8 text, with or without a byte order mark.
+
+    Raises:
+        ValueError: The content is not UTF-8.
+    """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ValueError(f"{path} line {line}: not UTF-8 text; save the file as UTF-8") from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_lines(path: Path, kind: str) -> list[tuple[int, str]]:
     """Line number and text of every line that is neither blank nor a comment (`#`); errors as `read_text`."""
     lines = enumerate(read_text(path, kind).split("\n"), start=1)
     return [(i, s) for i, s in lines if (t := s.strip()) and not t.startswith("#")]
+
+
+def read_csv(path: Path, kind: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of every row with commas, quoted as in RFC 4180 but within one line.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is not UTF-8, or a quotation mark is not closed on its line.
+    """
+    reader = csv.reader(read_text(path, kind).split("\n"), strict=True)
+    before = 0
+    try:
+        for fields in reader:
+            # a stray quotation mark would make a single field of all lines up to the next one
+            if reader.line_num != before + 1:
+                raise csv.Error("a quotation mark is not closed on its line")
+            before = reader.line_num
+            if fields:
+                yield before, fields
+    except csv.Error as error:
+        raise ValueError(f"{path} line {before + 1}: {error}; expected fields between commas") from None
 
 
 def split_commas(line: str) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from aimonk.data.formats.tokens import ABSENT, PRESENT, UNKNOWN
+from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN
 from aimonk.data.labels import LabelTable
 from aimonk.files.text import plural
 from aimonk.review.journal import Action, Journal, now

@@ -16,6 +16,21 @@ CONSTRUCTORS = {
     ),
     "backbone": ("aimonk.models.backbones", ["create_backbone"]),
     "data.draw": ("aimonk.data.demo.dataset", ["draw_demo"]),
+    "data.reader": (
+        "aimonk.data.formats",
+        [
+            "celeba.read_celeba",
+            "chexpert.read_chexpert",
+            "coco.read_coco",
+            "cvat.read_cvat",
+            "imagefolder.read_imagefolder",
+            "label_file.read_label_file",
+            "label_studio.read_label_studio",
+            "openimages.read_openimages",
+            "table.read_table",
+            "voc.read_voc",
+        ],
+    ),
     "freeze": ("aimonk.models.freeze", ["backbone", "gradual", "lp_ft", "none", "stages"]),
     "loss": (
         "aimonk.training.losses",

@@ -2,6 +2,7 @@ import logging
 import os
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,23 @@ from PIL import Image
 
 from aimonk.data.dataset import ImageSet, StoredSubset, open_images
 from aimonk.data.duplicates import find_groups, group_images
+from aimonk.data.formats.label_file import read_labels
 from aimonk.data.formats.tokens import Tokens
 from aimonk.data.images import folder as images_module
 from aimonk.data.images.hashes import hash_images
+from aimonk.data.labels import LabelTable
 from aimonk.data.store.row_store import RowStore
 
 REAL_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-SETTINGS = dict(attributes=None, tokens=Tokens(), missing="skip", unreadable="skip", follow_links=False)
-SETTINGS |= dict(image_size=8, resize="squash", watch=lambda items, total, title: items)
+
+
+def read_file(labels: Path, images: Path, attributes: list | None = None, **tokens: list) -> LabelTable:
+    return read_labels(labels, attributes, images, Tokens(**tokens))
+
+
+SETTINGS = dict(read=read_file, missing="skip", unreadable="skip", follow_links=False)
+SETTINGS |= dict(image_size=8, resize="squash", store_quality=None, only_all=False)
+SETTINGS |= dict(watch=lambda items, total, title: items)
 ROWS = {"a.png": "1 NA", "b.png": "0 1", "c.png": "1 0", "d.png": "NA 1"}
 
 
@@ -134,7 +144,7 @@ def test_unlisted_images(read, folder: Path, caplog: pytest.LogCaptureFixture) -
 
 def test_names_and_tokens_of_other_programs(read, folder: Path) -> None:
     write_labels(folder, {"a": "1 u", f"{folder}/images/b.png": "-1 1", "c.png": "1 0", "d": "u 1"})
-    found = read(tokens=Tokens(absent=[-1], unknown=["u"]))
+    found = read(read=partial(read_file, absent=[-1], unknown=["u"]))
     assert found.table.names == list(ROWS) and found.unlisted == found.missing == []
     assert found.table.labels.tolist() == [[1, 0], [0, 1], [1, 0], [0, 1]]
     assert found.table.mask.tolist() == [[True, False], [True, True], [True, True], [False, True]]
@@ -169,6 +179,8 @@ def test_links_to_outside_the_folder(read, folder: Path) -> None:
         ({"image_size": 7}, "data.image_size is 7; expected 8 to 4096 pixels"),
         ({"image_size": 4097}, "data.image_size is 4097; expected 8 to 4096 pixels"),
         ({"image_size": 32.5}, "data.image_size is 32.5; expected 8 to 4096 pixels"),
+        ({"store_quality": 0}, "data.store_quality is 0; expected null or 1 to 100"),
+        ({"store_quality": 101}, "data.store_quality is 101; expected null or 1 to 100"),
     ],
 )
 def test_invalid_settings(read, changed: dict, message: str) -> None:
@@ -179,7 +191,7 @@ def test_invalid_settings(read, changed: dict, message: str) -> None:
 
 def test_given_attributes_and_value_warnings(read, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_labels(folder, {"a.png": "1 NA", "b.png": "1 0", "x.png": "0 1"})
-    assert read(attributes=["hat", "scarf"]).table.attributes == ["hat", "scarf"]
+    assert read(read=partial(read_file, attributes=["hat", "scarf"])).table.attributes == ["hat", "scarf"]
     # after rows without an image were dropped
     assert "attribute 'hat' is never 0" in caplog.text and "attribute 'scarf' is never 1" in caplog.text
 
@@ -219,7 +231,7 @@ def test_store_without_room(read, folder: Path, caplog: pytest.LogCaptureFixture
         folder / "images" / name for name in ("a.png", "b.png", "d.png")
     ]
     assert list(found.unreadable) == ["c.png"] and "exceed data.store_limit_gb=1e-07" in caplog.text
-    assert "each pass over the files decodes them again" in caplog.text
+    assert "0 of 4 are stored, and each pass decodes the others again, about " in caplog.text
 
 
 def test_duplicates_are_found_without_stored_pixels(read, folder: Path) -> None:
@@ -236,7 +248,7 @@ def test_hashes_are_computed_once(read, folder: Path, monkeypatch: pytest.Monkey
     (folder / "images" / "c.png").write_bytes(b"")
     first = read(store=RowStore(folder / "hashes", 5000), image_size=32)
     assert first.hashes.thumbnails[:, 0, 0, 0].tolist() == levels(first)
-    monkeypatch.setattr("aimonk.data.images.folder.hash_image", None)
+    monkeypatch.setattr("aimonk.data.images.storage.hash_image", None)
     again = read(store=RowStore(folder / "hashes", 5000), image_size=32)
     assert (first.hashes.thumbnails == again.hashes.thumbnails).all()
     assert (first.hashes.digests == again.hashes.digests).all()

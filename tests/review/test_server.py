@@ -19,7 +19,7 @@ pytest.importorskip("httpx")
 pytest.importorskip("uvicorn")
 from starlette.testclient import TestClient
 
-from aimonk.data.formats.tokens import ABSENT, PRESENT, UNKNOWN
+from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN
 from aimonk.review.guard import Guard
 from aimonk.review.server import FILES, PAGE, create_app
 

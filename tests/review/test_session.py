@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aimonk.data.formats.tokens import ABSENT, PRESENT, UNKNOWN
+from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN
 from aimonk.review.session import Conflict, Edit
 
 

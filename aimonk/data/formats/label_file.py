@@ -1,22 +1,21 @@
 """Label files: text with a row per image, which labels every attribute 1, 0 or NA."""
 
-import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 
+from aimonk.data.annotations import Annotations
 from aimonk.data.formats.image_names import ImageNames
-from aimonk.data.formats.label_layout import SPLIT_COLUMN, Layout, find_layout
-from aimonk.data.formats.tokens import INVALID, PRESENT, UNKNOWN, Tokens
+from aimonk.data.formats.label_layout import ANNOTATOR_COLUMN, SPLIT_COLUMN, Layout, find_layout
+from aimonk.data.formats.tokens import INVALID, Tokens
 from aimonk.data.formats.wrong_labels import WrongLabels
-from aimonk.data.labels import SPLIT_NAMES, SPLITS, LabelTable, check_names, check_selection
+from aimonk.data.labels import SPLIT_NAMES, SPLITS, LabelTable, check_names, select_attributes
+from aimonk.data.repeated import combine
 from aimonk.files.delimited import read_lines
-from aimonk.files.text import join_errors, listed, plural
-
-log = logging.getLogger(__name__)
+from aimonk.files.text import join_errors, plural
 
 
 def read_labels(
@@ -25,27 +24,45 @@ def read_labels(
     images: Path | None = None,
     tokens: Tokens | None = None,
 ) -> LabelTable:
+    """The label table of a label file without images in several rows; arguments and errors as `read_rows`."""
+    annotations = read_rows(path, ImageNames(images), attributes, Tokens() if tokens is None else tokens)
+    table = combine(annotations, "error", path)
+    return select_attributes(table, attributes, path)
+
+
+def read_label_file(
+    path: Path, images: ImageNames, attributes: Sequence[str] | None, tokens: Mapping[str, Sequence]
+) -> Annotations:
+    """The annotations in a label file; further arguments and errors as `read_rows`.
+
+    Args:
+        tokens: Arguments of Tokens.
+    """
+    return read_rows(path, images, attributes, Tokens(**tokens))
+
+
+def read_rows(
+    path: Path, images: ImageNames, attributes: Sequence[str] | None, tokens: Tokens
+) -> Annotations:
     """Read a label file: `image_0.jpg 1 NA 0 1`, separated by white space, tabs, commas or semicolons.
 
     A first row without labels is a header of attribute names. Its column `split`, if any, assigns images to
-    train, val or test. An unnamed first column of integers, the index of a pandas table, is ignored.
+    train, val or test; its column `annotator` names who labelled the row. An unnamed first column of
+    integers, the index of a pandas table, is ignored.
 
     Args:
-        attributes: Selects and orders the columns of a header, or names the columns of a file without one,
-            instead of Attr1, Attr2, ...
-        images: The images folder, to which absolute paths become relative, and whose files complete names
-            without a suffix; None leaves out both.
-        tokens: The meaning of the values; None for the built-in tokens.
+        images: Makes absolute paths relative, and completes names without a suffix.
+        attributes: Names the columns of a file without a header, instead of Attr1, Attr2, ...
+        tokens: The meaning of the values.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file has errors; the message lists the first ten with their line numbers.
     """
-    rows = read_lines(path, "label file")
-    if not rows:
+    lines = read_lines(path, "label file")
+    if not lines:
         raise ValueError(f"{path.absolute()}: no rows; expected lines such as 'image_0.jpg 1 NA 0 1'")
-    tokens = Tokens() if tokens is None else tokens
-    layout = find_layout(path, rows, tokens)
+    layout = find_layout(path, lines, tokens)
     names = layout.attributes
     given = check_names(attributes or [], "data.attributes")
     if given and not layout.has_header:
@@ -53,43 +70,55 @@ def read_labels(
             expected = f"{len(names)}, the number of label columns of {path}"
             raise ValueError(f"data.attributes has {plural(len(given), 'name')}; expected {expected}")
         names = given
-    check_selection(given, names, path)
-    entries = _read_rows(path, layout, names, ImageNames(images), tokens)
-    values = np.frombuffer(b"".join(row.values for row in entries.values()), np.uint8)
-    values = values.reshape(len(entries), len(names))
-    splits = [row.split for row in entries.values()] if layout.split_column is not None else None
-    present = (values == PRESENT).astype(np.float32)
-    table = LabelTable(list(entries), names, present, values != UNKNOWN, splits)
-    return table.select(given) if given else table
+    rows = _read_rows(path, layout, names, images, tokens)
+    codes = np.frombuffer(b"".join(rows.values), np.uint8).reshape(-1, len(names))
+    return Annotations(
+        list(rows.names),
+        names,
+        tokens.legend(),
+        codes,
+        np.array(rows.images, np.int64),
+        rows.lines,
+        annotators=rows.annotators if layout.annotator_column is not None else None,
+        splits=list(rows.splits.values()) if layout.split_column is not None else None,
+    )
 
 
-@dataclass(slots=True)
-class Row:
-    """A row of a label file: line number, a value of each attribute, and split."""
+@dataclass
+class Rows:
+    """Rows of a label file: line numbers, images, a value of each attribute, annotators; and splits by image.
 
-    line: int
-    values: bytes
-    split: str | None
+    Attributes:
+        names: Image -> its index.
+        splits: Index of an image -> its split, and the line that states it.
+    """
+
+    names: dict[str, int] = field(default_factory=dict)
+    lines: list[int] = field(default_factory=list)
+    images: list[int] = field(default_factory=list)
+    values: list[bytes] = field(default_factory=list)
+    annotators: list[str] = field(default_factory=list)
+    splits: dict[int, str] = field(default_factory=dict)
 
 
-def _read_rows(
-    path: Path, layout: Layout, attributes: list[str], images: ImageNames, tokens: Tokens
-) -> dict[str, Row]:
-    """The first row of each image; warns of images in several rows with identical labels."""
-    entries: dict[str, Row] = {}
+def _read_rows(path: Path, layout: Layout, attributes: list[str], images: ImageNames, tokens: Tokens) -> Rows:
+    rows, wrong = Rows(), WrongLabels()
     errors: list[tuple[int, str]] = []
-    wrong = WrongLabels()
-    repeated: list[str] = []
+    width = len(attributes) + 1
     for line, text in layout.rows:
         fields = layout.split(text)
         try:
-            split = _take_split(fields, layout.split_column)
-            if len(fields) != len(attributes) + 1:
+            annotator, split = _take_columns(fields, layout)
+            if len(fields) != width:
                 expected = plural(len(attributes), "label")
                 raise ValueError(
                     f"the row has {plural(len(fields), 'field')}; expected an image and {expected}"
                 )
             name = images.resolve(fields[0])
+            image = rows.names.setdefault(name, len(rows.names))
+            if split is not None and rows.splits.setdefault(image, split) != split:
+                before = rows.splits[image]
+                raise ValueError(f"{SPLIT_COLUMN!r} of {name!r} is {split}; expected {before}, as before")
         except ValueError as error:
             errors.append((line, str(error)))
             continue
@@ -97,25 +126,25 @@ def _read_rows(
         if INVALID in values:
             wrong.add(line, attributes, fields[1:], values)
             continue
-        row = entries.setdefault(name, Row(line, values, split))
-        if row.values != values:
-            errors.append((line, f"the labels of {name!r} differ from those on line {row.line}"))
-        elif row.line != line:
-            repeated.append(f"{name!r} (lines {row.line} and {line})")
+        rows.lines.append(line)
+        rows.images.append(image)
+        rows.values.append(values)
+        rows.annotators.append(annotator)
     if errors := sorted(errors + wrong.errors(), key=itemgetter(0)):
         raise ValueError(join_errors([f"{path} line {line}: {error}" for line, error in errors]))
-    if repeated:
-        count = plural(len(repeated), "image")
-        log.warning("%s: %s listed twice with identical labels: %s", path, count, listed(repeated))
-    return entries
+    return rows
 
 
-def _take_split(fields: list[str], column: int | None) -> str | None:
-    """Remove the split from the fields of a row, if the file assigns any."""
-    if column is None:
-        return None
-    text = fields.pop(column) if len(fields) > column else None
-    split = text and SPLIT_NAMES.get(text.lower())
-    if not split:
-        raise ValueError(f"{SPLIT_COLUMN!r} is {text!r}; expected {', '.join(SPLITS)}")
-    return split
+def _take_columns(fields: list[str], layout: Layout) -> tuple[str, str | None]:
+    """Remove the annotator and the split from the fields of a row, where the file has these columns."""
+    annotator, split = "", None
+    found = {layout.annotator_column: ANNOTATOR_COLUMN, layout.split_column: SPLIT_COLUMN}
+    for column in sorted((c for c in found if c is not None), reverse=True):
+        text = fields.pop(column) if len(fields) > column else None
+        if found[column] == ANNOTATOR_COLUMN:
+            annotator = text or ""
+        else:
+            split = text and SPLIT_NAMES.get(text.lower())
+            if not split:
+                raise ValueError(f"{SPLIT_COLUMN!r} is {text!r}; expected {', '.join(SPLITS)}")
+    return annotator, split

@@ -10,6 +10,7 @@ from aimonk.data.labels import SPLIT_NAMES, check_names, has_image_suffix
 from aimonk.files.delimited import split_commas, split_semicolons, split_tabs
 
 SPLIT_COLUMN = "split"
+ANNOTATOR_COLUMN = "annotator"
 SEPARATORS = {",": split_commas, ";": split_semicolons, "\t": split_tabs}
 INDEX_NAMES = ("", "Unnamed: 0")  # of the column that pandas adds
 Split = Callable[[str], list[str]]
@@ -21,10 +22,12 @@ class Layout:
     """How the rows of a label file are read.
 
     Attributes:
-        split: From a line to its fields: the image, its labels, and the split where the file has one.
+        split: From a line to its fields: the image, its labels, and the split and the annotator where the
+            file has them.
         attributes: Names in the header, otherwise Attr1, Attr2, ...
         has_header: Whether the file names its attributes.
         split_column: Index of the field that assigns an image to a split; None if there is none.
+        annotator_column: Index of the field that names who labelled the row; None if there is none.
         rows: Line number and text of each row below the header.
     """
 
@@ -32,7 +35,13 @@ class Layout:
     attributes: list[str]
     has_header: bool
     split_column: int | None
+    annotator_column: int | None
     rows: Rows
+
+    @property
+    def other_columns(self) -> list[int]:
+        """Indices of the fields behind the image that are no labels, ascending."""
+        return sorted(c for c in (self.split_column, self.annotator_column) if c is not None)
 
 
 def find_layout(path: Path, rows: Rows, tokens: Tokens) -> Layout:
@@ -48,16 +57,18 @@ def find_layout(path: Path, rows: Rows, tokens: Tokens) -> Layout:
         # a first row with too few fields must not make errors of all others
         width = Counter(len(split(text)) for _, text in rows).most_common(1)[0][0]
         _check_width(width, rows[0], path)
-        return Layout(split, [f"Attr{i}" for i in range(1, width)], False, None, rows)
+        return Layout(split, [f"Attr{i}" for i in range(1, width)], False, None, None, rows)
     _check_width(len(header), rows[0], path)
     if not below:
         raise ValueError(f"{path.absolute()}: no rows below the header")
     if len(header) > 2 and header[0] in INDEX_NAMES and _begins_with_index(below, split, tokens):
         split, header = _without_first(split), header[1:]
     column = _find_split_column(header, split(below[0][1]))
-    if column is not None:
-        del header[column]
-    return Layout(split, check_names(header[1:], f"{path} line {line}"), True, column, below)
+    annotator = next((i for i, name in enumerate(header) if i and name.lower() == ANNOTATOR_COLUMN), None)
+    names = [name for i, name in enumerate(header) if i and i not in (column, annotator)]
+    if not names:
+        raise ValueError(f"{path} line {line}: the header names no attribute")
+    return Layout(split, check_names(names, f"{path} line {line}"), True, column, annotator, below)
 
 
 def _check_width(width: int, row: tuple[int, str], path: Path) -> None:

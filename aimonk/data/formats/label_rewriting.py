@@ -53,9 +53,11 @@ class LabelText:
                 counts[fields[column]] += 1
 
     def _column(self, attribute: int) -> int:
-        """Index of the field of an attribute, behind the image and perhaps the split."""
-        split = self.layout.split_column
-        return attribute + 1 + (split is not None and attribute + 1 >= split)
+        """Index of the field of an attribute, behind the image and perhaps the split and the annotator."""
+        column = attribute + 1
+        for other in self.layout.other_columns:
+            column += column >= other
+        return column
 
     def rewrite(self, changes: Mapping[tuple[str, str], int]) -> bytes:
         """The content with other labels, in the file's own spelling; all rows of an image change.

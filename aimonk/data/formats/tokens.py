@@ -3,7 +3,9 @@
 import re
 from collections.abc import Sequence
 
-ABSENT, PRESENT, UNKNOWN, INVALID = range(4)  # what a byte can hold
+from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN, Value
+
+INVALID = 3  # besides ABSENT, PRESENT and UNKNOWN
 BUILT_IN = {"1": PRESENT, "true": PRESENT, "yes": PRESENT, "0": ABSENT, "false": ABSENT, "no": ABSENT}
 BUILT_IN |= dict.fromkeys(["", "na", "nan", "null", "none"], UNKNOWN)
 NEVER_NAMES = ("na", "nan", "null")
@@ -51,6 +53,15 @@ class Tokens(dict[str, int]):
         usual = {ABSENT: "0", PRESENT: "1", UNKNOWN: "NA"}[meaning]
         others = [token for token, value in self._meanings.items() if token and value == meaning]
         return usual if self[usual] == meaning else min(others, key=BUILT_IN.__contains__)
+
+    def legend(self) -> list[Value]:
+        """The values by ABSENT, PRESENT and UNKNOWN, with the tokens that were given for each."""
+        built_in = {ABSENT: "0", PRESENT: "1", UNKNOWN: "NA"}
+        given = [token for token, meaning in self._meanings.items() if BUILT_IN.get(token) != meaning]
+        return [
+            Value(", ".join([usual, *(t for t in given if self._meanings[t] == meaning)]), meaning)
+            for meaning, usual in built_in.items()
+        ]
 
     def is_word(self, field: str) -> bool:
         """Whether a token could be the name of an attribute as well: `no` and `none`, unlike `0` and `NA`."""

@@ -133,5 +133,7 @@ def test_rows_of_one_file_are_repeated(read, tmp_path: Path, caplog: pytest.LogC
     assert table.names == ["photo.jpg"]
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
     assert "1 and 2), 'photo.jpg' (lines 1 and 3)" in record.message
-    with pytest.raises(ValueError, match=r"line 2: the labels of 'photo.jpg' differ from those on line 1$"):
+    with pytest.raises(
+        ValueError, match=r"line 2: the labels of 'photo.jpg' differ from those on line 1; data"
+    ):
         read("photo 1 NA\nphoto.jpg 1 0\n", images=tmp_path)

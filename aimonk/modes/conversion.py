@@ -1,0 +1,76 @@
+"""`mode=import`: convert labels of another format to a label file, or to a format of an annotation tool."""
+
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig
+
+from aimonk.data.formats.coco_file import format_coco
+from aimonk.data.formats.comma_file import format_comma_file
+from aimonk.data.formats.label_studio_file import format_label_studio
+from aimonk.data.images.folder import list_images
+from aimonk.data.labels import LabelTable, select_attributes
+from aimonk.data.repeated import combine
+from aimonk.files.atomic import write_text
+from aimonk.files.text import listed, plural, printable
+from aimonk.report.meanings import format_meanings
+from aimonk.setup.data import label_paths, read_annotations
+
+log = logging.getLogger(__name__)
+
+WRITERS = {"csv": format_comma_file, "coco": format_coco, "label_studio": format_label_studio}
+
+
+def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
+    """Print what the labels mean, and write them.
+
+    Raises:
+        FileNotFoundError: There is no such label file, or no folder for the output.
+        ValueError: Errors in the file or the settings, or labels that the format cannot express.
+    """
+    if cfg.to not in WRITERS:
+        raise ValueError(f"to is {cfg.to!r}; expected {', '.join(WRITERS)}")
+    if cfg.data.repeated == "soft":
+        raise ValueError("data.repeated is 'soft'; expected error, merge or majority: a file has no shares")
+    images, labels = label_paths(cfg)
+    output = check_output(cfg.output, labels, images)
+    annotations = read_annotations(cfg, labels, images)
+    table = select_attributes(combine(annotations, cfg.data.repeated, labels), cfg.data.attributes, labels)
+    print("\n".join(map(printable, format_meanings(annotations, table).split("\n"))))
+    warn_of_missing(table, images)
+    write_text(output, WRITERS[cfg.to](table, images))
+    log.info("labels of %s: %s", plural(len(table), "image"), output)
+
+
+def check_output(output: str | None, labels: Path, images: Path) -> Path:
+    """The output file, which is neither the labels that are read nor an image.
+
+    Raises:
+        ValueError: It is one of these, or not given.
+        FileNotFoundError: Its folder does not exist.
+    """
+    if output is None or not Path(output).name or Path(output).is_dir():
+        raise ValueError(f"output is {output}; expected the file to write, such as labels.csv")
+    path = Path(output)
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"output is {output}; expected a file in an existing folder")
+    if os.path.realpath(path) == os.path.realpath(labels):
+        raise ValueError(f"output is {output}; expected another file than the labels that are read")
+    if labels.is_dir() and path.exists() and labels.resolve() in path.resolve().parents:
+        raise ValueError(f"output is {output}; expected a file outside {labels}, where labels are read")
+    return path
+
+
+def warn_of_missing(table: LabelTable, images: Path | None) -> None:
+    """Warn of rows whose image is not in the folder, if there is one; they are written like the others."""
+    if images is None:
+        return
+    if not images.is_dir():
+        log.warning("no images folder at %s; names are written as they are in the labels", images.absolute())
+        return
+    exists = np.isin(table.names, list_images(images))
+    absent = [name for name, found in zip(table.names, exists, strict=True) if not found]
+    if absent:
+        log.warning("no image in %s for %s: %s", images, plural(len(absent), "row"), listed(absent))
