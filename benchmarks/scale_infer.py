@@ -187,8 +187,8 @@ def kill_often(work: Path, kills: int, engine: str, seed: int) -> None:
     """Kill workers and commands until it was often enough; then every image must have one row."""
     import pyarrow.parquet
 
-    shards, images = 400, 25
-    folder = write_shards(work / "kills", shards, images, 64)
+    shards, images = 2000, 10
+    folder = write_shards(work / "kills_2000", shards, images, 64)
     checkpoint = make_checkpoint(work / "small.pth", "test_efficientnet", 64)
     out, moments, counts = work / f"out_{engine}_{seed}", random.Random(seed), Counter()
     command = [sys.executable, str(ROOT / "run.py"), "mode=infer", f"image={folder}/*.tar", "device=cpu"]
@@ -198,14 +198,21 @@ def kill_often(work: Path, kills: int, engine: str, seed: int) -> None:
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
         counts["starts"] += 1
         while process.poll() is None and counts["kills"] < kills:
-            time.sleep(moments.uniform(0, 6 if engine == "processes" else 15))
-            victims = find_workers(process.pid) if moments.random() < 0.7 else []
-            whole = not victims
-            counts["commands killed" if whole else "workers killed"] += 1
+            # most moments of so small a prediction are in its start, so that some kills wait for a file
+            before = len(list(out.glob("part-*")))
+            while (
+                moments.random() < 0.95 and process.poll() is None and len(list(out.glob("part-*"))) == before
+            ):
+                time.sleep(0.05)
+            time.sleep(moments.uniform(0, 1))
+            if process.poll() is not None:
+                break
+            victims = find_workers(process.pid) if moments.random() < 0.6 else []
+            counts["workers killed" if victims else "commands killed"] += 1
             counts["kills"] += 1
             counts["kills between first and last block"] += 0 < len(list(out.glob("part-*"))) < shards
-            os.kill(process.pid if whole else moments.choice(victims), signal.SIGKILL)
-            if whole:
+            os.kill(moments.choice(victims) if victims else process.pid, signal.SIGKILL)
+            if not victims:
                 break
         _, errors = process.communicate()
         for part in out.glob("part-*"):
