@@ -47,15 +47,16 @@ def draw(count: int, side: int) -> Iterator[tuple[str, bytes]]:
 def write_shards(folder: Path, shards: int, images: int, side: int) -> Path:
     """Write shards of so many images as tar files, unless they exist."""
     if not folder.exists():
-        folder.mkdir(parents=True)
+        part = Path(tempfile.mkdtemp(dir=folder.parent))
         drawn = draw(shards * images, side)
         for shard in range(shards):
-            with tarfile.open(folder / f"{shard:05d}.tar", "w") as archive:
+            with tarfile.open(part / f"{shard:05d}.tar", "w") as archive:
                 for _ in range(images):
                     name, content = next(drawn)
                     header = tarfile.TarInfo(name)
                     header.size = len(content)
                     archive.addfile(header, io.BytesIO(content))
+        part.rename(folder)
     return folder
 
 
