@@ -1,14 +1,18 @@
+import io
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -76,3 +80,67 @@ def trained(command, demo: list[str], tmp_path_factory: pytest.TempPathFactory) 
     assert result.returncode == 0, result.stdout + result.stderr
     (folder,) = cwd.glob("outputs/*/*")
     return SimpleNamespace(cwd=cwd, folder=folder, output=result.stdout)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file of a tiny network, one of whose attributes has the name of a column."""
+    import torch
+
+    from aimonk.models.backbones import create_backbone
+    from aimonk.models.checkpoint import ModelInfo, save_model
+    from aimonk.models.classifier import Classifier
+
+    torch.manual_seed(0)
+    classifier = Classifier(create_backbone("timm", "test_efficientnet", "random"), 3)
+    torch.nn.init.normal_(classifier.head.weight, std=3)
+    info = ModelInfo(
+        library="timm",
+        backbone="test_efficientnet",
+        stages="last",
+        attributes=["hat", "image", "scarf"],
+        thresholds=[0.5, 0.6, 0.7],
+        scale=[1.0] * 3,
+        bias=[0.0] * 3,
+        image_size=32,
+        resize="squash",
+        epoch=1,
+        chosen_by="test",
+        beats_chance=[True, None, None],
+    )
+    path = tmp_path_factory.mktemp("checkpoint") / "model.pth"
+    save_model(path, info, classifier.state_dict())
+    return path
+
+
+@pytest.fixture(scope="session")
+def draw_image() -> Callable[[int], bytes]:
+    """A PNG file by its number."""
+
+    def draw(number: int) -> bytes:
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(pixels).resize((48, 40)).save(file, "PNG")
+        return file.getvalue()
+
+    return draw
+
+
+@pytest.fixture
+def write_shards(tmp_path: Path, draw_image) -> Callable[[int, int], list[str]]:
+    """Writes so many shards of so many images, in `shards`; each has a broken image too."""
+
+    def write(shards: int, images: int) -> list[str]:
+        folder, paths = tmp_path / "shards", []
+        folder.mkdir()
+        for shard in range(shards):
+            members = {f"{shard}/{i}.png": draw_image(100 * shard + i) for i in range(images)}
+            paths.append(str(folder / f"{shard:03}.tar"))
+            with tarfile.open(paths[-1], "w") as archive:
+                for name, content in (members | {f"{shard}/broken.png": b"broken"}).items():
+                    header = tarfile.TarInfo(name)
+                    header.size = len(content)
+                    archive.addfile(header, io.BytesIO(content))
+        return paths
+
+    return write

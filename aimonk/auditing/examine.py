@@ -13,6 +13,7 @@ from aimonk.data.duplicates import describe_refused, group_images
 from aimonk.data.groups import contradictions, duplicate_groups
 from aimonk.data.images.hashes import Hashes
 from aimonk.data.labels import LabelTable
+from aimonk.evaluation.agreement import describe_agreement
 from aimonk.evaluation.association import associate, associate_unknown
 from aimonk.runtime.progress import unwatched
 
@@ -36,6 +37,7 @@ class Audit:
         unknown_depends: From `associate_unknown`, the strongest 10,000.
         missingness: From `explain_missing`.
         shift: Result of `find_shift`; None where there is evidence for an attribute.
+        agreement: From `describe_agreement`; None where no image is annotated several times.
     """
 
     table: LabelTable = field(repr=False)
@@ -50,6 +52,7 @@ class Audit:
     unknown_depends: list[dict]
     missingness: dict | None
     shift: dict | None
+    agreement: dict | None = None
 
 
 def examine(
@@ -118,6 +121,7 @@ def examine(
         unknown_depends=associate_unknown(labels[first], mask[first], names)[:MOST_PAIRS],
         missingness=missingness,
         shift=shift,
+        agreement=None if file.annotations is None else describe_agreement(file.annotations, seed),
     )
 
 

@@ -1,5 +1,6 @@
 """`--help`: groups, options and settings with the comments of conf/."""
 
+import re
 import shutil
 import textwrap
 
@@ -17,7 +18,8 @@ python run.py [-m] [GROUP=OPTION] [KEY=VALUE] ...        also: aimonk ..., pytho
   python run.py mode=import from=coco labels=FILE images=DIR ...   labels of other formats as a file
   python run.py resume=RUN                                         continue an interrupted run
 """
-OWN_DATA = ("demo", "folder")
+OWN_DATA = ("demo", "folder", "shards")
+INTERNAL = re.compile(r"\.(_target_|_partial_)$|^data\.reader\.")  # settings that nobody sets
 MORE = "`--help GROUP`, such as `--help loss`: its settings; `--help settings`: these, without a group"
 
 
@@ -62,7 +64,7 @@ def format_groups(options: list[Option], width: int) -> list[str]:
 
 def format_option(option: Option) -> list[str]:
     """The comment of an option, and its settings with theirs."""
-    settings = [s for s in option.settings if not s.key.endswith(("._target_", "._partial_"))]
+    settings = [s for s in option.settings if not INTERNAL.search(s.key)]
     width = max((len(f"{s.key}={s.default}") for s in settings), default=0) + 2
     lines = [f"  {option.comment}"] if option.comment else []
     return lines + [f"  {f'{s.key}={s.default}':<{width}}{s.comment}".rstrip() for s in settings]

@@ -30,7 +30,8 @@ MULTIRUN = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 # keys with a path as value, in which commas, brackets, quotes and non-ASCII letters are not Hydra's grammar
 PATHS = re.compile(
     r"^\+{0,2}(image|checkpoint|output|predictions|resume|runs|cache_dir|backbone\.weights"
-    r"|data\.(?:images|labels|splits|partition|classes)|tracker\.mlflow\.folder|hydra\.(?:run|sweep)\.dir)=(.+)$",
+    r"|data\.(?:images|labels|splits|shards|partition|classes)|tracker\.mlflow\.folder"
+    r"|hydra\.(?:run|sweep)\.dir)=(.+)$",
     re.DOTALL,
 )
 
@@ -167,7 +168,7 @@ def _quote(argument: str, sweep: bool) -> str:
     quoted = value[0] in "'\"" and value[-1] == value[0] and len(value) > 1
     # Hydra's own keys cannot be swept, and may hold interpolations such as ${now:%H-%M}
     own = key.startswith("hydra.")
-    if key == "runs=" and value[0] == "[" and _is_readable(argument):
+    if key in ("runs=", "data.shards=") and value[0] == "[" and _is_readable(argument):
         return argument  # a list of patterns
     if quoted or value == "null" or (sweep and not own and _is_readable(argument)):
         return argument

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 ABSENT, PRESENT, UNKNOWN = range(3)
+COLUMNS = 64  # that are counted at once
 
 
 class Value(NamedTuple):
@@ -50,14 +51,39 @@ class Annotations:
         """ABSENT, PRESENT or UNKNOWN of each entry, uint8 [R, A]."""
         return np.array([value.meaning for value in self.legend], np.uint8)[self.codes]
 
+    def count(self, meaning: int) -> np.ndarray:
+        """How many annotations of each image state this meaning, int32 [N, A]."""
+        codes = [i for i, value in enumerate(self.legend) if value.meaning == meaning and i != self.unstated]
+        return self._count(codes)
+
+    def _count(self, codes: Sequence[int]) -> np.ndarray:
+        """How many annotations of each image have one of these codes, int32 [N, A]."""
+        order = np.argsort(self.images, kind="stable")
+        first = np.searchsorted(self.images[order], np.arange(len(self.names)))
+        wanted = np.isin(np.arange(len(self.legend)), codes)
+        counts = np.empty((len(self.names), len(self.attributes)), np.int32)
+        # a few columns at once, since the numbers take more memory than the codes
+        for start in range(0, len(self.attributes), COLUMNS):
+            columns = slice(start, start + COLUMNS)
+            states = wanted[self.codes[:, columns]][order]
+            counts[:, columns] = np.add.reduceat(states, first, axis=0, dtype=np.int32)
+        return counts
+
     def select(self, columns: Sequence[int]) -> "Annotations":
         """The annotations of the attributes in these columns, in this order."""
         attributes = [self.attributes[column] for column in columns]
         return replace(self, attributes=attributes, codes=self.codes[:, columns])
 
     def counts(self) -> np.ndarray:
-        """How often each value of the legend occurs, [len(legend), A]."""
-        return np.array([(self.codes == code).sum(axis=0) for code in range(len(self.legend))])
+        """How often each value of the legend occurs, [len(legend), A].
+
+        Of `unstated`, it is the number of images of which no annotation states the entry.
+        """
+        counts = np.array([(self.codes == code).sum(axis=0) for code in range(len(self.legend))])
+        if self.unstated is not None:
+            times = np.bincount(self.images, minlength=len(self.names))
+            counts[self.unstated] = (self._count([self.unstated]) == times[:, None]).sum(axis=0)
+        return counts
 
 
 class AnnotationCollector:

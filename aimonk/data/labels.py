@@ -28,8 +28,8 @@ class LabelTable:
         labels: 1 present, 0 absent, [N, A] float32; 0 where unknown.
         mask: True where the label is known, [N, A].
         splits: train, val or test, N; None where the file has no column `split`.
-        shares: Share of the annotators who labelled the entry 1, [N, A] float32, nan where nobody labelled it:
-            the target of training where `data.repeated=soft` keeps it. None for `labels`.
+        shares: Share of the annotators who labelled the entry 1, [N, A] float32, nan where nobody did: the
+            target of training, which `data.repeated=soft` keeps; None for `labels`.
         annotations: The annotations of all images, where some have several.
     """
 

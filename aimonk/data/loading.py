@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from aimonk.data.images.decoding import decode
+from aimonk.data.dataset import StoredSubset
+from aimonk.data.images.folder import decode_all
 from aimonk.data.sampling import PADDING, BatchList
 
 log = logging.getLogger(__name__)
@@ -23,39 +24,56 @@ class Pixels:
     """Loads augmented uint8 images [B, 3, H, W] from decoded images or from files.
 
     Args:
-        images: Decoded images [N, H, W, 3], or the paths of the files.
+        images: Decoded images [N, H, W, 3], stored ones, or the paths of the files.
         augmentation: Called with images and views.
         size: Pixels per side, for files.
         resize: As for `decode`, for files.
     """
 
-    def __init__(self, images: np.ndarray | list[Path], augmentation: Callable, size: int, resize: str):
+    def __init__(
+        self,
+        images: np.ndarray | StoredSubset | list[Path],
+        augmentation: Callable,
+        size: int,
+        resize: str,
+    ):
         self.images = images
         self.augmentation = augmentation
         self.size = size
         self.resize = resize
-        if isinstance(images, list):
-            # whether a warning was logged for each file; shared with the worker processes
-            self.warned = torch.zeros(len(images), dtype=torch.bool).share_memory_()
+        # whether a warning was logged for each image; shared with the worker processes
+        self.warned = torch.zeros(len(images), dtype=torch.bool).share_memory_()
 
     def __call__(self, rows: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
         available = torch.ones(len(rows), dtype=torch.bool)
-        if not isinstance(self.images, list):
-            pixels = torch.from_numpy(self.images[rows.numpy()])
+        if isinstance(self.images, np.ndarray):
+            pixels = self.images[rows.numpy()]
         else:
-            pixels = torch.stack([self._decode(row, available, i) for i, row in enumerate(rows.tolist())])
+            pixels, errors = self._read(rows.numpy())
+            for position, reason in errors.items():
+                self._warn(int(rows[position]), reason)
+                available[position] = False
         # [B, H, W, 3] permuted to [B, 3, H, W] is in channels_last format
-        return self.augmentation(pixels.permute(0, 3, 1, 2), views), available
+        return self.augmentation(torch.from_numpy(pixels).permute(0, 3, 1, 2), views), available
 
-    def _decode(self, row: int, available: Tensor, position: int) -> Tensor:
-        try:
-            return torch.from_numpy(decode(self.images[row], self.size, self.resize).copy())
-        except ValueError as error:  # the file was readable at the start of the run
-            if not self.warned[row]:
-                log.warning("%s: %s; skipping it from now on", self.images[row], error)
-            self.warned[row] = True
-            available[position] = False
-            return torch.zeros(self.size, self.size, 3, dtype=torch.uint8)
+    def _read(self, rows: np.ndarray) -> tuple[np.ndarray, dict[int, str]]:
+        """Pixels [B, H, W, 3], and position -> reason for files that cannot be read, which are zero."""
+        if not isinstance(self.images, list):
+            return self.images.read(rows)
+        pixels, errors = np.zeros((len(rows), self.size, self.size, 3), np.uint8), {}
+        for position, (_, values) in enumerate(decode_all(self.images, self.size, self.resize, rows)):
+            if isinstance(values, str):
+                errors[position] = values
+            else:
+                pixels[position] = values
+        return pixels, errors
+
+    def _warn(self, row: int, reason: str) -> None:
+        """Log a warning for an image that was readable at the start of the run, once."""
+        if not self.warned[row]:
+            name = self.images[row] if isinstance(self.images, list) else f"image {row}"
+            log.warning("%s: %s; skipping it from now on", name, reason)
+        self.warned[row] = True
 
 
 class Rows(Dataset):

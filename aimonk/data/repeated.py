@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk.data.annotations import ABSENT, PRESENT, Annotations
+from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN, Annotations
 from aimonk.data.labels import LabelTable
 from aimonk.files.text import join_errors, listed, plural
 
 log = logging.getLogger(__name__)
 
 FIX = "data.repeated=merge, majority or soft combines them"
+MEANINGS = (ABSENT, PRESENT, UNKNOWN)
 POLICIES = ("error", "merge", "majority", "soft")
 
 
@@ -30,22 +31,17 @@ def combine(annotations: Annotations, repeated: str, source: Path) -> LabelTable
     """
     if repeated not in POLICIES:
         raise ValueError(f"data.repeated is {repeated!r}; expected {', '.join(POLICIES)}")
-    meanings, count = annotations.meanings(), len(annotations.names)
-    if len(annotations.images) == count:
+    if len(annotations.images) == len(annotations.names):
+        meanings = annotations.meanings()
         rows = np.argsort(annotations.images, kind="stable")
         present, absent = meanings[rows] == PRESENT, meanings[rows] == ABSENT
         return _table(annotations, present, absent)
     if repeated == "error":
         _refuse_different(annotations, source)
-    order = np.argsort(annotations.images, kind="stable")
-    first = np.searchsorted(annotations.images[order], np.arange(count))
-    present, absent = (
-        np.add.reduceat((meanings[order] == value).astype(np.int32), first, axis=0)
-        for value in (PRESENT, ABSENT)
-    )
+    present, absent = (annotations.count(meaning) for meaning in (PRESENT, ABSENT))
     differ = (present > 0) & (absent > 0)
     if repeated != "error":
-        _report(annotations, meanings, present + absent, differ, source, repeated)
+        _report(annotations, present + absent, differ, source, repeated)
     if repeated == "merge":
         return _table(annotations, (present > 0) & ~differ, (absent > 0) & ~differ)
     known = present + absent
@@ -104,25 +100,29 @@ def _refuse_contradictions(annotations: Annotations, source: Path) -> None:
     Raises:
         ValueError: Two annotations of an image state different values of an entry.
     """
-    meanings = annotations.meanings().astype(np.int8)
-    meanings[annotations.codes == annotations.unstated] = -1
-    before: dict[int, np.ndarray] = {}
+    different = sum((annotations.count(meaning) > 0).astype(np.uint8) for meaning in MEANINGS) > 1
+    columns = {image: different[image].argmax() for image in different.any(axis=1).nonzero()[0].tolist()}
+    first: dict[int, int] = {}
     errors = []
-    for row, image in enumerate(annotations.images.tolist()):
-        stated = before.setdefault(image, meanings[row])
-        wrong = (stated >= 0) & (meanings[row] >= 0) & (stated != meanings[row])
-        if wrong.any():
-            label, name = annotations.attributes[int(np.argmax(wrong))], annotations.names[image]
-            message = f"{label!r} of {name!r} differs from another annotation; {FIX}"
+    for row in np.isin(annotations.images, list(columns)).nonzero()[0].tolist():
+        image = int(annotations.images[row])
+        column, name = int(columns[image]), annotations.names[image]
+        code = int(annotations.codes[row, column])
+        if code == annotations.unstated:
+            continue
+        meaning = annotations.legend[code].meaning
+        before = first.setdefault(image, row)
+        if annotations.legend[annotations.codes[before, column]].meaning != meaning:
+            where = f"{annotations.unit} {annotations.places[before]}"
+            label = annotations.attributes[column]
+            message = f"{label!r} of {name!r} differs from another annotation, {where}; {FIX}"
             errors.append(f"{source} {annotations.unit} {annotations.places[row]}: {message}")
-        before[image] = np.where(stated < 0, meanings[row], stated)
     if errors:
         raise ValueError(join_errors(errors))
 
 
 def _report(
     annotations: Annotations,
-    meanings: np.ndarray,
     known: np.ndarray,
     differ: np.ndarray,
     source: Path,

@@ -1,6 +1,6 @@
 """Sampling: the order and the views of the images of an epoch, and their division into batches."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,13 +121,22 @@ def split_batches(
 
 
 class BatchList(Sampler):
-    """A batch sampler over a list, which may be replaced between epochs."""
+    """A batch sampler over a list, which may be replaced between epochs.
 
-    def __init__(self) -> None:
+    Args:
+        follow: Called with the list at the start of each pass; returns a function that is called with the
+            index of each batch before it is loaded.
+    """
+
+    def __init__(self, follow: Callable[[list[Batch]], Callable[[int], None]] | None = None) -> None:
         self.batches: list[Batch] = []
+        self.follow = follow
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for batch in self.batches:
+        reached = None if self.follow is None else self.follow(self.batches)
+        for i, batch in enumerate(self.batches):
+            if reached is not None:
+                reached(i)
             yield list(zip(batch.rows.tolist(), batch.views.tolist(), strict=True))
 
     def __len__(self) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from aimonk.files.text import plural
 from aimonk.inference.engine import fast_inference
@@ -25,27 +25,34 @@ class Predictor:
     """
 
     def __init__(self, classifier: Classifier, device: torch.device, count: int):
-        self.network: Callable = classifier.to(device, memory_format=torch.channels_last).eval()
+        classifier.to(device, memory_format=torch.channels_last).eval()
+        self.body: Callable = classifier.prefix(len(classifier.stages))
+        self.head = classifier.head
         self.device = device
         self.optimise = False
         self.expect(count)
 
     def expect(self, count: int) -> None:
         """Prepare for so many further images."""
-        if self.device.type == "cpu" and count >= SEVERAL and isinstance(self.network, Classifier):
+        if self.device.type == "cpu" and count >= SEVERAL and isinstance(self.body, nn.Module):
             self.optimise = True
 
-    @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
         """Logits [B, A] on the CPU of uint8 images [B, 3, H, W]."""
+        return self.with_features(images)[0]
+
+    @torch.inference_mode()
+    def with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [B, A] and the features behind them [B, D], both on the CPU."""
         if self.optimise:
-            self.network = fast_inference(self.network.suffix(0), images)
+            self.body = fast_inference(self.body, images)
             self.optimise = False
-        return self.network(images.to(self.device, non_blocking=True)).float().cpu()
+        features = self.body(images.to(self.device, non_blocking=True))
+        return self.head(features).float().cpu(), features.float().cpu()
 
 
 class CalibratedModel:
-    """Calibrated probabilities of a checkpoint; OnnxModel has the same interface.
+    """Calibrated probabilities of a checkpoint; OnnxModel has the same interface, without features.
 
     Args:
         count: As of Predictor.
@@ -61,9 +68,13 @@ class CalibratedModel:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Probabilities [B, A] of uint8 images [B, image_size, image_size, 3]."""
-        logits = self.predictor(torch.from_numpy(images).permute(0, 3, 1, 2))
+        return self.with_features(images)[0]
+
+    def with_features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities [B, A], and the inputs of the head, float32 [B, D]."""
+        logits, features = self.predictor.with_features(torch.from_numpy(images).permute(0, 3, 1, 2))
         calibrated = torch.tensor(self.info.scale) * logits + torch.tensor(self.info.bias)
-        return torch.sigmoid(calibrated.double()).numpy()
+        return torch.sigmoid(calibrated.double()).numpy(), features.numpy()
 
 
 def open_model(source: Path, device: torch.device, count: int) -> CalibratedModel | OnnxModel:

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from aimonk.data.store.row_set import TransientReason
-from aimonk.data.store.row_store import Compute, Row, RowStore, StoredRows
+from aimonk.data.store.row_store import RowStore, StoredRows
+from aimonk.data.store.stored_array import Compute, Row, StoredArray
 from aimonk.models.classifier import Classifier
 from aimonk.runtime import distributed
 from aimonk.runtime.ranks import rank, world_size
@@ -29,21 +30,19 @@ class StoredFeatures:
 
     Args:
         rows: Number of rows, N.
-        missing: Indices of the array without values, since the image could not be read.
     """
 
-    def __init__(self, array: np.ndarray, rows: int, missing: Iterable[int]):
+    def __init__(self, array: StoredArray, rows: int):
         self.array = array
         self.rows = rows
-        self.exists = torch.ones(len(array), dtype=torch.bool)
-        self.exists[list(missing)] = False
 
     def __call__(self, rows: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
-        places = views * self.rows + rows
-        features = torch.from_numpy(self.array[places.numpy()])
+        values, errors = self.array.read((views * self.rows + rows).numpy())
+        features, exists = torch.from_numpy(values), torch.ones(len(rows), dtype=torch.bool)
+        exists[list(errors)] = False
         if features.ndim == 4:
             features = features.permute(0, 3, 1, 2)
-        return features, self.exists[places]
+        return features, exists
 
 
 @dataclass
@@ -86,18 +85,26 @@ class FeatureSource:
         dtype = self.dtype if self.dtype != "auto" else ("float32" if len(shape) == 1 else "float16")
         keys, rows = self.row_keys(), len(self.keys)
 
+        digest = weights_digest(prefix)
+
         def compute(missing: np.ndarray) -> Iterator[Row]:
+            # a damaged row may be found when these stages have been trained since
+            if weights_digest(prefix) != digest:
+                raise ValueError("stored features are damaged; run the command again to compute them anew")
             return self._compute(engine(prefix, example), missing, device)
 
-        family = f"features {CODE_VERSION} {cut} {weights_digest(prefix)}"
-        found = find_or_compute(self.store, family, keys, shape, dtype, compute)
+        def watch(rows: Iterator[Row], total: int) -> Iterator[Row]:
+            return self.watch(rows, total, "features")
+
+        family = f"features {CODE_VERSION} {cut} {digest}"
+        found = find_or_compute(self.store, family, keys, shape, dtype, compute, watch)
         what = f"features of {cut} frozen stages, {rows} images x {self.views} views of {shape}"
         if found is None:
             log.info("%s: not stored, they exceed features.limit_gb or the free disk space", what)
             return None
         log.info("%s: %d computed, %d reused", what, found.computed, len(keys) - found.computed)
         self.in_use.append(found)
-        return StoredFeatures(found.array, rows, found.errors)
+        return StoredFeatures(found.array, rows)
 
     def row_keys(self) -> list[str]:
         """A key per view and row, [views * N]; that of view 0, the image itself, names no augmentation."""
@@ -109,7 +116,7 @@ class FeatureSource:
         rows, total = len(self.keys), len(self.keys) * self.views
         wanted = set(missing.tolist())
         starts = np.unique(missing // BATCH) * BATCH
-        for start in self.watch(starts, len(starts), "features"):
+        for start in starts:
             block = torch.arange(start, min(start + BATCH, total))
             with torch.inference_mode():
                 images, exists = self.load_pixels(block % rows, block // rows)
@@ -120,12 +127,20 @@ class FeatureSource:
 
 
 def find_or_compute(
-    store: RowStore, family: str, keys: list[str], shape: tuple[int, ...], dtype: str, compute: Compute
+    store: RowStore,
+    family: str,
+    keys: list[str],
+    shape: tuple[int, ...],
+    dtype: str,
+    compute: Compute,
+    watch: Callable,
 ) -> StoredRows | None:
     """The stored set; each of several processes computes its share of the missing rows."""
-    found = store.find(family, keys, shape, dtype)
-    if world_size() == 1 or distributed.broadcast(found is not None):
-        return found or store.rows(family, keys, shape, dtype, compute)
+    if world_size() == 1:
+        return store.rows(family, keys, shape, dtype, compute, watch=watch)
+    found = store.find(family, keys, shape, dtype, compute)
+    if not distributed.any_rank(found is None):
+        return found
     shares = [(f"{family} share {r}", part) for r, part in enumerate(distributed.rank_shares(len(keys)))]
     own, mine = shares[rank()]
 
@@ -133,23 +148,28 @@ def find_or_compute(
         for row, values in compute(mine[missing]):
             yield row - mine[0], values
 
-    store.rows(own, [keys[i] for i in mine], shape, dtype, compute_mine)
+    if found is None:
+        store.rows(own, [keys[i] for i in mine], shape, dtype, compute_mine, watch=watch)
     distributed.barrier()
 
     def collect(missing: np.ndarray) -> Iterator[Row]:
         wanted = set(missing.tolist())
         for name, part in shares:
-            share = store.find(name, [keys[i] for i in part], shape, dtype)
-            if share is not None:
-                for row in wanted.intersection(part.tolist()):
-                    yield row, share.array[row - part[0]]
-                wanted.difference_update(part.tolist())
+            share = store.find(name, [keys[i] for i in part], shape, dtype, lambda damaged: iter(()))
+            for row in wanted.intersection(part.tolist()) if share is not None else ():
+                values, errors = share.array.read(np.array([row - part[0]]))
+                if not errors:
+                    wanted.remove(row)
+                    yield row, values[0]
         # without a shared cache folder, the shares of other machines are computed here too
         if wanted:
             yield from compute(np.array(sorted(wanted), dtype=np.int64))
 
-    found = store.rows(family, keys, shape, dtype, collect)
-    distributed.barrier()
+    if found is None:
+        found = store.rows(family, keys, shape, dtype, collect, watch=watch)
+    counts = distributed.all_gather(torch.tensor([0 if found is None else found.computed]))
+    if found is not None:
+        found.computed = int(counts.max())  # the process that writes a shared set reads the shares of all
     store.remove(own, [keys[i] for i in mine], shape, dtype)
     return found
 

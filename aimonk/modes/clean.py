@@ -11,6 +11,7 @@ from aimonk.data.store.row_store import RowStore
 from aimonk.files.run_folder import find_runs
 from aimonk.files.text import plural
 from aimonk.setup.data import FEATURES, IMAGES, cache_folder
+from aimonk.setup.shards import SHARDS
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +32,11 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     if cfg.delete not in CHOICES:
         raise ValueError(f"delete is {cfg.delete!r}; expected null, cache, failed or all")
     cache = cache_folder(cfg)
-    demos = [folder for folder in sorted(cache.glob("demo_*")) if (folder / "labels.txt").is_file()]
+    others = [folder for folder in sorted(cache.glob("demo_*")) if (folder / "labels.txt").is_file()]
+    others += [folder for folder in (cache / SHARDS,) if folder.is_dir()]
     for name in STORES:
         print(f"{format_size(size_of([cache / name])):>9}  {cache / name}")
-    for folder in demos:
+    for folder in others:
         print(f"{format_size(size_of([folder])):>9}  {folder}")
     runs = find_runs(OUTPUTS)
     runs.pop(OUTPUTS, None)  # a run there would be deleted with all others
@@ -42,7 +44,7 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         own = [folder for folder, found in runs.items() if found == state]
         print(f"{format_size(size_of(own)):>9}  {plural(len(own), f'{state} run')} below {OUTPUTS}/")
     if cfg.delete in ("cache", "all"):
-        freed = sum(RowStore(cache / name, 0).clear() for name in STORES) + delete(demos)
+        freed = sum(RowStore(cache / name, 0).clear() for name in STORES) + delete(others)
         print(f"deleted: {format_size(freed)} of the cache")
     if cfg.delete in ("failed", "all"):
         failed = [folder for folder, state in runs.items() if state == "failed"]

@@ -63,8 +63,10 @@ def check_output(output: str | None, labels: Path, images: Path) -> Path:
     return path
 
 
-def warn_of_missing(table: LabelTable, images: Path) -> None:
-    """Warn of rows whose image is not in the folder; they are written like the others."""
+def warn_of_missing(table: LabelTable, images: Path | None) -> None:
+    """Warn of rows whose image is not in the folder, if there is one; they are written like the others."""
+    if images is None:
+        return
     if not images.is_dir():
         log.warning("no images folder at %s; names are written as they are in the labels", images.absolute())
         return

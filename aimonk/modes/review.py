@@ -33,10 +33,12 @@ from aimonk.setup.build import check_types
 from aimonk.setup.data import label_paths, open_data, read_tokens
 from aimonk.setup.features import frozen_features
 from aimonk.setup.runs import describe_checkpoint, find_checkpoint, warn_about_training_images
+from aimonk.setup.shards import has_labels_inside
 
 log = logging.getLogger(__name__)
 
 PACKAGES = ("starlette", "uvicorn")
+READER = "aimonk.data.formats.label_file.read_label_file"
 FROZEN = "aimonk.models.freeze.backbone"
 
 
@@ -52,6 +54,19 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
             raise ValueError(f"mode=review needs {package}; pip install -e '.[review]' installs it")
     if cfg.data.draw is not None:
         raise ValueError("data is demo; expected data=folder, since a review changes the label file")
+    if cfg.data.reader._target_ != READER:
+        raise ValueError(
+            "mode=review writes label files; mode=import converts other formats, and data=folder reads them"
+        )
+    if cfg.data.repeated != "error":
+        raise ValueError(
+            f"data.repeated is {cfg.data.repeated!r}; expected error, since a review keeps one label; "
+            "mode=import writes a file with one row per image"
+        )
+    if has_labels_inside(cfg):
+        raise ValueError(
+            "data.labels is null; expected a label file, since a review cannot change those in shards"
+        )
     check_types({"port": int, "browser": bool, "save_after": float}, cfg, "")
     if not 0 <= cfg.port < 2**16:
         raise ValueError(f"port is {cfg.port}; expected 0 (any free one) to 65535")

@@ -1,6 +1,7 @@
 """The result of an audit as text for a terminal."""
 
 from aimonk.auditing.examine import Audit
+from aimonk.evaluation.agreement import summarise_agreement
 from aimonk.evaluation.association import is_significant
 from aimonk.files.text import listed, plural
 from aimonk.report.data_notes import FILE_PROBLEMS, with_reasons
@@ -15,6 +16,8 @@ QUESTIONS = (
     "Which labels are probably wrong?",
     "Why are labels missing?",
 )
+AGREEMENT = "Do the annotators agree?"
+MOST_ANNOTATORS = 5  # pairs on the terminal
 
 
 def summarise(found: Audit, files: dict) -> list[str]:
@@ -45,8 +48,13 @@ def summarise(found: Audit, files: dict) -> list[str]:
     if found.missingness is not None:
         answers.append(found.missingness["sentence"])
         details.append(describe_missingness(found))
+    questions = list(QUESTIONS[: len(answers)])
+    if found.agreement is not None:
+        questions.append(AGREEMENT)
+        answers.append("")
+        details.append(describe_agreement(found.agreement))
     lines = []
-    for i, question in enumerate(QUESTIONS[: len(answers)]):
+    for i, question in enumerate(questions):
         lines += ["", f"{i + 1}. {question} {answers[i]}".rstrip(), *(f"   {line}" for line in details[i])]
     return [*lines, ""]
 
@@ -62,6 +70,28 @@ def describe_missingness(found: Audit) -> list[str]:
     entries = sorted(found.missingness["attributes"].values(), key=lambda entry: entry["policy"] == "ignore")
     depends = [f"NA is associated with another label: {pair}" for pair in unknown_depends(found)[:3]]
     return cut([entry["sentence"] for entry in entries]) + depends
+
+
+def describe_agreement(agreement: dict) -> list[str]:
+    """A sentence on each attribute, the least agreement first, and on the pairs that differ most."""
+    entries = agreement["attributes"]
+    order = sorted(entries, key=lambda name: 2 if entries[name]["alpha"] is None else entries[name]["alpha"])
+    lines = cut([summarise_agreement(name, entries[name]) for name in order])
+    return lines + describe_pairs(agreement)[:MOST_ANNOTATORS]
+
+
+def describe_pairs(agreement: dict) -> list[str]:
+    """A sentence on each pair of named annotators, those who differ most often first."""
+    lines = []
+    for pair in agreement["pairs"]:
+        first, second = pair["annotators"]
+        counts = (
+            f"{pair['different']:,} of {pair['compared']:,} labels differ, {pair['by_chance']:,.0f} by chance"
+        )
+        most = sorted(pair["attributes"].items(), key=lambda item: -item[1])
+        where = f": {listed([f'{name} {count:,}' for name, count in most], 3)}" if most else ""
+        lines.append(f"{first} and {second}: {counts}{where}")
+    return lines
 
 
 def cut(lines: list[str]) -> list[str]:

@@ -21,9 +21,9 @@ def load_thumbnails(
     """
     thumbnails = {}
     for row in sorted(set(rows)):
-        source = pixels[row]
         try:
-            image = decode(source, SIDE, "squash") if isinstance(source, Path) else source
+            source = pixels[row]
+            image = source if isinstance(source, np.ndarray) else decode(source, SIDE, "squash")
         except ValueError:  # the file was readable when training began
             continue
         thumbnails[row] = shrink(image)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from aimonk.data.images.decoding import FORMATS, decode
+from aimonk.data.images.decoding import FORMATS, decode, open_image
 from aimonk.report.thumbnails import load_thumbnails
 
 SIDE = 720  # pixels of the large picture
@@ -45,12 +45,12 @@ class Pictures:
     def read(self, row: int, size: int, resize: str) -> np.ndarray:
         """Pixels as a model sees them, uint8 [size, size, 3]; errors as `decode`."""
         source = self.pixels[row]
-        return np.array(decode(source, size, resize) if isinstance(source, Path) else source)
+        return np.array(source if isinstance(source, np.ndarray) else decode(source, size, resize))
 
     def shape(self, row: int) -> tuple[int, int]:
         """Width and height in pixels as displayed; a square where the file is unreadable by now."""
         try:
-            with Image.open(self.paths[row], formats=FORMATS) as image:
+            with open_image(self.paths[row]) as file, Image.open(file, formats=FORMATS) as image:
                 return displayed_size(image)
         except Exception:  # Pillow's plugins raise errors of any type on malformed files
             return 1, 1

@@ -21,8 +21,8 @@ class Bar:
 
 
 @contextmanager
-def show_progress(title: str, total: int) -> Iterator[Bar]:
-    """A bar that is removed at the end of the block."""
+def show_progress(title: str, total: int | None) -> Iterator[Bar]:
+    """A bar that is removed at the end of the block; None where the total is unknown."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield Bar(None, 0)

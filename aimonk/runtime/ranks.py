@@ -16,3 +16,8 @@ def world_size() -> int:
 def local_rank() -> int:
     """Number of this process on its machine, and of its GPU."""
     return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def local_world_size() -> int:
+    """Number of processes on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))

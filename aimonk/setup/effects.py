@@ -22,6 +22,7 @@ IMAGES = (
     "data.follow_links",
     "data.store",
     "data.store_limit_gb",
+    "data.store_quality",
     "data.duplicate_distance",
 )
 # keys and groups that a mode uses, with all keys below them, and exceptions
@@ -67,6 +68,7 @@ def warn_without_effect(given: Iterable[str], unused: Iterable[tuple[Sequence[st
 
 def unused_in_mode(cfg: DictConfig, given: Sequence[str]) -> Iterator[tuple[Sequence[str], str]]:
     """Given settings that the mode does not use, if it is not training."""
+    yield from _unused_of_shards(cfg)
     if cfg.mode not in USED:
         return
     used, exceptions = USED[cfg.mode]
@@ -74,6 +76,19 @@ def unused_in_mode(cfg: DictConfig, given: Sequence[str]) -> Iterator[tuple[Sequ
     yield others, f"mode={cfg.mode} does not use it"
     if cfg.mode == "evaluate" and cfg.predictions is not None:
         yield ("batch_size", "device", *IMAGES), "predictions= needs no model and no images"
+
+
+def _unused_of_shards(cfg: DictConfig) -> Iterator[tuple[Sequence[str], str]]:
+    if "shards" not in cfg.data:
+        return
+    images = () if cfg.data.images is None else ("data.images",)
+    yield (*images, "data.follow_links"), "data.shards has the images"
+    if cfg.data.labels is None:
+        yield ("data.missing",), "the shards have the labels"
+    else:
+        yield ("data.label_key", "data.blank"), "data.labels has the labels"
+    if cfg.mode != "train":
+        yield ("data.window",), "there are no epochs"
 
 
 def _covers(used: Sequence[str], key: str) -> bool:
@@ -118,7 +133,7 @@ def unused_in_training(
     elif cfg.patience is None:
         yield ("min_delta",), "patience is null"
     if not cfg.data.store:
-        yield ("data.store_limit_gb",), "data.store is false"
+        yield ("data.store_limit_gb", "data.store_quality"), "data.store is false"
     if cfg.resume is None:
         yield ("resume_force",), "resume is null"
     if not cuda:

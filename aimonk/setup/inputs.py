@@ -15,7 +15,7 @@ from aimonk.inference.engine import fast_inference
 from aimonk.models.classifier import Classifier
 from aimonk.models.features import FeatureSource
 from aimonk.runtime.progress import watch
-from aimonk.setup.data import FEATURES, cache_folder
+from aimonk.setup.data import FEATURES, cache_folder, store_quality
 from aimonk.training.task import Inputs
 
 FLIP = "aimonk.data.augmentation.flip"
@@ -88,9 +88,11 @@ def open_inputs(
         cuts: Numbers of frozen stages whose outputs the run reads.
     """
     pixels = Pixels(images.pixels, augmentation, cfg.data.image_size, cfg.data.resize)
+    quality = store_quality(cfg)
+    settings = f"{cfg.data.image_size} {cfg.data.resize}" + ("" if quality is None else f" jpeg {quality}")
     source = FeatureSource(
         load_pixels=pixels,
-        keys=[f"{cfg.data.image_size} {cfg.data.resize} {key}" for key in images.keys],
+        keys=[f"{settings} {key}" for key in images.keys],
         views=augmentation.views or 1,
         # inputs are mixed after the views are taken, and these are the views of augmentation=flip
         view_key=repr(

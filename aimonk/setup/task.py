@@ -24,6 +24,7 @@ from aimonk.setup.build import build
 from aimonk.setup.checks import read_settings
 from aimonk.setup.inputs import open_inputs
 from aimonk.setup.optimizer import build_optimizer
+from aimonk.setup.shards import copies_ahead, stream_of
 from aimonk.training.losses import MaskedLoss
 from aimonk.training.missing_labels import MissingLabels
 from aimonk.training.optimizers import HeadSolver
@@ -90,6 +91,7 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
     # all models of a run are trained alike, so their number of images is that of the run
     optimizer = build_optimizer(cfg, classifier, min(cuts), len(train_rows) + len(val_rows))
     steps = -(-len(train_rows) // (settings.batch_size * world_size() * settings.accumulate))
+    targets, known = table.targets()
     return Task(
         classifier=classifier,
         policy=policy,
@@ -98,16 +100,18 @@ def build_task(cfg: DictConfig, images: ImageSet, train_rows: np.ndarray, val_ro
         optimizer=optimizer,
         scheduler=build_scheduler(cfg, optimizer, steps * settings.epochs),
         open_inputs=open_inputs(cfg, images, augmentation, classifier, frozen, device),
-        labels=table.labels,
-        mask=table.mask,
+        labels=targets,
+        mask=known,
         train_rows=train_rows,
         val_rows=val_rows,
         weights=sampler(table.labels[train_rows], table.mask[train_rows]),
         views=augmentation.views,
         mix=augmentation.mix if isinstance(augmentation, MixedFlip) else None,
-        slow_loading=augmentation.views is None or images.stored is None,
+        slow_loading=augmentation.views is None or not images.is_decoded,
         device=device,
         settings=settings,
+        stream=None if images.shards is None else stream_of(cfg, images),
+        follow=None if images.shards is None else copies_ahead(cfg, images),
     )
 
 

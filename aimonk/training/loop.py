@@ -56,7 +56,9 @@ def fit(
         cut = task.policy.cut(epoch, len(task.classifier.stages))
         if phase is None or phase.cut != cut:
             phase = open_phase(task, cut)
-        batches = plan_batches(task, epoch)
+        if not state.batches:  # within an epoch, the order stays, even if images are stored by now
+            state.streams = task.stream is not None and task.stream.needed and not phase.are_features
+        batches = plan_batches(task, epoch, state.streams)
         before = state.seconds
         train_one_epoch(task, phase, batches, state, stop, save)
         if state.batches < len(batches):
@@ -75,11 +77,18 @@ def fit(
             return
 
 
-def plan_batches(task: Task, epoch: int) -> list[Batch]:
-    """This process's batches of an epoch."""
+def plan_batches(task: Task, epoch: int, streams: bool = False) -> list[Batch]:
+    """This process's batches of an epoch.
+
+    Args:
+        streams: Whether shards are read one after another.
+    """
     settings = task.settings
     rows, views = plan_epoch(task.train_rows, task.weights, task.views, settings.seed, epoch)
     sizes = (settings.batch_size, settings.accumulate)
+    if streams:
+        places = task.stream.arrange(rows, settings.seed, epoch, settings.batch_size, world_size())
+        rows, views = rows[places], views[places]
     return split_batches(rows, views, task.mask, *sizes, rank(), world_size())
 
 

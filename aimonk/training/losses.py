@@ -26,7 +26,8 @@ class MaskedLoss(nn.Module):
 
         Args:
             logits: Raw scores, [B, A].
-            labels: 0 or 1, [B, A]; ignored where mask is False, NaN included.
+            labels: 0 to 1, [B, A]: a share of annotators who chose 1 weights the losses of both labels;
+                ignored where mask is False, NaN included.
             mask: True where the label is known, [B, A].
 
         Raises:
@@ -85,12 +86,15 @@ class FocalLoss(MaskedLoss):
         self.alpha = alpha
 
     def entries(self, logits: Tensor, labels: Tensor) -> Tensor:
-        signed = torch.where(labels > 0.5, logits, -logits)  # p_t = sigmoid(signed)
+        positive, negative = self._positive(logits), self._positive(-logits)
+        if self.alpha is not None:
+            positive, negative = self.alpha * positive, (1 - self.alpha) * negative
+        return labels * positive + (1 - labels) * negative
+
+    def _positive(self, logits: Tensor) -> Tensor:
+        """Loss of each entry with the label 1, before alpha; that of 0 has the opposite logits."""
         # (1 - p_t)^gamma through its logarithm, whose gradient stays finite where p_t rounds to 1
-        loss = torch.exp(self.gamma * logsigmoid(-signed)) * softplus(-signed)
-        if self.alpha is None:
-            return loss
-        return loss * torch.where(labels > 0.5, self.alpha, 1 - self.alpha)
+        return torch.exp(self.gamma * logsigmoid(-logits)) * softplus(-logits)
 
 
 class AsymmetricLoss(MaskedLoss):
@@ -126,7 +130,7 @@ class AsymmetricLoss(MaskedLoss):
             kept = torch.clamp(torch.sigmoid(-logits) + self.clip, max=1)
             # releases of torch differ in the gradient of a clamp at its bound
             negative = torch.where(prob > self.clip, -above.pow(self.gamma_neg) * torch.log(kept), 0)
-        return torch.where(labels > 0.5, positive, negative)
+        return labels * positive + (1 - labels) * negative
 
 
 def count_pos_weight(present: Tensor, absent: Tensor, max_weight: float | None) -> Tensor:

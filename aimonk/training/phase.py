@@ -21,6 +21,7 @@ class Phase:
 
     Attributes:
         cut: Number of frozen stages.
+        are_features: Whether the loader gives outputs of the frozen stages, not images.
         prefix: Images to features; None where the loader gives features or nothing is frozen.
         suffix: Features, or images where nothing is frozen, to logits.
         local: The suffix, compiled if requested.
@@ -28,6 +29,7 @@ class Phase:
     """
 
     cut: int
+    are_features: bool
     prefix: nn.Module | None
     suffix: nn.Module
     local: nn.Module
@@ -60,11 +62,12 @@ def open_phase(task: Task, cut: int) -> Phase:
     inputs = task.open_inputs(cut)
     suffix = task.classifier.suffix(cut)
     local = torch.compile(suffix) if task.settings.compile else suffix
-    batches = BatchList()
+    batches = BatchList(None if inputs.are_features else task.follow)
     workers = task.settings.workers if task.slow_loading and not inputs.are_features else 0
     rows = Rows(inputs.load, task.labels, task.mask)
     return Phase(
         cut=cut,
+        are_features=inputs.are_features,
         prefix=None if inputs.are_features or cut == 0 else task.classifier.prefix(cut),
         suffix=suffix,
         local=local,

@@ -113,10 +113,16 @@ def compare_epochs(
         differences = np.subtract(*(image_losses(task, logits, labels, mask) for logits in (end, best)))
         return float(differences.mean()), mean_difference_error(differences, kept)
     best, end = (torch.sigmoid(logits.double()).numpy() for logits in (best, end))
+    labels, mask = decided(labels, mask)
     values = [metrics.mean_ap(labels, mask, probs) for probs in (best, end)]
     if None in values:
         return math.nan, math.nan
     return values[0] - values[1], mean_ap_difference_error(labels, mask, best, end, kept)
+
+
+def decided(labels: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of the majority of the annotators, 0 or 1, and where there is one, [n, A] each."""
+    return (labels > 0.5).astype(labels.dtype), mask & (labels != 0.5)
 
 
 def image_losses(task: Task, logits: Tensor, labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -153,6 +159,7 @@ def validate(task: Task, phase: Phase) -> dict:
     loss = task.criterion(*(torch.as_tensor(a).to(task.device) for a in (logits, labels, mask)))
     probs = torch.sigmoid(logits.double()).numpy()
     thresholds = np.full(labels.shape[1], 0.5)
+    labels, mask = decided(labels, mask)
     return {
         "val_loss": loss.item(),
         "mean_ap": metrics.mean_ap(labels, mask, probs),

@@ -217,7 +217,10 @@ def entry_weights(task: Task, rows: np.ndarray) -> tuple[Tensor, Tensor]:
     labels = torch.where(mask, torch.from_numpy(task.labels[rows]).to(device), 0).double()
     weights = torch.where(mask, 1.0, task.missing.weight).double()
     if isinstance(task.criterion, PosWeightLoss):
-        weights = weights * torch.where(labels > 0.5, task.criterion.pos_weight.to(device).double(), 1.0)
+        # a label between 0 and 1 is a positive and a negative, of which the positive weighs more
+        positive = labels * task.criterion.pos_weight.to(device).double()
+        total = positive + (1 - labels)
+        weights, labels = weights * total, positive / total
     return labels, weights
 
 

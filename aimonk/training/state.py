@@ -12,7 +12,7 @@ from torch import Tensor
 from aimonk.files.tensors import load_tensors, save_tensors
 from aimonk.training.task import Task
 
-PLAIN = ("epoch", "batches", "history", "best", "best_state", "seconds", "epoch_seconds", "images")
+PLAIN = ("epoch", "batches", "history", "best", "best_state", "seconds", "epoch_seconds", "images", "streams")
 
 
 @dataclass
@@ -30,6 +30,7 @@ class TrainState:
         seconds: Training time, without validation.
         epoch_seconds: The same for each finished epoch.
         images: Images trained on in that time.
+        streams: Whether the current epoch reads shards one after another.
     """
 
     epoch: int = 1
@@ -42,6 +43,7 @@ class TrainState:
     seconds: float = 0.0
     epoch_seconds: list[float] = field(default_factory=list)
     images: int = 0
+    streams: bool = False
 
     @property
     def images_per_second(self) -> float:

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from aimonk.data.mixing import CutMix, Mixup
+from aimonk.data.streaming import Stream
 from aimonk.models.classifier import Classifier
 from aimonk.models.freeze import FreezePolicy
 from aimonk.training.losses import MaskedLoss
@@ -81,7 +82,7 @@ class Task:
     Attributes:
         missing: What unknown entries add to the criterion.
         open_inputs: Number of frozen stages to `Inputs`.
-        labels: 0 or 1, [N, A].
+        labels: 0 to 1, [N, A]; between them where `data.repeated=soft` keeps the shares of annotators.
         mask: True where known, [N, A].
         scheduler: None where the optimizer is a HeadSolver.
         train_rows: Rows of labels and mask to train on.
@@ -90,6 +91,8 @@ class Task:
         views: Number of views of the augmentation; None if unbounded.
         mix: Mixes the inputs of the part that trains within each batch; None leaves them.
         slow_loading: Whether loading pixels is per-image work, best done by loader processes.
+        stream: The order in which epochs read shards; None where images are files.
+        follow: Prepares the images of batches, as of BatchList; None where there is nothing to prepare.
     """
 
     classifier: Classifier
@@ -109,6 +112,8 @@ class Task:
     slow_loading: bool
     device: torch.device
     settings: Settings
+    stream: Stream | None = None
+    follow: Callable | None = None
 
     @cached_property
     def lowest_cut(self) -> int:

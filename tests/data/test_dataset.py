@@ -26,7 +26,8 @@ def read_file(labels: Path, images: Path, attributes: list | None = None, **toke
 
 
 SETTINGS = dict(read=read_file, missing="skip", unreadable="skip", follow_links=False)
-SETTINGS |= dict(image_size=8, resize="squash", watch=lambda items, total, title: items)
+SETTINGS |= dict(image_size=8, resize="squash", store_quality=None, only_all=False)
+SETTINGS |= dict(watch=lambda items, total, title: items)
 ROWS = {"a.png": "1 NA", "b.png": "0 1", "c.png": "1 0", "d.png": "NA 1"}
 
 
@@ -178,6 +179,8 @@ def test_links_to_outside_the_folder(read, folder: Path) -> None:
         ({"image_size": 7}, "data.image_size is 7; expected 8 to 4096 pixels"),
         ({"image_size": 4097}, "data.image_size is 4097; expected 8 to 4096 pixels"),
         ({"image_size": 32.5}, "data.image_size is 32.5; expected 8 to 4096 pixels"),
+        ({"store_quality": 0}, "data.store_quality is 0; expected null or 1 to 100"),
+        ({"store_quality": 101}, "data.store_quality is 101; expected null or 1 to 100"),
     ],
 )
 def test_invalid_settings(read, changed: dict, message: str) -> None:
@@ -228,7 +231,7 @@ def test_store_without_room(read, folder: Path, caplog: pytest.LogCaptureFixture
         folder / "images" / name for name in ("a.png", "b.png", "d.png")
     ]
     assert list(found.unreadable) == ["c.png"] and "exceed data.store_limit_gb=1e-07" in caplog.text
-    assert "each pass over the files decodes them again" in caplog.text
+    assert "0 of 4 are stored, and each pass decodes the others again, about " in caplog.text
 
 
 def test_duplicates_are_found_without_stored_pixels(read, folder: Path) -> None:
@@ -245,7 +248,7 @@ def test_hashes_are_computed_once(read, folder: Path, monkeypatch: pytest.Monkey
     (folder / "images" / "c.png").write_bytes(b"")
     first = read(store=RowStore(folder / "hashes", 5000), image_size=32)
     assert first.hashes.thumbnails[:, 0, 0, 0].tolist() == levels(first)
-    monkeypatch.setattr("aimonk.data.images.folder.hash_image", None)
+    monkeypatch.setattr("aimonk.data.images.storage.hash_image", None)
     again = read(store=RowStore(folder / "hashes", 5000), image_size=32)
     assert (first.hashes.thumbnails == again.hashes.thumbnails).all()
     assert (first.hashes.digests == again.hashes.digests).all()

@@ -15,8 +15,13 @@ from torch.utils.data import DataLoader
 from aimonk.data import loading
 from aimonk.data.augmentation import FixedViews, flip, none, trivial
 from aimonk.data.dataset import StoredSubset
+from aimonk.data.images.folder import fingerprints
+from aimonk.data.images.storage import ImageFiles, open_pixels
 from aimonk.data.loading import Pixels, Rows, create_loader, iterate
 from aimonk.data.sampling import PADDING, Batch, BatchList, plan_epoch, split_batches
+from aimonk.data.store.row_store import RowStore
+from aimonk.data.store.stored_array import StoredArray
+from aimonk.runtime.progress import unwatched
 
 N, SIZE = 13, 16
 
@@ -32,6 +37,14 @@ def files(pixels: np.ndarray, tmp_path: Path) -> list[Path]:
     for path, image in zip(paths, pixels, strict=True):
         Image.fromarray(image).save(path)
     return paths
+
+
+@pytest.fixture
+def stored(files: list[Path], tmp_path: Path) -> StoredArray:
+    """The decoded images of the files, in a store."""
+    store = RowStore(tmp_path / "cache", 10**9)
+    source = ImageFiles(files, fingerprints(files), SIZE, "squash", None)
+    return open_pixels(store, source, False, unwatched).array
 
 
 def table() -> tuple[np.ndarray, np.ndarray]:
@@ -58,10 +71,10 @@ def same(first: tuple, second: tuple) -> bool:
     return all((a == b).all() and a.dtype == b.dtype for a, b in zip(first, second, strict=True))
 
 
-def test_pixels_from_rows_equal_those_from_files(pixels: np.ndarray, files: list[Path]) -> None:
+def test_pixels_from_rows_equal_those_from_files(pixels: np.ndarray, files: list[Path], stored) -> None:
     rows, views = torch.tensor([3, 0, 12]), torch.tensor([1, 0, 1])
     expected = torch.from_numpy(pixels[[3, 0, 12]]).permute(0, 3, 1, 2)
-    for images in (pixels, files, StoredSubset(pixels[::-1], np.arange(N)[::-1])):
+    for images in (pixels, files, StoredSubset(stored, np.arange(N))):
         plain, available = Pixels(images, none(), SIZE, "squash")(rows, views)
         assert (plain == expected).all() and plain.dtype == torch.uint8 and available.all()
         assert plain.is_contiguous(memory_format=torch.channels_last)
@@ -126,9 +139,7 @@ def test_workers_read_files(pixels: np.ndarray, files: list[Path]) -> None:
     assert all(same(a, b) for a, b in zip(from_files, from_rows, strict=True))
 
 
-def test_rows_can_be_pickled(pixels: np.ndarray, tmp_path: Path) -> None:
-    stored = np.memmap(tmp_path / "rows.bin", "uint8", "w+", shape=pixels.shape)
-    stored[:] = pixels
+def test_rows_can_be_pickled(stored: StoredArray) -> None:
     for augmentation in (none(), flip(), trivial(), FixedViews(trivial(), 3)):
         rows = Rows(Pixels(StoredSubset(stored, np.arange(N)), augmentation, SIZE, "squash"), *table())
         keys = [(3, 0), (4, 1)]

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from aimonk.auditing.examine import examine, summarise_evidence
+from aimonk.data.annotations import ABSENT, PRESENT, Annotations, Value
 from aimonk.data.formats.label_file import read_labels
 from aimonk.data.images.folder import find_images
 from aimonk.data.images.hashes import hash_images
@@ -15,6 +16,8 @@ from aimonk.report.audit_summary import QUESTIONS, summarise
 from aimonk.report.html.audit import format_page
 
 HOSTILE = "<script>alert(1)</script>"
+FILES = {"rows": 80, "images": 80, "missing": [], "unreadable": {}, "unlisted": [], "odd": {}}
+FILES |= {"formats": {"PNG": 80}, "shortest_side": 32, "median_side": 32, "longest_side": 32}
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +87,33 @@ def test_page_is_self_contained_and_escapes_names(dirty: tuple[Path, str]) -> No
     assert page.index("<h1>1 of 2 attributes") < page.index(QUESTIONS[0])
 
 
+def test_agreement_of_annotators_is_reported() -> None:
+    rng = np.random.default_rng(1)
+    labels = (rng.random((80, 1)) < 0.5).astype(np.float32)
+    codes = np.concatenate([labels, np.where(rng.random((80, 1)) < 0.2, 1 - labels, labels)]).astype(np.uint8)
+    names = [f"{i}.png" for i in range(80)]
+    legend = [Value("0", ABSENT), Value("1", PRESENT)]
+    annotators = [HOSTILE] * 80 + ["ben"] * 80
+    annotations = Annotations(
+        names, ["hat"], legend, codes, np.arange(160) % 80, range(160), "row", annotators
+    )
+    table = LabelTable(names, ["hat"], labels, labels > -1, annotations=annotations)
+    pixels = rng.integers(0, 256, (80, 32, 32, 3), dtype=np.uint8)
+    found = examine(table, table, hash_images(pixels), rng.normal(size=(80, 20)).astype(np.float32), 5.0, 0)
+    different = int((codes[:80] != codes[80:]).sum())
+    assert found.agreement["pairs"][0]["different"] == different
+    lines = summarise(found, FILES)
+    at = lines.index("6. Do the annotators agree?")
+    assert lines[at + 1].startswith("   hat: alpha 0.") and f"{different} of 80 images" in lines[at + 1]
+    share = codes.mean()
+    expected = f"{different} of 80 labels differ, {160 * share * (1 - share):.0f} by chance: hat {different}"
+    assert lines[at + 2].endswith(expected)
+    page = format_page(found, FILES, pixels, top=5)
+    assert (
+        "<h2>6. Do the annotators agree?</h2>" in page and "&lt;script&gt;" in page and "<script" not in page
+    )
+
+
 def test_random_labels_give_no_evidence_and_no_suspects() -> None:
     rng = np.random.default_rng(1)
     labels = (rng.random((80, 2)) < 0.5).astype(np.float32)
@@ -92,11 +122,10 @@ def test_random_labels_give_no_evidence_and_no_suspects() -> None:
     found = examine(table, table, hash_images(pixels), rng.normal(size=(80, 20)).astype(np.float32), 5.0, 0)
     assert not any(entry["evidence"] for entry in found.attributes.values())
     assert found.suspects == [] and found.duplicates == [] and found.shift is not None
-    files = {"rows": 80, "images": 80, "missing": [], "unreadable": {}, "unlisted": [], "odd": {}}
-    files |= {"formats": {"PNG": 80}, "shortest_side": 32, "median_side": 32, "longest_side": 32}
-    assert "<h1>There is no evidence that any of these labels" in format_page(found, files, pixels, top=5)
-    assert any("no entry can be judged" in line for line in summarise(found, files))
-    assert found.missingness is None and not any("missing" in line for line in summarise(found, files))
+    assert "<h1>There is no evidence that any of these labels" in format_page(found, FILES, pixels, top=5)
+    assert any("no entry can be judged" in line for line in summarise(found, FILES))
+    assert found.missingness is None and not any("missing" in line for line in summarise(found, FILES))
+    assert found.agreement is None and not any("annotators" in line for line in summarise(found, FILES))
 
 
 def test_attribute_with_one_class_cannot_be_tested() -> None:

@@ -17,6 +17,8 @@ from PIL import Image
 from aimonk.files.tensors import load_tensors, save_tensors
 from aimonk.files.text import unguard
 from aimonk.modes import infer
+from aimonk.modes.infer import writing
+from aimonk.modes.infer.command import check_output
 from aimonk.report.predictions import Prediction, Predictions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -193,16 +195,16 @@ def test_terminal_output_has_no_control_characters(format: str, capsys, monkeypa
     prediction = Prediction("b\nc.jpg", ["h\x1b[2Jat"], {"h\x1b[2Jat": 0.9})
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     predictions = Predictions([prediction], "model", {"h\x1b[2Jat": 0.5}, {"h\x1b[2Jat": None})
-    infer.write_predictions(predictions, format, None)
+    writing.write_predictions(predictions, format, None)
     assert capsys.readouterr().out.replace("\n", "").isprintable()
 
 
 def test_picture_is_written_for_some_images_only(place: Path, tmp_path: Path) -> None:
     predictions = Predictions([], "model", dict.fromkeys(ATTRIBUTES, 0.5), dict.fromkeys(ATTRIBUTES))
-    infer.write_predictions(predictions, "auto", str(tmp_path / "none.png"))
+    writing.write_predictions(predictions, "auto", str(tmp_path / "none.png"))
     image = min((place / "plain").glob("*.jpg"))
     predictions.images = [Prediction(str(image), ["hat"], {"hat": 0.9, "stripes": 0.1})] * 2
-    infer.write_predictions(predictions, "auto", str(tmp_path / "two.PNG"))
+    writing.write_predictions(predictions, "auto", str(tmp_path / "two.PNG"))
     assert [path.name for path in tmp_path.iterdir()] == ["two.PNG"]
     with Image.open(tmp_path / "two.PNG") as picture:
         assert picture.format == "PNG"
@@ -227,7 +229,7 @@ def test_no_other_files_are_written(ask: Ask, trained: SimpleNamespace, place: P
 def test_output_may_not_be_an_image(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"image")
     (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
-    infer.check_output(None, [tmp_path / "a.png"])
-    infer.check_output(str(tmp_path / "b.png"), [tmp_path / "a.png"])
+    check_output(None, [tmp_path / "a.png"])
+    check_output(str(tmp_path / "b.png"), [tmp_path / "a.png"])
     with pytest.raises(ValueError, match=r"^output is .*; expected another file than the images$"):
-        infer.check_output(str(tmp_path / "link.png"), [tmp_path / "a.png"])
+        check_output(str(tmp_path / "link.png"), [tmp_path / "a.png"])

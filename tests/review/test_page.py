@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aimonk.data.formats.label_file import read_labels
 from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN
+from aimonk.data.formats.label_file import read_labels
 from aimonk.review.desk import Desk
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

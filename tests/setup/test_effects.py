@@ -38,7 +38,7 @@ def test_given_keys_have_no_signs() -> None:
         ({"assigned": "a.csv"}, {"data.folds": 3}, {"data.val_fraction", "data.test_fraction", "refit"}),
         ({"has_val": False}, {}, {"patience", "min_delta", "monitor", "refit"}),
         ({}, {"patience": "null"}, {"min_delta"}),
-        ({}, {"data.store": "false"}, {"data.store_limit_gb"}),
+        ({}, {"data.store": "false"}, {"data.store_limit_gb", "data.store_quality"}),
         ({"cuda": False}, {}, {"amp", "sync_batchnorm", "deterministic"}),
         ({"views": 2}, {}, {"features.views"}),
         ({"frozen": False}, {}, {"features.views", "features.dtype", "features.limit_gb"}),

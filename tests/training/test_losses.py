@@ -70,6 +70,15 @@ def test_loss_is_the_formula_over_known_entries(kind):
     assert LOSSES[kind](logits, labels, mask).item() == pytest.approx(sum(expected) / len(expected), rel=1e-5)
 
 
+@every_loss
+def test_share_of_annotators_weights_both_labels(loss):
+    logits, labels, mask = make_batch()
+    share = torch.full_like(labels, 0.25)
+    ones, zeros = torch.ones_like(labels), torch.zeros_like(labels)
+    expected = 0.25 * loss(logits, ones, mask) + 0.75 * loss(logits, zeros, mask)
+    torch.testing.assert_close(loss(logits, share, mask), expected)
+
+
 def test_hand_computed_values():
     # p = 1/2 everywhere: -log p = log 2
     logits, labels = torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])

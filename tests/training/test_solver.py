@@ -78,6 +78,24 @@ def test_logits_equal_scikit_learn(loss: str, compose, images: ImageSet) -> None
         np.testing.assert_allclose(logits[:, a], model.decision_function(features[:60]), atol=1e-4)
 
 
+def test_shares_of_annotators_equal_scikit_learn(compose, images: ImageSet) -> None:
+    shares = np.where(images.table.mask, images.table.labels * 0.7 + 0.1, np.nan).astype(np.float32)
+    task, _ = solve(compose("loss=pos_weight", "augmentation=none"), relabel(images, shares=shares))
+    features, table, logits = features_of(task), images.table, logits_of(task)
+    for a in range(4):
+        known, share = table.mask[:, a], shares[table.mask[:, a], a].astype(float)
+        label = table.labels[known, a]
+        balance = (1 - label).sum() / label.sum()
+        # an image of each label, with the share of the annotators who chose it
+        model = LogisticRegression(C=1 / 0.1, solver="newton-cholesky", tol=1e-12, max_iter=1000)
+        model.fit(
+            np.tile(features[known], (2, 1)),
+            np.repeat([1, 0], known.sum()),
+            sample_weight=np.concatenate([balance * share, 1 - share]),
+        )
+        np.testing.assert_allclose(logits[:, a], model.decision_function(features), atol=1e-4)
+
+
 def test_weak_negatives_equal_scikit_learn(compose, images: ImageSet) -> None:
     task, _ = solve(compose("missing=weak", "missing.weight=0.3", "augmentation=none"), images)
     features, table, logits = features_of(task), images.table, logits_of(task)

@@ -11,8 +11,17 @@ from aimonk.files.delimited import read_text
 from aimonk.files.text import join_errors, plural
 
 LEGEND = [Value("-1", ABSENT), Value("1", PRESENT)]
-CODES = {"-1": 0, "1": 1}
 OTHER = 2
+
+
+class Codes(dict[str, int]):
+    """Index into LEGEND, or OTHER; a dictionary, since a file has millions of fields."""
+
+    def __missing__(self, field: str) -> int:
+        return OTHER
+
+
+CODES = Codes({"-1": 0, "1": 1})
 
 
 def read_celeba(path: Path, images: ImageNames, partition: str | None) -> Annotations:
@@ -25,14 +34,17 @@ def read_celeba(path: Path, images: ImageNames, partition: str | None) -> Annota
         FileNotFoundError: There is no such file.
         ValueError: The files have errors; the message lists the first ten with their line numbers.
     """
-    lines = [line.split() for line in read_text(path, "label file").split("\n")]
-    count, attributes = _read_head(path, lines)
-    rows = [(i, fields) for i, fields in enumerate(lines[2:], start=3) if fields]
+    lines = read_text(path, "label file").split("\n")
+    count, attributes = _read_head(path, [line.split() for line in lines[:2]])
     names: dict[str, int] = {}
     errors, values, places, owners = [], [], [], []
-    code = {**CODES}.get
-    for line, fields in rows:
-        own = bytes([code(field, OTHER) for field in fields[1:]])
+    total = 0
+    for line, text in enumerate(lines[2:], start=3):
+        fields = text.split()
+        if not fields:
+            continue
+        total += 1
+        own = bytes(map(CODES.__getitem__, fields[1:]))
         if len(own) != len(attributes):
             expected = f"an image and {plural(len(attributes), 'label')}"
             errors.append((line, f"the row has {plural(len(fields), 'field')}; expected {expected}"))
@@ -50,9 +62,9 @@ def read_celeba(path: Path, images: ImageNames, partition: str | None) -> Annota
         places.append(line)
     if errors:
         raise ValueError(join_errors([f"{path} line {line}: {error}" for line, error in errors]))
-    if len(rows) != count:
+    if total != count:
         raise ValueError(
-            f"{path} line 1: the number of images is {count}, but {plural(len(rows), 'row')} follow; "
+            f"{path} line 1: the number of images is {count}, but {plural(total, 'row')} follow; "
             "the file is incomplete, or the number is wrong"
         )
     codes = np.frombuffer(b"".join(values), np.uint8).reshape(-1, len(attributes))

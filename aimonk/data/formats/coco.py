@@ -1,5 +1,6 @@
 """COCO: instances JSON (Lin et al. 2014), and LVIS, which also states what is absent (Gupta et al. 2019)."""
 
+import logging
 import os
 import posixpath
 import reprlib
@@ -16,6 +17,8 @@ from aimonk.data.formats.image_names import ImageNames
 from aimonk.data.labels import check_names
 from aimonk.files.json_file import read_json
 from aimonk.files.text import join_errors, plural
+
+log = logging.getLogger(__name__)
 
 NEGATIVE, NOT_EXHAUSTIVE = "neg_category_ids", "not_exhaustive_category_ids"
 ANNOTATED, BLANK, REFUTED, INCOMPLETE, UNLISTED = range(5)
@@ -63,6 +66,8 @@ def read_coco(path: Path, images: ImageNames, blank: str | None) -> Annotations:
     _raise(path, errors)
     # with LVIS's lists in all images, nothing is blank
     meaning = _meaning(blank) if (codes == BLANK).any() else UNKNOWN
+    if blank is not None and not any(_is_plain(image) for image in lists["images"]):
+        log.warning("without effect: data.blank (all images of %s list what is absent)", path)
     legend = [
         *(Value("annotation", PRESENT), Value("no annotation", meaning), Value(NEGATIVE, ABSENT)),
         *(Value(NOT_EXHAUSTIVE, UNKNOWN), Value("not listed", UNKNOWN)),
@@ -161,10 +166,15 @@ def _file_name(image: Mapping[str, Any], images: ImageNames) -> str:
     return images.resolve(name)
 
 
+def _is_plain(image: Mapping[str, Any]) -> bool:
+    """Whether an image has none of LVIS's lists."""
+    return NEGATIVE not in image and NOT_EXHAUSTIVE not in image
+
+
 def _set_lists(entries: list, columns: Mapping[int | str, int], codes: np.ndarray, errors: list[str]) -> None:
     """Set the entries of LVIS's lists, in the order of the images."""
     for row, image in enumerate(entries):
-        if NEGATIVE not in image and NOT_EXHAUSTIVE not in image:
+        if _is_plain(image):
             continue
         codes[row] = UNLISTED
         try:

@@ -22,8 +22,8 @@ class Layout:
     """How the rows of a label file are read.
 
     Attributes:
-        split: From a line to its fields: the image, its labels, and the split and the annotator where the file
-            has them.
+        split: From a line to its fields: the image, its labels, and the split and the annotator where the
+            file has them.
         attributes: Names in the header, otherwise Attr1, Attr2, ...
         has_header: Whether the file names its attributes.
         split_column: Index of the field that assigns an image to a split; None if there is none.

@@ -43,6 +43,8 @@ def read_voc(path: Path, images: ImageNames, blank: str | None) -> Annotations:
     if files := [file for file in texts if CLASS_FILE.fullmatch(file.name)]:
         if others := [file.name for file in texts if file not in files and file.name not in LISTS]:
             log.warning("%s: files that are not named CLASS_SPLIT.txt are ignored: %s", main, listed(others))
+        if blank is not None:
+            log.warning("without effect: data.blank (the class files of %s state what is absent)", main)
         return _read_class_files(files, images)
     annotations = path / "Annotations" if (path / "Annotations").is_dir() else path
     if files := sorted(annotations.rglob("*.xml")):

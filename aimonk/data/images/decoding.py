@@ -62,7 +62,7 @@ class UnavailableError(ValueError):
 
 
 def decode(source: Path | BinaryIO, size: int, resize: str) -> np.ndarray:
-    """Decode one image, a file or an open one, to uint8 RGB, [size, size, 3].
+    """Decode one image, a file, an open one or one inside a shard, to uint8 RGB, [size, size, 3].
 
     Applies the EXIF orientation, composites transparency over white, and takes the first frame of animations.
 
@@ -96,7 +96,7 @@ def _read(
         draft: Smallest size at which JPEG may be decoded.
     """
     try:
-        with _open(source) as file:
+        with open_image(source) as file:
             image = Image.open(file, formats=FORMATS)
             _check_size(image)
             image.draft(None, draft)
@@ -118,10 +118,12 @@ def _read(
 
 
 @contextlib.contextmanager
-def _open(source: Path | BinaryIO) -> Iterator[BinaryIO]:
-    """Open a regular file; others, such as pipes, could block forever."""
+def open_image(source: Path | BinaryIO) -> Iterator[BinaryIO]:
+    """Open a regular file; others, such as pipes, could block forever. Open files stay open."""
     if not isinstance(source, str | os.PathLike):
-        yield source
+        # an image inside another file has a method `open`
+        with source.open() if hasattr(source, "open") else contextlib.nullcontext(source) as file:
+            yield file
         return
     _check_file(os.stat(source))
     # the file may be replaced between the two checks; without O_NONBLOCK, opening a pipe waits for a writer
@@ -134,12 +136,19 @@ def _open(source: Path | BinaryIO) -> Iterator[BinaryIO]:
 def _check_file(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("not a regular file")
-    if status.st_size == 0:
+    check_bytes(status.st_size)
+
+
+def check_bytes(size: int) -> None:
+    """Reject the size of a file.
+
+    Raises:
+        ValueError: It is empty, or needs too much memory.
+    """
+    if size == 0:
         raise ValueError("the file is empty")
-    if status.st_size > MAX_FILE_BYTES:
-        raise ValueError(
-            f"the file has {status.st_size >> 20} MB; expected at most {MAX_FILE_BYTES >> 20} MB"
-        )
+    if size > MAX_FILE_BYTES:
+        raise ValueError(f"the file has {size >> 20} MB; expected at most {MAX_FILE_BYTES >> 20} MB")
 
 
 def _check_size(image: Image.Image) -> None:

@@ -1,5 +1,6 @@
-"""The image files of a folder: found, identified, decoded in threads, and stored."""
+"""The image files of a folder: found, identified, and decoded in threads."""
 
+import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -10,11 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from aimonk.data.images.decoding import UnavailableError, decode
-from aimonk.data.images.hashes import BYTES, hash_image
-from aimonk.data.images.hashes import CODE_VERSION as HASH_VERSION
 from aimonk.data.labels import IMAGE_SUFFIXES
 from aimonk.data.store.row_set import TransientReason
-from aimonk.data.store.row_store import Row, RowStore, StoredRows
+from aimonk.data.store.stored_array import Row
 from aimonk.files.text import listed, plural
 
 # part of every key; increment it when decoding gives other pixels for the same file
@@ -33,20 +32,26 @@ def find_images(folder: Path, names: Sequence[str], follow_links: bool) -> np.nd
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no images folder at {folder.absolute()}")
-    exists = np.array([os.path.exists(folder / name) for name in names], dtype=bool)
+    # strings, since constructing a Path takes as long as asking the system
+    base = os.path.join(folder, "")
+    exists = np.array([os.path.exists(base + name) for name in names], dtype=bool)
     if follow_links:
         return exists
-    root = os.path.realpath(folder)
-    resolve = cache(os.path.realpath)
+    root = os.path.join(os.path.realpath(folder), "")
+
+    @cache
+    def holds_inside(parent: str) -> bool:
+        return os.path.join(os.path.realpath(parent), "").startswith(root)
 
     def is_inside(name: str) -> bool:
-        path = folder / name
-        real = os.path.realpath(path) if path.is_symlink() else os.path.join(resolve(path.parent), path.name)
-        return os.path.commonpath([root, real]) == root
+        path = base + name
+        if os.path.islink(path):
+            return os.path.realpath(path).startswith(root)
+        return holds_inside(os.path.dirname(path))
 
     outside = [name for name, ok in zip(names, exists, strict=True) if ok and not is_inside(name)]
     if outside:
-        links = f"{plural(len(outside), 'image')} behind symbolic links to outside {root}"
+        links = f"{plural(len(outside), 'image')} behind symbolic links to outside {root[:-1]}"
         raise ValueError(f"{links}: {listed(outside)}; data.follow_links=true allows them")
     return exists
 
@@ -55,8 +60,10 @@ def list_images(folder: Path) -> list[str]:
     """Sorted relative paths of the files below a folder that have the suffix of an image format."""
     found = []
     for root, _, files in os.walk(folder):
-        found += [Path(root, f) for f in files if os.path.splitext(f)[1].lower() in IMAGE_SUFFIXES]
-    return sorted(path.relative_to(folder).as_posix() for path in found)
+        images = [f for f in files if os.path.splitext(f)[1].lower() in IMAGE_SUFFIXES]
+        within = os.path.relpath(root, folder).replace(os.sep, "/")
+        found += images if within == "." else [f"{within}/{f}" for f in images]
+    return sorted(found)
 
 
 def fingerprints(paths: Sequence[Path]) -> list[str]:
@@ -64,97 +71,52 @@ def fingerprints(paths: Sequence[Path]) -> list[str]:
 
     A file replaced by one of equal size and modification time has another inode or change time.
     """
-    result = []
+    result, here = [], os.getcwd()
     for path in paths:
         info = os.stat(path)
-        state = (info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
-        result.append("\0".join([CODE_VERSION, str(path.absolute()), *map(str, state)]))
+        state = f"{info.st_size}\0{info.st_mtime_ns}\0{info.st_ctime_ns}\0{info.st_ino}"
+        result.append(f"{CODE_VERSION}\0{os.path.join(here, path)}\0{state}")
     return result
 
 
 def decode_all(
-    paths: Sequence[Path], size: int, resize: str, rows: np.ndarray, ahead: int | None = None
+    paths: Sequence[Path],
+    size: int,
+    resize: str,
+    rows: np.ndarray,
+    ahead: int | None = None,
+    convert: Callable[[np.ndarray], np.ndarray] = np.asarray,
 ) -> Iterator[Row]:
     """Decode the given rows of a list of files in threads; yields pixels or an error message, in order.
 
     Args:
         ahead: Images that are decoded before they are requested; None for four times the number of CPUs.
+        convert: Applied to the pixels in the threads.
     """
 
     def decode_row(row: int) -> Row:
         try:
-            return row, decode(paths[row], size, resize)
+            return row, convert(decode(paths[row], size, resize))
         except UnavailableError as error:
             return row, TransientReason(error)
         except ValueError as error:
             return row, f"{error}"
 
-    # threads suffice: Pillow releases the interpreter lock while it decodes and resizes
-    threads = os.cpu_count() or 1
+    return in_threads(decode_row, rows, ahead)
+
+
+def in_threads(function: Callable[[int], Row], rows: np.ndarray, ahead: int | None = None) -> Iterator[Row]:
+    """Yield the function's results in the order of the rows; `ahead` as in `decode_all`."""
+    # threads suffice: Pillow releases the interpreter lock while it decodes and resizes; loader processes are
+    # as many as there are processors already
+    threads = (os.cpu_count() or 1) if multiprocessing.parent_process() is None else 1
     ahead = 4 * threads if ahead is None else ahead
     with ThreadPoolExecutor(threads) as pool:
         # the number of waiting results is bounded, so that a slow consumer does not fill the memory
         waiting = deque()
         for row in rows.tolist():
-            waiting.append(pool.submit(decode_row, row))
+            waiting.append(pool.submit(function, row))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def open_pixels(
-    store: RowStore, paths: Sequence[Path], keys: Sequence[str], size: int, resize: str, watch: Callable
-) -> StoredRows | None:
-    """Decoded images, uint8 [N, size, size, 3], from the store; None where they cannot be stored.
-
-    Args:
-        keys: The fingerprints of the files, taken before this call.
-        watch: Wraps an iterator to show progress; called with (iterator, total, title).
-    """
-    return store.rows(
-        family=f"pixels {size} {resize}",
-        keys=keys,
-        shape=(size, size, 3),
-        dtype="uint8",
-        compute=lambda rows: watch(decode_all(paths, size, resize, rows), len(rows), "images"),
-    )
-
-
-def open_hashes(
-    store: RowStore | None,
-    paths: Sequence[Path],
-    keys: Sequence[str],
-    size: int,
-    resize: str,
-    pixels: StoredRows | None,
-    watch: Callable,
-) -> StoredRows:
-    """Rows of `hash_image` of the decoded images, uint8 [N, BYTES]; from the store where they fit into it.
-
-    Args:
-        keys: The fingerprints of the files, taken before this call.
-        pixels: The decoded images; None decodes the files.
-        watch: Wraps an iterator to show progress; called with (iterator, total, title).
-    """
-
-    def compute(rows: np.ndarray) -> Iterator[Row]:
-        decoded = decode_all(paths, size, resize, rows) if pixels is None else read(rows)
-        hashed = ((row, hash_image(x) if isinstance(x, np.ndarray) else x) for row, x in decoded)
-        return watch(hashed, len(rows), "images" if pixels is None else "hashes")
-
-    def read(rows: np.ndarray) -> Iterator[Row]:
-        return ((row, pixels.errors.get(row, pixels.array[row])) for row in rows.tolist())
-
-    if store is not None:
-        family = f"hashes {HASH_VERSION} {size} {resize}"
-        found = store.rows(family, keys, (BYTES,), "uint8", compute)
-        if found is not None:
-            return found
-    array, errors = np.zeros((len(paths), BYTES), np.uint8), {}
-    for row, values in compute(np.arange(len(paths))):
-        if isinstance(values, str):
-            errors[row] = values
-        else:
-            array[row] = values
-    return StoredRows(array, errors, len(paths), None)

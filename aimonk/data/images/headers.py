@@ -9,6 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from aimonk.data.images.decoding import open_image
+
 SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jfif", ".jpe"),
     "MPO": (".jpg", ".jpeg", ".mpo"),
@@ -39,7 +41,7 @@ def read_headers(paths: Sequence[Path]) -> list[Header]:
     """Read the headers of readable images without decoding them."""
 
     def read_header(path: Path) -> Header:
-        with Image.open(path) as image:
+        with open_image(path) as file, Image.open(file) as image:
             return Header(image.format or "?", image.mode, *image.size)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

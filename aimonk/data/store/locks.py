@@ -33,7 +33,7 @@ def lock_family(family: Path) -> Iterator[None]:
 
 def mark_in_use(target: Path) -> FileLock | None:
     """Mark a set as used by this process until the result is deleted; None in a read-only folder."""
-    _is_in_use(target)  # removes the marks of dead processes
+    is_in_use(target)  # removes the marks of dead processes
     mark = FileLock(target.with_name(f"in_use_{target.name}_{uuid.uuid4().hex}.lock"), thread_local=False)
     with contextlib.suppress(OSError):
         mark.acquire()
@@ -41,10 +41,12 @@ def mark_in_use(target: Path) -> FileLock | None:
     return None
 
 
-def _is_in_use(target: Path) -> bool:
-    """Whether a running process uses a set; removes the marks of dead processes."""
+def is_in_use(target: Path, but: FileLock | None = None) -> bool:
+    """Whether a running process uses a set, by a mark other than `but`; removes marks of dead processes."""
     in_use = False
     for mark in target.parent.glob(f"in_use_{target.name}_*.lock"):
+        if but is not None and mark == Path(but.lock_file):
+            continue
         try:
             with FileLock(mark, timeout=0):
                 mark.unlink(missing_ok=True)
@@ -68,7 +70,7 @@ def remove_set(folder: Path, is_locked: bool) -> bool:
                 stack.enter_context(FileLock(f"{folder.parent}.lock", timeout=0))
             except OSError:  # including a timeout: another process writes a set of this family
                 return False
-        if _is_in_use(folder):
+        if is_in_use(folder):
             return False
         shutil.rmtree(folder, ignore_errors=True)
         return True

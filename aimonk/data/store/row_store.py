@@ -5,21 +5,32 @@ import hashlib
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 
-from aimonk.data.store.locks import lock_family, mark_in_use, remove_set
-from aimonk.data.store.row_set import INDEX_FILE, Building, RowSet, StoreWriteError, row_bytes, writing
+from aimonk.data.store.building import Building
+from aimonk.data.store.locks import is_in_use, lock_family, mark_in_use, remove_set
+from aimonk.data.store.row_set import (
+    CHECKSUMS_FILE,
+    INDEX_FILE,
+    ROWS_FILE,
+    RowFormat,
+    RowSet,
+    StoreWriteError,
+    writing,
+)
+from aimonk.data.store.space import all_sets, last_use, make_room, most_room, size, subfolders
+from aimonk.data.store.stored_array import Compute, StoredArray
 from aimonk.files.text import plural
 
 log = logging.getLogger(__name__)
 
-Row = tuple[int, np.ndarray | str]  # row number, and its values or an error message
-Compute = Callable[[np.ndarray], Iterator[Row]]
+SAMPLE = 64  # rows that are verified when a set is opened
+GROWTH = 1.25  # a set of the first rows is extended where this many times as many fit
 
 
 @dataclass
@@ -27,23 +38,42 @@ class StoredRows:
     """The rows of one set.
 
     Attributes:
-        array: Memory-mapped and read-only, [N, ...].
-        errors: Row number -> error message; the values of these rows are undefined.
+        array: Read-only, [N, ...].
+        errors: Row number -> error message; these rows have no values.
         computed: Number of rows that this call computed.
         in_use: Prevents the removal of the set while this object exists.
     """
 
-    array: np.ndarray
+    array: StoredArray | np.ndarray
     errors: dict[int, str]
     computed: int
     in_use: FileLock | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of `RowStore.rows`, and the place of the set."""
+
+    target: Path
+    keys: list[str]
+    form: RowFormat
+    compute: Compute
+    packed_bytes: Callable[[], float] | None
+    partial: bool
+    watch: Callable
+
+    def needed(self) -> float:
+        """Bytes of all rows and their checksums."""
+        row_bytes = self.form.row_bytes if self.packed_bytes is None else self.packed_bytes()
+        return len(self.keys) * (row_bytes + self.form.checksum_dtype.itemsize)
 
 
 class RowStore:
     """Sets of rows in one folder, bounded in size.
 
     A set is written under a temporary name and renamed when it is complete, so that a crash leaves no partial
-    set. Every row has a checksum, which is verified whenever a set is opened.
+    set. Every row has a checksum. Opening a set verifies its sizes, its index and a sample of its rows; each
+    other row is verified at its first use.
 
     Args:
         folder: Folder of the sets; created when needed.
@@ -56,7 +86,17 @@ class RowStore:
         self._warned = False
 
     def rows(
-        self, family: str, keys: Sequence[str], shape: tuple[int, ...], dtype: str, compute: Compute
+        self,
+        family: str,
+        keys: Sequence[str],
+        shape: tuple[int, ...],
+        dtype: str,
+        compute: Compute,
+        *,
+        unpack: Callable[[np.ndarray], np.ndarray] | None = None,
+        packed_bytes: Callable[[], float] | None = None,
+        partial: bool = False,
+        watch: Callable = lambda rows, total: rows,
     ) -> StoredRows | None:
         """Open a set, after computing its missing rows.
 
@@ -66,33 +106,45 @@ class RowStore:
             family: Identifies what all rows have in common, such as sizes, weights and code version.
             keys: Identify the rows within the family, N.
             shape: Shape of a row.
-            compute: Called once with the numbers of the missing rows; yields each with its values or an error
-                message. Messages of type `TransientReason` are not stored.
+            compute: Called with the numbers of missing rows, and later of damaged ones; yields each
+                with its values or an error message, in order where `partial` is set. Messages of type
+                `TransientReason` are not stored.
+            unpack: From the bytes of a row, as `compute` then yields them, to its values.
+            packed_bytes: Estimates the mean size of a packed row.
+            partial: Whether as many of the first rows as possible are stored where all do not fit; the others
+                are computed whenever they are read.
+            watch: Wraps the iterator of the computed rows to show progress; called with it and their number.
 
         Returns:
             None where the set exceeds the limit or the disk, or cannot be written.
         """
         if not len(keys):
             return StoredRows(np.empty((0, *shape), dtype), {}, 0, None)
-        found = self.find(family, keys, shape, dtype)
-        if found is not None:
-            return found
-        target = self._place(family, keys, shape, dtype)
+        form, target = RowFormat(shape, dtype, unpack), self._place(family, keys, shape, dtype)
+        request = Request(target, list(keys), form, compute, packed_bytes, partial, watch)
+        found = self._open(request)
+        if found is not None and not self._can_grow(request, found):
+            return self._retry(request, found)
         try:
             with lock_family(target.parent):
                 # another process may have written it meanwhile
-                found = self._open(target, keys, shape, dtype)
-                return found or self._create(target, keys, shape, dtype, compute)
+                found = self._open(request)
+                if found is None or self._can_grow(request, found):
+                    return self._create(request, found)
+            return self._retry(request, found)
         except StoreWriteError as error:
             if not self._warned:
                 fix = "cache_dir=FOLDER sets another folder"
                 log.warning("cannot write to %s (%s); nothing is stored there; %s", self.folder, error, fix)
             self._warned = True
-            return None
+            return found
 
-    def find(self, family: str, keys: Sequence[str], shape: tuple[int, ...], dtype: str) -> StoredRows | None:
-        """The set, if it is complete; neither computes rows nor waits for other processes."""
-        return self._open(self._place(family, keys, shape, dtype), keys, shape, dtype)
+    def find(
+        self, family: str, keys: Sequence[str], shape: tuple[int, ...], dtype: str, compute: Compute
+    ) -> StoredRows | None:
+        """The set, if it is complete; waits for no other process, and computes no rows but damaged ones."""
+        target, form = self._place(family, keys, shape, dtype), RowFormat(shape, dtype)
+        return self._open(Request(target, list(keys), form, compute, None, False, iter))
 
     def remove(self, family: str, keys: Sequence[str], shape: tuple[int, ...], dtype: str) -> None:
         """Remove a set, unless a process uses it."""
@@ -100,48 +152,92 @@ class RowStore:
 
     def clear(self) -> int:
         """Remove all sets, except those that a process uses, and return their bytes."""
-        sets = [f for family in _subfolders(self.folder) for f in _subfolders(family)]
-        return sum(size for size, f in [(_size(f), f) for f in sets] if remove_set(f, is_locked=False))
+        sizes = [(size(f), f) for f in all_sets(self.folder)]
+        return sum(freed for freed, f in sizes if remove_set(f, is_locked=False))
 
     def _place(self, family: str, keys: Sequence[str], shape: tuple[int, ...], dtype: str) -> Path:
         return self.folder / _digest([family, str(tuple(shape)), dtype]) / _digest(keys)
 
-    def _open(
-        self, target: Path, keys: Sequence[str], shape: tuple[int, ...], dtype: str
-    ) -> StoredRows | None:
+    def _open(self, request: Request) -> StoredRows | None:
+        target, keys = request.target, request.keys
         if not (target / INDEX_FILE).is_file():
             return None
         in_use = mark_in_use(target)
         try:
-            found = RowSet(target, shape, dtype)
-            if found.keys != list(keys) or not found.check(range(len(keys))).all():
+            found = RowSet(target, request.form)
+            count = len(found.keys)
+            is_wanted = found.keys == (keys[:count] if request.partial else keys)
+            if not is_wanted or not count or not found.is_complete():
+                return None
+            found.keys = keys
+            sample = np.linspace(0, count - 1, min(SAMPLE, count)).astype(int)
+            written = sample[found.checksums[sample] != 0]
+            if not found.check([*written.tolist(), *found.errors]).all():
                 return None
         except (OSError, ValueError, TypeError, KeyError):
             return None
         with contextlib.suppress(OSError):  # the store may be read-only for this user
             os.utime(target)
-        return StoredRows(found.array, found.errors, 0, in_use)
+        array = StoredArray(found, request.form, count, len(keys), request.compute, found.errors)
+        return StoredRows(array, found.errors, 0, in_use)
 
-    def _create(
-        self, target: Path, keys: Sequence[str], shape: tuple[int, ...], dtype: str, compute: Compute
-    ) -> StoredRows | None:
-        """Write a set; None where there is no room for it. The family is locked."""
+    def _retry(self, request: Request, found: StoredRows) -> StoredRows:
+        """Compute the rows that an earlier run could not, for a reason that may have passed."""
+        missing = found.array.missing()
+        blocks = [missing[i : i + SAMPLE] for i in range(0, len(missing), SAMPLE)]
+        for block in request.watch(blocks, len(blocks)) if blocks else ():
+            errors = found.array.read(block)[1]
+            found.errors.update({int(block[i]): reason for i, reason in errors.items()})
+        found.computed = len(missing)
+        return found
+
+    def _can_grow(self, request: Request, found: StoredRows) -> bool:
+        """Whether many more rows would fit than an incomplete set has."""
+        if found.array.stored == len(request.keys) or is_in_use(request.target, but=found.in_use):
+            return False
+        now = sum(os.path.getsize(request.target / name) for name in (ROWS_FILE, CHECKSUMS_FILE))
+        most = min(now * len(request.keys) / found.array.stored, most_room(self.folder, self.limit_bytes))
+        return most >= GROWTH * now
+
+    def _create(self, request: Request, part: StoredRows | None) -> StoredRows | None:
+        """Write a set; None where there is no room for it. The family is locked.
+
+        Args:
+            part: The set with its first rows, to be extended.
+        """
+        target, form, needed = request.target, request.form, request.needed()
         folder = target.with_name(f"building_{target.name}")
         with writing():
-            if target.exists() and not folder.exists():
+            if part is None and target.exists() and not folder.exists():
                 log.warning("%s is damaged or incomplete; its missing rows are computed again", target)
                 target.rename(folder)
-        if not self._make_room(len(keys) * (row_bytes(shape, dtype) + 4), folder):
+        own = folder if part is None else target
+        room = make_room(self.folder, self.limit_bytes, needed, own, request.partial)
+        count = len(request.keys) if room >= needed else int(room / needed * len(request.keys))
+        if part is not None and count < GROWTH * part.array.stored:
+            return self._retry(request, part)
+        if not count or (count < len(request.keys) and not request.partial):
             return None
+        with writing():
+            if part is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                target.rename(folder)
+        computed = 0
         try:
-            with Building(folder, keys, shape, dtype) as building:
-                others = [f for f in _subfolders(target.parent) if f != folder]
-                for other in sorted(others, key=_last_use, reverse=True):
+            with Building(folder, request.keys[:count], form) as building:
+                others = [f for f in subfolders(target.parent) if f != folder]
+                for other in sorted(others, key=last_use, reverse=True):
                     if building.missing().size:
                         building.copy_from(other)
                 missing = building.missing()
-                for row, values in compute(missing) if missing.size else ():
+                for row, values in (
+                    request.watch(request.compute(missing), missing.size) if missing.size else ()
+                ):
+                    if request.partial and building.size > room:  # packed rows may be larger than expected
+                        building.keep_first(row)
+                        break
                     building.put(row, values)
+                    computed += 1
                 if absent := building.missing().size:
                     raise ValueError(f"{absent} of {plural(missing.size, 'row')} not computed")
                 building.finish(target)
@@ -152,33 +248,10 @@ class RowStore:
             if other.name.startswith("building_"):
                 shutil.rmtree(other, ignore_errors=True)  # its process is dead, since this one holds the lock
         with writing():
-            array = RowSet(target, shape, dtype).array
-        return StoredRows(array, building.errors, int(missing.size), mark_in_use(target))
-
-    def _make_room(self, needed: int, building: Path) -> bool:
-        """Remove the least recently used sets until `needed` bytes fit; False where they cannot.
-
-        Args:
-            building: Folder of the new set; it may hold a part of those bytes from an earlier attempt.
-        """
-        if needed > self.limit_bytes:
-            return False
-        folders = [f for family in _subfolders(self.folder) for f in _subfolders(family) if f != building]
-        folders.sort(key=lambda f: (f.parent == building.parent, _last_use(f)))
-        total, held = sum(map(_size, folders)), _size(building, on_disk=True)
-
-        def fits() -> bool:
-            with writing():
-                free = shutil.disk_usage(self.folder).free
-            return total + needed <= self.limit_bytes and needed < free + held
-
-        for old in folders:
-            if fits():
-                break
-            size = _size(old)
-            if remove_set(old, is_locked=old.parent == building.parent):
-                total -= size
-        return fits()
+            rows = RowSet(target, form)
+        count, rows.keys = len(rows.keys), request.keys
+        array = StoredArray(rows, form, count, len(request.keys), request.compute, building.errors)
+        return StoredRows(array, building.errors, computed, mark_in_use(target))
 
 
 def _digest(parts: Sequence[str]) -> str:
@@ -186,22 +259,3 @@ def _digest(parts: Sequence[str]) -> str:
     for part in parts:
         digest.update(f"{len(part)}:{part}".encode(errors="surrogatepass"))
     return digest.hexdigest()[:24]
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return [f for f in folder.iterdir() if f.is_dir()] if folder.is_dir() else []
-
-
-def _size(folder: Path, on_disk: bool = False) -> int:
-    """Bytes of the files in a folder, or of their blocks allocated on disk."""
-    with contextlib.suppress(OSError):
-        files = [f.stat() for f in folder.iterdir()]
-        return sum(getattr(s, "st_blocks", 0) * 512 if on_disk else s.st_size for s in files)
-    return 0
-
-
-def _last_use(folder: Path) -> float:
-    try:
-        return os.path.getmtime(folder)
-    except OSError:  # removed meanwhile
-        return 0.0

@@ -13,6 +13,7 @@ from aimonk.evaluation.evaluate import (
     choose_and_evaluate,
     evaluate,
 )
+from aimonk.evaluation.label_noise import limit_of_scores
 from aimonk.evaluation.thresholds import parse_rule
 from aimonk.files.atomic import write_json, write_text
 from aimonk.files.run_folder import CONFIG_FILE, METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE
@@ -22,6 +23,7 @@ from aimonk.report.csv_tables import format_predictions
 from aimonk.report.data_notes import data_notes
 from aimonk.report.html.run import RunReport, write_report
 from aimonk.report.tables import describe_verdict, format_scores
+from aimonk.setup.data import describe_data
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +45,9 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     evaluations = {name: evaluate_as_asked(cfg, subject, name) for name in parts}
     metrics = {name: evaluation.scores for name, evaluation in evaluations.items()}
     write_text(out_dir / CONFIG_FILE, settings)
-    write_json(out_dir / METRICS_FILE, metrics)
+    data = cfg.data
+    agreement, limit = limit_of_scores(subject.annotations, table.attributes, data.repeated, data.split_seed)
+    write_json(out_dir / METRICS_FILE, metrics | ({"agreement": agreement} if agreement else {}))
     write_text(out_dir / PREDICTIONS_FILE, format_predictions(table, parts, evaluations))
     content = RunReport(
         title=out_dir.name,
@@ -55,16 +59,19 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         config=settings,
         facts=[
             ("model", f"{cfg.predictions or cfg.checkpoint or 'the newest run'}"),
-            ("labels", f"{cfg.data.labels or 'the demo'}"),
+            ("labels", describe_data(cfg)),
         ],
-        files=None if images is None else images.paths,
-        notes=[] if images is None else data_notes(images, subject.groups, parts),
+        files=None if images is None else images.files,
+        notes=([] if images is None else data_notes(images, subject.groups, parts))
+        + ([("disagreement", limit)] if limit else []),
     )
     write_report(out_dir / REPORT_FILE, content)
     for name, scores in metrics.items():
         title = plural(len(parts[name]), "image")
         log.info("\n%s\n", format_scores(scores, title if len(parts) == 1 else f"{name}: {title}"))
         log.info("verdict: %s", describe_verdict(scores))
+    if limit:
+        log.info("%s", limit)
     log.info("written: %s", out_dir)
 
 

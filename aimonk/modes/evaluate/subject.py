@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from aimonk.data.annotations import Annotations
 from aimonk.data.dataset import ImageSet
 from aimonk.data.duplicates import find_groups
 from aimonk.data.labels import LabelTable
@@ -42,6 +43,7 @@ class Subject:
         operating_points: From logits to predictions, by part.
         images: None where there are predictions only.
         parts: Rows to be scored together, by name.
+        annotations: The annotations of all images, where some have several.
         trained: Whether the model was trained on some of the images.
     """
 
@@ -51,6 +53,7 @@ class Subject:
     operating_points: dict[str, OperatingPoint]
     images: ImageSet | None
     parts: dict[str, np.ndarray]
+    annotations: Annotations | None = None
     trained: bool = False
 
 
@@ -71,7 +74,7 @@ def from_checkpoint(cfg: DictConfig) -> Subject:
     )
     groups = find_groups(images.hashes, table.names, cfg.data.duplicate_distance, watch)
     parts, points = {"evaluated": np.arange(len(table))}, {"evaluated": operating_point}
-    return Subject(table, logits, groups, points, images, parts, trained)
+    return Subject(table, logits, groups, points, images, parts, images.file_table.annotations, trained)
 
 
 def match_attributes(table: LabelTable, info: ModelInfo, may_rename: bool) -> LabelTable:
@@ -114,8 +117,10 @@ def from_predictions(cfg: DictConfig) -> Subject:
             f"{labels} has the attributes {listed(table.attributes)}; expected {listed(attributes)}, "
             f"those of {cfg.predictions}"
         )
+    annotations = table.annotations
     row_of = {name: i for i, name in enumerate(table.names)}
-    names = [name if name in row_of else relative_name(name, images) for name in names]
+    if images is not None:
+        names = [name if name in row_of else relative_name(name, images) for name in names]
     absent = [name for name in names if name not in row_of]
     if absent:
         count = plural(len(absent), "image")
@@ -127,7 +132,7 @@ def from_predictions(cfg: DictConfig) -> Subject:
     if thresholds is None:
         of_parts = run_thresholds(path, attributes, list(parts))
     points = {part: OperatingPoint(plain, thresholds) for part, thresholds in of_parts.items()}
-    return Subject(table, logits, None, points, None, parts)
+    return Subject(table, logits, None, points, None, parts, annotations)
 
 
 def relative_name(name: str, images: Path) -> str:

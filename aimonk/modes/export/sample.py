@@ -13,7 +13,7 @@ from aimonk.data.demo.dataset import draw_demo
 from aimonk.data.images.folder import decode_all
 from aimonk.files.text import plural
 from aimonk.models.checkpoint import ModelInfo
-from aimonk.modes.infer import find_paths
+from aimonk.modes.infer.images import find_paths
 
 MOST_IMAGES = 200
 MOST_BYTES = 1e9

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from aimonk.auditing.suspects import suspects
 from aimonk.data.dataset import ImageSet
 from aimonk.evaluation.calibration import sigmoid
+from aimonk.evaluation.label_noise import limit_of_scores
 from aimonk.files.atomic import write_json, write_text
 from aimonk.files.run_folder import CONFIG_FILE, METRICS_FILE, PREDICTIONS_FILE, REPORT_FILE, SUSPECTS_FILE
 from aimonk.files.text import listed, plural
@@ -21,6 +22,7 @@ from aimonk.report.csv_tables import format_predictions, format_suspects
 from aimonk.report.data_notes import Notes, data_notes
 from aimonk.report.html.run import RunReport, write_report
 from aimonk.report.tables import NO_EPOCH, describe_verdict, format_scores, has_verdict, shorten
+from aimonk.setup.data import describe_data
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +34,16 @@ def write_results(run: RunContext, outcome: Outcome) -> None:
     table, evaluations = run.images.table, outcome.evaluations
     scores = {name: evaluation.scores for name, evaluation in evaluations.items()}
     report = outcome.model.report | scores
+    annotations, data = run.images.file_table.annotations, run.cfg.data
+    agreement, limit = limit_of_scores(annotations, table.attributes, data.repeated, data.split_seed)
+    if agreement:
+        report["agreement"] = agreement
     write_json(run.out_dir / METRICS_FILE, report)
     write_text(run.out_dir / PREDICTIONS_FILE, format_predictions(table, outcome.parts, evaluations))
     log_scores(scores, report)
     write_suspects(run, outcome)
+    if limit:
+        log.info("%s", limit)
     uncertain = few_positives(scores.get("val"), report)
     if uncertain:
         log.info("%s", uncertain)
@@ -49,8 +57,8 @@ def write_results(run: RunContext, outcome: Outcome) -> None:
         pixels=run.images.pixels,
         config=(run.out_dir / CONFIG_FILE).read_text(encoding="utf-8"),
         facts=run_facts(run.cfg, run.images, outcome.model),
-        files=run.images.paths,
-        notes=data_notes(run.images, run.groups, outcome.model.parts) + run_notes(report, uncertain),
+        files=run.images.files,
+        notes=data_notes(run.images, run.groups, outcome.model.parts) + run_notes(report, uncertain, limit),
     )
     write_report(run.out_dir / REPORT_FILE, content)
 
@@ -97,16 +105,17 @@ def run_facts(cfg: DictConfig, images: ImageSet, model: TrainedModel) -> Notes:
     length = plural(cfg.epochs, "epoch") if model.solved is None else "head solved exactly"
     how = f"{cfg.backbone.name}, {loss}, freeze {freeze.rpartition('.')[2]}, {length}"
     return [
-        ("data", f"{cfg.data.labels or 'the demo'}, {plural(len(images), 'image')}"),
+        ("data", f"{describe_data(cfg)}, {plural(len(images), 'image')}"),
         ("model", how),
         ("date", f"{datetime.now():%Y-%m-%d %H:%M}"),
     ]
 
 
-def run_notes(report: dict, uncertain: str) -> Notes:
-    """Notes of the report on how the run was computed."""
+def run_notes(report: dict, uncertain: str, limit: str) -> Notes:
+    """Notes of the report on how the run was computed, and what limits its scores."""
     names = report.get("not_deterministic", [])
     notes = [("few positives", uncertain)] if uncertain else []
+    notes += [("disagreement", limit)] if limit else []
     return [*notes, ("not deterministic", ", ".join(names))] if names else notes
 
 

@@ -23,6 +23,7 @@ FREE = (
     "cache_dir",
     "workers",
     "data.store_limit_gb",
+    "data.copies_limit_gb",
     "features.limit_gb",
     "tracker",
 )
@@ -34,6 +35,8 @@ def run_digest(cfg: DictConfig, table: LabelTable) -> str:
     for name in (*table.attributes, *table.names):
         digest.update(f"{len(name)}:{name}".encode(errors="surrogatepass"))
     digest.update(_encode(table).tobytes())
+    if table.shares is not None:
+        digest.update(_encode_shares(table).tobytes())
     return digest.hexdigest()
 
 
@@ -49,6 +52,8 @@ def save_labels(path: Path, table: LabelTable, groups: np.ndarray | None) -> Non
         "labels": torch.from_numpy(_encode(table)),
         "groups": None if groups is None else torch.from_numpy(groups),
     }
+    if table.shares is not None:
+        content["shares"] = torch.from_numpy(_encode_shares(table))
     save_tensors(path, content)
 
 
@@ -66,7 +71,10 @@ def compare_labels(path: Path, table: LabelTable) -> list[str]:
     ]
     if differences or before["names"] != table.names:
         return differences or ["the images are in another order"]
-    changed = np.argwhere(before["labels"].numpy() != _encode(table))
+    different = before["labels"].numpy() != _encode(table)
+    if "shares" in before:
+        different |= before["shares"].numpy() != _encode_shares(table)
+    changed = np.argwhere(different)
     if not len(changed):
         return []
     entries = [f"{table.names[i]} {table.attributes[a]}" for i, a in changed]
@@ -76,6 +84,12 @@ def compare_labels(path: Path, table: LabelTable) -> list[str]:
 def _encode(table: LabelTable) -> np.ndarray:
     """1, 0, and -1 for unknown, [N, A] int8."""
     return np.where(table.mask, table.labels, -1).astype(np.int8)
+
+
+def _encode_shares(table: LabelTable) -> np.ndarray:
+    """Per cent of the annotators who chose 1, and -1 for unknown, [N, A] int8."""
+    labels, known = table.targets()
+    return np.where(known, np.rint(100 * labels), -1).astype(np.int8)
 
 
 def compare_configs(path: Path, now: DictConfig) -> list[str]:

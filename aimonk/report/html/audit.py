@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 
 from aimonk.auditing.examine import Audit
+from aimonk.evaluation.agreement import spell
 from aimonk.evaluation.association import is_significant
 from aimonk.files.text import plural
 from aimonk.report.audit_summary import (
+    AGREEMENT,
     QUESTIONS,
     associated,
     describe_duplicates,
+    describe_pairs,
     file_problems,
     unknown_depends,
 )
@@ -44,7 +47,8 @@ def format_page(found: Audit, files: dict, pixels: Sequence[np.ndarray] | Sequen
     return render(
         "audit.html.j2",
         title="Audit",
-        questions=QUESTIONS,
+        questions=[*QUESTIONS, AGREEMENT],
+        agreement=describe_agreement(found),
         verdict=describe_verdict(found, files),
         files=describe_files(files),
         counts=[(name, e["present"], e["absent"], e["na"]) for name, e in found.attributes.items()],
@@ -58,6 +62,18 @@ def format_page(found: Audit, files: dict, pixels: Sequence[np.ndarray] | Sequen
         suspects=describe_entries(found, found.suspects, picture, top, doubtful),
         to_label=describe_entries(found, found.to_label, picture, top, "probability {probability:.2f}"),
     )
+
+
+def describe_agreement(found: Audit) -> dict | None:
+    """Rows of the table of attributes, and sentences on pairs of annotators."""
+    if found.agreement is None:
+        return None
+    entries = found.agreement["attributes"]
+    rows = [
+        (name, e["images"], e["different"], spell(e, "alpha"), spell(e, "annotator_f1"))
+        for name, e in entries.items()
+    ]
+    return {"rows": rows, "pairs": describe_pairs(found.agreement)[:MOST_NAMES]}
 
 
 def describe_missingness(found: Audit) -> dict | None:

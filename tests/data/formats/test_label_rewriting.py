@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN
 from aimonk.data.formats.label_file import read_labels
 from aimonk.data.formats.label_rewriting import LabelText
-from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN
 from aimonk.data.formats.tokens import Tokens
 
 Change = dict[tuple[str, str], int]

@@ -29,7 +29,7 @@ def compute(rows):
         yield int(row), np.full((3, 4), row, "float32")
 keys = [f"image {i} é\\0{i}" for i in range(20)]
 found = RowStore(folder, 10**9).rows("family", keys, (3, 4), "float32", compute)
-print(found.computed, found.array[:, 0, 0].astype(int).tolist() == list(range(20)), flush=True)
+print(found.computed, found.array[:][:, 0, 0].astype(int).tolist() == list(range(20)), flush=True)
 """
 
 

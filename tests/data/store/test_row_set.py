@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aimonk.data.store import row_set
+from aimonk.data.store import building
 from aimonk.data.store.row_set import CHECKSUMS_FILE, INDEX_FILE, ROWS_FILE, TransientReason
 
 KEYS = [f"image {i} é\0{i}" for i in range(20)]
@@ -148,7 +148,7 @@ def test_full_disk(fetch, computer, tmp_path: Path, caplog: pytest.LogCaptureFix
 
 def test_disk_that_fills_up_midway(fetch, computer, tmp_path: Path, monkeypatch, caplog) -> None:
     writes = iter(range(25))
-    write_at = row_set._write_at
+    write_at = building._write_at
 
     def write(*arguments) -> None:
         if next(writes, None) is None:
@@ -157,7 +157,7 @@ def test_disk_that_fills_up_midway(fetch, computer, tmp_path: Path, monkeypatch,
 
     compute = computer()
     with monkeypatch.context() as patch:
-        patch.setattr(row_set, "_write_at", write)
+        patch.setattr(building, "_write_at", write)
         assert fetch(compute) is None
     assert compute.requested and "No space left on device" in caplog.text
     assert not [f for f in tmp_path.rglob("*") if f.name == ROWS_FILE]  # the space is freed
@@ -178,5 +178,5 @@ def test_partial_writes_are_continued() -> None:
             return min(3, len(data))
 
     file = SlowFile()
-    row_set._write_at(file, 7, np.arange(10, dtype=np.uint8))
+    building._write_at(file, 7, bytes(range(10)))
     assert file.content == bytes(range(10))

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aimonk.data.store import locks, row_store
-from aimonk.data.store.row_store import Row, RowStore
+from aimonk.data.store import locks, space
+from aimonk.data.store.row_store import RowStore
+from aimonk.data.store.stored_array import Row
 
 KEYS = [f"image {i} é\0{i}" for i in range(20)]
 SHAPE, DTYPE = (3, 4), "float32"
@@ -40,12 +41,17 @@ def test_rows_are_computed_once(fetch, computer, values) -> None:
     assert (again.computed, second.requested, values(again)) == (0, [], list(range(20)))
 
 
-def test_rows_are_mapped_and_read_only(fetch, computer) -> None:
-    for _ in range(2):
-        found = fetch(computer())
-        assert isinstance(found.array, np.memmap)
-        with pytest.raises(ValueError, match="read-only"):
-            found.array[0] = 1
+def test_indices_are_those_of_an_array(fetch, computer) -> None:
+    expected = np.stack([np.full(SHAPE, i, DTYPE) for i in range(20)])
+    array = fetch(computer()).array
+    assert (len(array), array.shape, array.ndim, array.dtype) == (20, (20, *SHAPE), 3, DTYPE)
+    for index in (3, -1, np.int64(4), slice(None), slice(5, 1, -2), [2, 2], np.array([[0, -3], [7, 7]])):
+        assert array[index].shape == expected[index].shape and (array[index] == expected[index]).all()
+    is_even = np.arange(20) % 2 == 0
+    assert (array[is_even] == expected[is_even]).all()
+    for index in (20, -21, [0, 20]):
+        with pytest.raises(IndexError):
+            array[index]
 
 
 def test_order_and_type_of_computed_rows(tmp_path: Path) -> None:
@@ -54,7 +60,7 @@ def test_order_and_type_of_computed_rows(tmp_path: Path) -> None:
             yield row, np.full((2, 2), row).T
 
     found = RowStore(tmp_path, 10**6).rows("f", ["a", "b", "c"], (2, 2), "float16", compute)
-    assert found.array[:, 0, 0].tolist() == [0, 1, 2] and found.array.dtype == np.float16
+    assert found.array[:][:, 0, 0].tolist() == [0, 1, 2] and found.array.dtype == np.float16
     with pytest.raises(ValueError, match=r"row 0 has the shape \(2, 2\); expected \(2, 3\)"):
         RowStore(tmp_path, 10**6).rows("f", ["a"], (2, 3), "float16", compute)
     with pytest.raises(ValueError, match="1 of 2 rows not computed"):
@@ -107,8 +113,8 @@ def test_none_where_a_set_does_not_fit(
 ) -> None:
     compute = computer()
     assert fetch(compute, limit=20 * ROW_BYTES) is None
-    usage = row_store.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(row_store.shutil, "disk_usage", lambda _: usage._replace(free=500))
+    usage = space.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda _: usage._replace(free=500))
     assert fetch(compute) is None
     assert compute.requested == [] and sets() == []
 
@@ -116,8 +122,8 @@ def test_none_where_a_set_does_not_fit(
 def test_space_of_an_earlier_attempt_counts(fetch, computer, monkeypatch, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="fire"):
         fetch(computer(fail_at=12))
-    usage = row_store.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(row_store.shutil, "disk_usage", lambda _: usage._replace(free=500))
+    usage = space.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda _: usage._replace(free=500))
     assert fetch(computer()).computed == 8
 
 
@@ -146,15 +152,15 @@ def test_read_only_folder(
 
 def test_find_and_remove(fetch, computer, sets, values, tmp_path: Path) -> None:
     cache = RowStore(tmp_path / "cache", 10**9)
-    assert cache.find("family", KEYS, SHAPE, DTYPE) is None
+    assert cache.find("family", KEYS, SHAPE, DTYPE, computer()) is None
     cache.remove("family", KEYS, SHAPE, DTYPE)
     used = fetch(computer())
-    assert values(cache.find("family", KEYS, SHAPE, DTYPE)) == list(range(20))
-    assert cache.find("family", KEYS[1:], SHAPE, DTYPE) is None
+    assert values(cache.find("family", KEYS, SHAPE, DTYPE, computer())) == list(range(20))
+    assert cache.find("family", KEYS[1:], SHAPE, DTYPE, computer()) is None
     gc.collect()
     cache.remove("family", KEYS, SHAPE, DTYPE)  # it is in use
     assert len(sets()) == 1
     del used
     gc.collect()
     cache.remove("family", KEYS, SHAPE, DTYPE)
-    assert cache.find("family", KEYS, SHAPE, DTYPE) is None and sets() == []
+    assert cache.find("family", KEYS, SHAPE, DTYPE, computer()) is None and sets() == []

@@ -1,0 +1,171 @@
+"""Agreement of annotators who labelled the same images."""
+
+import numpy as np
+
+from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN, Annotations
+from aimonk.evaluation.arrays import Floats, Ints
+
+RESAMPLES = 1000
+MOST_PAIRS = 1000  # pairs of annotators in a list
+
+
+def describe_agreement(annotations: Annotations, seed: int) -> dict:
+    """Agreement on each attribute, and between each pair of named annotators; ready for JSON.
+
+    Returns:
+        `attributes`: name -> `images` with two or more labels, `different` ones of these, Krippendorff's
+        `alpha` and `annotator_f1`, the F1 score of one annotator against the majority of the others, each
+        with its 95 % interval; None where undefined. `pairs`: from `compare_annotators`.
+    """
+    present, absent = (annotations.count(meaning) for meaning in (PRESENT, ABSENT))
+    rng = np.random.default_rng(seed)
+    attributes = {
+        name: describe_attribute(present[:, a], absent[:, a], rng)
+        for a, name in enumerate(annotations.attributes)
+    }
+    return {"attributes": attributes, "pairs": compare_annotators(annotations)[:MOST_PAIRS]}
+
+
+def describe_attribute(present: Ints, absent: Ints, rng: np.random.Generator) -> dict:
+    """Agreement on one attribute.
+
+    Args:
+        present: How many annotators labelled each image 1, [N].
+        absent: How many labelled it 0, [N].
+    """
+    several = present + absent > 1
+    # images with equal counts are alike, so that resamples of images are multinomial counts of few patterns
+    patterns, counts = np.unique(np.stack([present, absent])[:, several], axis=1, return_counts=True)
+    total = int(several.sum())
+    alpha, f1 = alpha_of(patterns, counts[None]), f1_of(patterns, counts[None])
+    intervals: list[list[float] | None] = [None, None]
+    if total > 1:
+        drawn = rng.multinomial(total, counts / total, RESAMPLES)
+        intervals = [interval(measure(patterns, drawn)) for measure in (alpha_of, f1_of)]
+    return {
+        "images": total,
+        "different": int(((present > 0) & (absent > 0)).sum()),
+        "alpha": number(alpha[0]),
+        "alpha_interval": intervals[0],
+        "annotator_f1": number(f1[0]),
+        "annotator_f1_interval": intervals[1],
+    }
+
+
+def alpha_of(patterns: Ints, counts: Ints) -> Floats:
+    """Krippendorff's alpha for nominal labels (Krippendorff 2004, "Content analysis", chapter 11), [S].
+
+    1 - observed / expected disagreement over all pairs of labels of an image; 0 is the agreement of labels
+    that do not depend on the image. nan where all labels are equal.
+
+    Args:
+        patterns: Numbers of positive and negative labels of an image, [2, P].
+        counts: Number of images with each pattern in each sample, [S, P].
+    """
+    present, absent = patterns.astype(float)
+    pairs = 2 * present * absent / np.maximum(present + absent - 1, 1)
+    labels, positives = counts @ (present + absent), counts @ present
+    expected = 2 * positives * (labels - positives) / np.maximum(labels - 1, 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(expected > 0, 1 - (counts @ pairs) / expected, np.nan)
+
+
+def f1_of(patterns: Ints, counts: Ints) -> Floats:
+    """F1 of each label against the majority of the other labels of its image, ties left out, [S].
+
+    nan where neither has positives. Arguments as of `alpha_of`.
+    """
+    present, absent = patterns.astype(float)
+    true_positives = present * (present - 1 > absent)
+    false_positives = present * (present - 1 < absent)
+    false_negatives = absent * (present > absent - 1)
+    tp, fp, fn = (counts @ values for values in (true_positives, false_positives, false_negatives))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(2 * tp + fp + fn > 0, 2 * tp / (2 * tp + fp + fn), np.nan)
+
+
+def compare_annotators(annotations: Annotations) -> list[dict]:
+    """Pairs of named annotators by the number of labels on which they differ, the largest first.
+
+    Returns:
+        Per pair: `annotators`, labels `compared` and `different`, the number that would differ `by_chance`
+        (if labels had the frequencies of all annotators and did not depend on the image), and `attributes`:
+        name -> number that differ.
+    """
+    if annotations.annotators is None:
+        return []
+    names = sorted(set(annotations.annotators) - {""})
+    number_of = {name: i for i, name in enumerate(names)}
+    own = np.array([number_of.get(name, -1) for name in annotations.annotators], np.int64)
+    named = np.flatnonzero(own >= 0)
+    rows = named[np.argsort(annotations.images[named], kind="stable")]
+    images = annotations.images[rows]
+    meanings = annotations.meanings()
+    known = meanings != UNKNOWN
+    positive = (meanings == PRESENT).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    chance = 2 * positive * (1 - positive)
+    compared: dict[int, np.ndarray] = {}
+    different: dict[int, np.ndarray] = {}
+    for step in range(1, int(np.unique(images, return_counts=True)[1].max(initial=1))):
+        same = images[:-step] == images[step:]
+        left, right = rows[:-step][same], rows[step:][same]
+        both = known[left] & known[right]
+        unequal = both & (meanings[left] != meanings[right])
+        low, high = np.minimum(own[left], own[right]), np.maximum(own[left], own[right])
+        codes, of = np.unique(low * len(names) + high, return_inverse=True)
+        for values, totals in ((both, compared), (unequal, different)):
+            sums = np.zeros((len(codes), meanings.shape[1]), np.int64)
+            np.add.at(sums, of, values)
+            for code, total in zip(codes.tolist(), sums, strict=True):
+                totals[code] = totals.get(code, 0) + total
+    pairs = [
+        {
+            "annotators": [names[code // len(names)], names[code % len(names)]],
+            "compared": int(total.sum()),
+            "different": int(different[code].sum()),
+            "by_chance": round(float(total @ chance), 1),
+            "attributes": {
+                name: n for name, n in zip(annotations.attributes, different[code].tolist(), strict=True) if n
+            },
+        }
+        for code, total in compared.items()
+        if total.any()
+    ]
+    return sorted(pairs, key=lambda pair: (-pair["different"], pair["annotators"]))
+
+
+def interval(values: Floats) -> list[float] | None:
+    """The 95 % interval of resampled values; None where some are undefined too often to tell."""
+    defined = values[np.isfinite(values)]
+    if len(defined) < 0.9 * len(values):
+        return None
+    return [float(limit) for limit in np.quantile(defined, [0.025, 0.975])]
+
+
+def number(value: float) -> float | None:
+    """None for nan, which JSON does not have."""
+    return float(value) if np.isfinite(value) else None
+
+
+def summarise_agreement(name: str, entry: dict) -> str:
+    """One sentence on the agreement on an attribute."""
+    if not entry["images"]:
+        return f"{name}: no image has two labels"
+    counts = f"{entry['different']:,} of {entry['images']:,} images with several labels differ"
+    if entry["alpha"] is None:
+        return f"{name}: {counts}; all labels are equal, so that alpha is undefined"
+    return (
+        f"{name}: alpha {spell(entry, 'alpha')}; F1 of an annotator {spell(entry, 'annotator_f1')}; {counts}"
+    )
+
+
+def spell(entry: dict, key: str) -> str:
+    """A value with its 95 % interval.
+
+    Args:
+        key: `alpha` or `annotator_f1`.
+    """
+    value, limits = entry[key], entry[f"{key}_interval"]
+    if value is None:
+        return "undefined"
+    return f"{value:.2f}" + ("" if limits is None else f" [{limits[0]:.2f}, {limits[1]:.2f}]")
