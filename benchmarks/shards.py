@@ -11,6 +11,7 @@ import io
 import json
 import platform
 import re
+import resource
 import subprocess
 import sys
 import tarfile
@@ -122,13 +123,14 @@ def compose(work: Path, kind: str) -> object:
 def list_images(work: Path, kind: str) -> Callable[[], object]:
     """Names, places and labels of all images."""
     from aimonk.data.images.folder import find_images, fingerprints
-    from aimonk.setup.data import read_table
+    from aimonk.setup.data import label_paths, read_table
     from aimonk.setup.shards import uses_shards
 
     cfg = compose(work, kind)
 
     def step() -> None:
-        table = read_table(cfg)
+        images, labels = label_paths(cfg)
+        table = read_table(cfg, labels, images)
         if not uses_shards(cfg):
             find_images(work / "files", table.names, False)
             fingerprints([work / "files" / name for name in table.names])
@@ -159,9 +161,10 @@ def load_epoch(work: Path, kind: str) -> Callable[[], object]:
     batches = BatchList()
     batches.batches = split_batches(order, views, mask, 64, 1, 0, 1)
     pixels = Pixels(images, lambda pixels, views: pixels, 64, "squash")
-    loader = create_loader(Rows(pixels, labels, mask), batches, 2, pin_memory=False)
 
     def step() -> None:
+        # the processes end with the loader, so that their time is counted
+        loader = create_loader(Rows(pixels, labels, mask), batches, 2, pin_memory=False)
         loaded = sum(int(found.sum()) for _, _, _, found in loader)
         if loaded != len(images):
             raise RuntimeError(f"{loaded} of {len(images)} images")
@@ -181,6 +184,12 @@ def locate(work: Path, kind: str) -> tuple[list, np.ndarray | None]:
     return found.paths, found.shards
 
 
+def processor_time() -> float:
+    """Seconds of this process and of its children that have ended."""
+    usages = [resource.getrusage(of) for of in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
 def measure(work: Path, kind: str, name: str) -> dict[str, float]:
     """Seconds and memory of a step, in this process."""
     import aimonk.setup.data
@@ -189,9 +198,9 @@ def measure(work: Path, kind: str, name: str) -> dict[str, float]:
     step = globals()[name](work, kind)
     before, memory = anonymous("self"), Memory()
     memory.start()
-    start, cpu = time.perf_counter(), time.process_time()
+    start, cpu = time.perf_counter(), processor_time()
     step()
-    result = {"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu}
+    result = {"seconds": time.perf_counter() - start, "cpu": processor_time() - cpu}
     memory.ended.set()
     memory.join()
     return result | {"before": before / MB, "peak": memory.peak / MB, "child": memory.peak_child / MB}

@@ -41,7 +41,7 @@ class Annotations:
     legend: Sequence[Value]
     codes: np.ndarray = field(repr=False)
     images: np.ndarray = field(repr=False)
-    places: Sequence[int] | np.ndarray = field(repr=False)
+    places: Sequence[int | str] | np.ndarray = field(repr=False)
     unit: str = "line"
     annotators: list[str] | None = field(default=None, repr=False)
     splits: list[str] | None = field(default=None, repr=False)

@@ -1,33 +1,22 @@
 """The labelled images of a data set: a label file joined with an images folder."""
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from aimonk.data.images.decoding import RESIZES
-from aimonk.data.images.folder import (
-    decode_all,
-    find_images,
-    fingerprints,
-    list_images,
-    mean_jpeg_bytes,
-    open_hashes,
-    open_pixels,
-    sample,
-)
+from aimonk.data.images.folder import find_images, fingerprints, list_images
 from aimonk.data.images.hashes import Hashes, split_rows
+from aimonk.data.images.storage import ImageFiles, store_images
 from aimonk.data.labels import LabelTable, value_warnings
 from aimonk.data.store.row_store import RowStore, StoredRows
 from aimonk.data.store.stored_array import StoredArray
 from aimonk.files.text import listed, plural
 
-RECOMMENDED_QUALITY = 90
 Sources = Sequence[Any]  # paths, or other images that `decode` accepts
 
 log = logging.getLogger(__name__)
@@ -87,6 +76,11 @@ class ImageSet:
     def pixels(self) -> "StoredSubset | Sources":
         """Decoded images [N, size, size, 3], or the files where decoded images are not stored."""
         return self.paths if self.stored is None else StoredSubset(self.stored.array, self._rows)
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether loading an image reads no file."""
+        return self.stored is not None and self.stored.array.stored == len(self.stored.array)
 
     @property
     def is_decoded(self) -> bool:
@@ -195,8 +189,8 @@ def read_images(
         ValueError: Unreadable images, or no usable image.
     """
     table, paths, keys, shards = found.table, found.paths, found.keys, found.shards
-    quality = None if store is None else store_quality
-    stored, hashed = _read_images(store, paths, keys, image_size, resize, quality, only_all, watch)
+    files = ImageFiles(paths, keys, image_size, resize, None if store is None else store_quality)
+    stored, hashed = store_images(store, files, only_all, watch)
     errors = hashed.errors
     reasons = {table.names[row]: errors[row] for row in sorted(errors)}
     if reasons:
@@ -240,71 +234,6 @@ def drop_missing(
     if absent:
         log.warning("skipping %s without an image: %s", plural(len(absent), "row"), listed(absent))
     return table.take(np.flatnonzero(exists)), absent
-
-
-def _read_images(
-    store: RowStore | None,
-    paths: list[Path],
-    keys: list[str],
-    size: int,
-    resize: str,
-    quality: int | None,
-    only_all: bool,
-    watch: Callable,
-) -> tuple[StoredRows | None, StoredRows]:
-    """Decoded images, None where none are stored, and rows of hashes with the errors."""
-
-    @cache
-    def pixels() -> StoredRows | None:
-        if store is None:
-            return None
-        return open_pixels(store, paths, keys, size, resize, quality, only_all, watch)
-
-    hashes = open_hashes(store, paths, keys, size, resize, quality, pixels, watch)
-    stored = pixels()
-    count = 0 if stored is None else stored.array.stored
-    if count:
-        reused = count - stored.computed
-        log.info("%s: %d decoded, %d reused", plural(count, "image"), stored.computed, reused)
-    if store is not None and count < len(paths):
-        level = logging.INFO if only_all else logging.WARNING
-        log.log(level, "%s", _describe_lack(store, paths, size, resize, quality, count, only_all))
-    return stored, hashes
-
-
-def _describe_lack(
-    store: RowStore,
-    paths: list[Path],
-    size: int,
-    resize: str,
-    quality: int | None,
-    stored: int,
-    only_all: bool,
-) -> str:
-    """What it costs that only the first `stored` images are in the store, and the remedy."""
-    started, rows = time.perf_counter(), sample(paths)
-    for _ in decode_all(paths, size, resize, rows):
-        pass
-    seconds = (time.perf_counter() - started) / len(rows)
-    row_bytes = 3 * size**2 if quality is None else mean_jpeg_bytes(paths, size, resize, quality)
-    lack = (
-        f"decoded images need {len(paths) * row_bytes / 1e9:.3g} GB and exceed "
-        f"data.store_limit_gb={store.limit_bytes / 1e9:g} or the free disk space"
-    )
-    if only_all:
-        return (
-            f"{lack}: none are stored, since stored features replace them; computing these decodes all files"
-        )
-    cost = (
-        f"{lack}: {stored:,} of {len(paths):,} are stored, and each pass decodes the others again, about "
-        f"{seconds * (len(paths) - stored):.3g} s"
-    )
-    if quality is not None:
-        return cost
-    fit = int(store.limit_bytes / mean_jpeg_bytes(paths, size, resize, RECOMMENDED_QUALITY))
-    return (
-        f"{cost}; data.store_quality={RECOMMENDED_QUALITY} stores JPEG, of which {fit:,} fit into the limit"
-    )
 
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:

@@ -2,12 +2,14 @@
 
 import csv
 import io
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
 JOINERS = "\u200c\u200d"  # invisible, but required by some scripts
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 MAX_LISTED = 10
+SPACES = re.compile(r"[\t\r\n\v\f]+")
 
 
 def printable(text: str) -> str:
@@ -18,6 +20,11 @@ def printable(text: str) -> str:
 def _is_printable(character: str) -> bool:
     # str.isprintable rejects all spaces but U+0020; macOS uses U+202F in the names of screenshots
     return character.isprintable() or character in JOINERS or unicodedata.category(character) == "Zs"
+
+
+def one_line(text: str) -> str:
+    """Replace tabs and line ends by spaces, and remove white space at both ends."""
+    return SPACES.sub(" ", text).strip()
 
 
 def plural(count: int, noun: str) -> str:

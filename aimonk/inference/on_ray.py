@@ -10,14 +10,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aimonk.inference.block_predictor import BlockPredictor
 from aimonk.inference.blocks import Block
 from aimonk.inference.job import Job, Outcome
+from aimonk.inference.worker import ATTEMPTS, start_predictor
 
 if TYPE_CHECKING:
     import ray
 
-ATTEMPTS = 3  # per block
 STORE_BYTES = 2**28  # of the object store of a cluster of our own, which holds the model and small results
 
 
@@ -117,7 +116,7 @@ class RayWorker:
         with tempfile.NamedTemporaryFile(suffix=job.checkpoint.suffix) as file:
             file.write(self.ray.get(model))
             file.flush()
-            self.predict = BlockPredictor(job, Path(file.name))
+            self.predict = start_predictor(job, Path(file.name))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         (block,) = map(pickle.loads, batch["block"])

@@ -11,13 +11,10 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-import torch
-
-from aimonk.inference.block_predictor import BlockPredictor
 from aimonk.inference.blocks import Block
 from aimonk.inference.job import Job, Outcome
+from aimonk.inference.worker import ATTEMPTS, start_predictor
 
-ATTEMPTS = 3  # per block
 READY = "ready"
 
 
@@ -140,6 +137,8 @@ def describe_exit(code: int) -> str:
 
 def device_of(device: str, place: int) -> str:
     """The device of a worker: the CUDA devices in turn, where none is named."""
+    import torch  # not needed by a worker that is about to start
+
     if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
         return f"cuda:{place % max(torch.cuda.device_count(), 1)}"
     return device
@@ -150,7 +149,7 @@ def work(pipe: Connection, job: Job) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     threading.Thread(target=end_with_parent, daemon=True).start()
     try:
-        predict = BlockPredictor(job, job.checkpoint)
+        predict = start_predictor(job, job.checkpoint)
     except (ValueError, OSError) as error:
         pipe.send(ValueError(f"{error}"))
         return

@@ -167,7 +167,9 @@ def find_or_compute(
 
     if found is None:
         found = store.rows(family, keys, shape, dtype, collect, watch=watch)
-    distributed.barrier()
+    counts = distributed.all_gather(torch.tensor([0 if found is None else found.computed]))
+    if found is not None:
+        found.computed = int(counts.max())  # the process that writes a shared set reads the shares of all
     store.remove(own, [keys[i] for i in mine], shape, dtype)
     return found
 

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from aimonk.data.formats.coco_file import format_coco
 from aimonk.data.formats.comma_file import format_comma_file
+from aimonk.data.formats.label_studio_file import format_label_studio
 from aimonk.data.images.folder import list_images
 from aimonk.data.labels import LabelTable, select_attributes
 from aimonk.data.repeated import combine
@@ -19,7 +20,7 @@ from aimonk.setup.data import label_paths, read_annotations
 
 log = logging.getLogger(__name__)
 
-WRITERS = {"csv": format_comma_file, "coco": format_coco}
+WRITERS = {"csv": format_comma_file, "coco": format_coco, "label_studio": format_label_studio}
 
 
 def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:

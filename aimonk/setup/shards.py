@@ -99,13 +99,13 @@ def read_annotations_inside(cfg: DictConfig, cache: Path, tokens: Tokens) -> Ann
 
 def stream_of(cfg: DictConfig, images: ImageSet) -> Stream:
     """The order in which epochs read the shards."""
-    return Stream(images.shards, cfg.data.window, needed=images.stored is None)
+    return Stream(images.shards, cfg.data.window, needed=not images.is_stored)
 
 
 def copies_ahead(cfg: DictConfig, images: ImageSet) -> Callable | None:
     """What copies shards before epochs read them; None where they read no copies, or too few of them fit."""
     copied = [image.shard.copies is not None for image in images.paths]
-    if images.stored is not None or not any(copied):
+    if images.is_stored or not any(copied):
         return None
     sizes = np.bincount(images.shards, weights=[image.size for image in images.paths])
     largest, limit = sizes.max(), cfg.data.copies_limit_gb * 1e9

@@ -179,6 +179,8 @@ def test_links_to_outside_the_folder(read, folder: Path) -> None:
         ({"image_size": 7}, "data.image_size is 7; expected 8 to 4096 pixels"),
         ({"image_size": 4097}, "data.image_size is 4097; expected 8 to 4096 pixels"),
         ({"image_size": 32.5}, "data.image_size is 32.5; expected 8 to 4096 pixels"),
+        ({"store_quality": 0}, "data.store_quality is 0; expected null or 1 to 100"),
+        ({"store_quality": 101}, "data.store_quality is 101; expected null or 1 to 100"),
     ],
 )
 def test_invalid_settings(read, changed: dict, message: str) -> None:
@@ -246,7 +248,7 @@ def test_hashes_are_computed_once(read, folder: Path, monkeypatch: pytest.Monkey
     (folder / "images" / "c.png").write_bytes(b"")
     first = read(store=RowStore(folder / "hashes", 5000), image_size=32)
     assert first.hashes.thumbnails[:, 0, 0, 0].tolist() == levels(first)
-    monkeypatch.setattr("aimonk.data.images.folder.hash_image", None)
+    monkeypatch.setattr("aimonk.data.images.storage.hash_image", None)
     again = read(store=RowStore(folder / "hashes", 5000), image_size=32)
     assert (first.hashes.thumbnails == again.hashes.thumbnails).all()
     assert (first.hashes.digests == again.hashes.digests).all()

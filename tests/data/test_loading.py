@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader
 from aimonk.data import loading
 from aimonk.data.augmentation import FixedViews, flip, none, trivial
 from aimonk.data.dataset import StoredSubset
-from aimonk.data.images.folder import fingerprints, open_pixels
+from aimonk.data.images.folder import fingerprints
+from aimonk.data.images.storage import ImageFiles, open_pixels
 from aimonk.data.loading import Pixels, Rows, create_loader, iterate
 from aimonk.data.sampling import PADDING, Batch, BatchList, plan_epoch, split_batches
 from aimonk.data.store.row_store import RowStore
@@ -42,7 +43,8 @@ def files(pixels: np.ndarray, tmp_path: Path) -> list[Path]:
 def stored(files: list[Path], tmp_path: Path) -> StoredArray:
     """The decoded images of the files, in a store."""
     store = RowStore(tmp_path / "cache", 10**9)
-    return open_pixels(store, files, fingerprints(files), SIZE, "squash", None, False, unwatched).array
+    source = ImageFiles(files, fingerprints(files), SIZE, "squash", None)
+    return open_pixels(store, source, False, unwatched).array
 
 
 def table() -> tuple[np.ndarray, np.ndarray]:

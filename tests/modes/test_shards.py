@@ -13,6 +13,7 @@ import torch
 
 import aimonk
 from aimonk.data.demo.dataset import draw_demo
+from aimonk.models.checkpoint import load_model
 from aimonk.modes.train import lifecycle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,11 +50,11 @@ def train(data: Path, folder: Path, kind: str, **settings) -> tuple[dict, dict[s
     if kind == "shards":
         settings |= {"data": "shards", "data.shards": f"{data / 'shards'}/*.tar"}
         settings |= {"data.images": None, "data.labels": None}
-    model = aimonk.train(data / "images", data / "labels.txt", folder, **settings)
+    aimonk.train(data / "images", data / "labels.txt", folder, **settings)
     metrics = json.loads((folder / "metrics.json").read_text())
     for key in ("images_per_second", "epoch_seconds"):
         metrics.pop(key)
-    return metrics, model._model.predictor.network.state_dict()
+    return metrics, load_model(folder)[0].state_dict()
 
 
 @pytest.mark.slow
@@ -92,7 +93,7 @@ def test_interrupted_epoch_over_shards_resumes_bit_for_bit(data: Path, tmp_path:
 def test_processes_train_on_remote_shards(data: Path, tmp_path: Path, environment) -> None:
     pytest.importorskip("fsspec")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    settings = SMALL | TUNED | {"epochs": 1, "workers": 1, "data": "shards", "data.window": 1}
+    settings = SMALL | TUNED | {"epochs": 1, "data": "shards", "data.window": 1}
     settings |= {"data.shards": f"file://{data}/shards/{{0..5}}.tar", "cache_dir": tmp_path / "cache"}
     settings |= {"data.copies_limit_gb": 3e-4, "hydra.run.dir": tmp_path / "run"}  # two or three shards
     command = [*launcher, str(ROOT / "run.py"), *(f"{key}={value}" for key, value in settings.items())]

@@ -5,9 +5,32 @@ from omegaconf import DictConfig
 
 from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN
 from aimonk.data.formats.tokens import INVALID
-from aimonk.setup.data import read_tokens
+from aimonk.setup.data import read_tokens, reads_features_only, store_quality
 
 Compose = Callable[..., DictConfig]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ([], True),
+        (["augmentation=mixup", "optimizer=adamw"], True),
+        (["augmentation=trivial"], False),
+        (["augmentation=trivial", "features.views=4"], True),
+        (["features.enabled=false"], False),
+        (["freeze=stages"], False),
+        (["freeze=lp_ft"], False),
+        (["mode=audit", "freeze=none"], True),
+        (["mode=evaluate"], False),
+    ],
+)
+def test_runs_that_read_features_only(overrides: list[str], expected: bool, compose_config: Compose) -> None:
+    assert reads_features_only(compose_config(*overrides)) == expected
+
+
+def test_quality_needs_a_store(compose_config: Compose) -> None:
+    assert store_quality(compose_config("data.store_quality=90")) == 90
+    assert store_quality(compose_config("data.store_quality=90", "data.store=false")) is None
 
 
 def test_tokens_of_the_config(compose_config: Compose) -> None:

@@ -1,28 +1,23 @@
-"""The image files of a folder: found, identified, decoded in threads, and stored."""
+"""The image files of a folder: found, identified, and decoded in threads."""
 
 import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from aimonk.data.images.decoding import UnavailableError, decode
-from aimonk.data.images.hashes import BYTES, hash_image
-from aimonk.data.images.hashes import CODE_VERSION as HASH_VERSION
-from aimonk.data.images.jpeg import pack, unpack
 from aimonk.data.labels import IMAGE_SUFFIXES
-from aimonk.data.store.row_set import RowFormat, TransientReason
-from aimonk.data.store.row_store import RowStore, StoredRows
-from aimonk.data.store.stored_array import Row, StoredArray
+from aimonk.data.store.row_set import TransientReason
+from aimonk.data.store.stored_array import Row
 from aimonk.files.text import listed, plural
 
 # part of every key; increment it when decoding gives other pixels for the same file
 CODE_VERSION = "3"
-SAFETY = 1.1  # images of a data set may be larger as JPEG than those of a sample
 
 
 def find_images(folder: Path, names: Sequence[str], follow_links: bool) -> np.ndarray:
@@ -107,10 +102,10 @@ def decode_all(
         except ValueError as error:
             return row, f"{error}"
 
-    return _in_threads(decode_row, rows, ahead)
+    return in_threads(decode_row, rows, ahead)
 
 
-def _in_threads(function: Callable[[int], Row], rows: np.ndarray, ahead: int | None = None) -> Iterator[Row]:
+def in_threads(function: Callable[[int], Row], rows: np.ndarray, ahead: int | None = None) -> Iterator[Row]:
     """Yield the function's results in the order of the rows; `ahead` as in `decode_all`."""
     # threads suffice: Pillow releases the interpreter lock while it decodes and resizes; loader processes are
     # as many as there are processors already
@@ -125,105 +120,3 @@ def _in_threads(function: Callable[[int], Row], rows: np.ndarray, ahead: int | N
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def open_pixels(
-    store: RowStore,
-    paths: Sequence[Path],
-    keys: Sequence[str],
-    size: int,
-    resize: str,
-    quality: int | None,
-    only_all: bool,
-    watch: Callable,
-) -> StoredRows | None:
-    """Decoded images, uint8 [N, size, size, 3], from the store; the others are decoded when they are read.
-
-    Args:
-        keys: The fingerprints of the files, taken before this call.
-        quality: Of the JPEG files that are stored instead of pixels, 1 to 100; None stores pixels. All images
-            pass through JPEG, stored or not, so that they do not depend on what fits.
-        only_all: Whether nothing is stored where not all images fit, instead of the first ones.
-        watch: Wraps an iterator to show progress; called with (iterator, total, title).
-
-    Returns:
-        None where no pixels are stored.
-    """
-    compute = partial(decode_all, paths, size, resize)
-    shape, dtype, watch = (size, size, 3), "uint8", partial(watch, title="images")
-    if quality is None:
-        family = f"pixels {size} {resize}"
-        return store.rows(family, keys, shape, dtype, compute, partial=not only_all, watch=watch)
-    compute = partial(compute, convert=partial(pack, quality=quality))
-    found = store.rows(
-        f"jpeg {quality} {size} {resize}",
-        keys,
-        shape,
-        dtype,
-        compute,
-        unpack=unpack,
-        packed_bytes=lambda: SAFETY * mean_jpeg_bytes(paths, size, resize, quality),
-        partial=not only_all,
-        watch=watch,
-    )
-    empty = StoredArray(None, RowFormat(shape, dtype, unpack), 0, len(keys), compute, {})
-    return found or StoredRows(empty, {}, 0, None)
-
-
-def mean_jpeg_bytes(paths: Sequence[Path], size: int, resize: str, quality: int) -> float:
-    """Mean size of an image as JPEG, from a sample; that of its pixels where no file of it is readable."""
-    packed = decode_all(paths, size, resize, sample(paths), convert=partial(pack, quality=quality))
-    sizes = [content.nbytes for _, content in packed if isinstance(content, np.ndarray)]
-    return float(np.mean(sizes)) if sizes else 3 * size**2
-
-
-def sample(paths: Sequence[Path]) -> np.ndarray:
-    """Rows of up to 32 files that stand for all."""
-    return np.linspace(0, len(paths) - 1, min(32, len(paths))).astype(int)
-
-
-def open_hashes(
-    store: RowStore | None,
-    paths: Sequence[Path],
-    keys: Sequence[str],
-    size: int,
-    resize: str,
-    quality: int | None,
-    open_pixels: Callable[[], StoredRows | None],
-    watch: Callable,
-) -> StoredRows:
-    """Rows of `hash_image` of the decoded images, uint8 [N, BYTES]; from the store where they fit into it.
-
-    Args:
-        keys: The fingerprints of the files, taken before this call.
-        quality: As for `open_pixels`.
-        open_pixels: Opens the decoded images, once hashes are missing: a store that is too small for both has
-            room for the hashes then. None decodes the files, which computing features does once more later.
-        watch: Wraps an iterator to show progress; called with (iterator, total, title).
-    """
-
-    def compute(rows: np.ndarray) -> Iterator[Row]:
-        pixels = open_pixels()
-        if pixels is None:
-            return decode_all(paths, size, resize, rows, convert=hash_image)
-        return _in_threads(partial(hash_row, pixels), rows)
-
-    def hash_row(pixels: StoredRows, row: int) -> Row:
-        values, errors = pixels.array.read(np.array([row]))
-        return row, errors[0] if errors else hash_image(values[0])
-
-    def show(rows: Iterator[Row], total: int) -> Iterator[Row]:
-        return watch(rows, total, "images" if open_pixels() is None else "hashes")
-
-    if store is not None:
-        family = f"hashes {HASH_VERSION} {size} {resize}" + ("" if quality is None else f" jpeg {quality}")
-        found = store.rows(family, keys, (BYTES,), "uint8", compute, watch=show)
-        if found is not None:
-            return found
-    array, errors = np.zeros((len(paths), BYTES), np.uint8), {}
-    for row, values in show(compute(np.arange(len(paths))), len(paths)):
-        if isinstance(values, str):
-            errors[row] = values
-        else:
-            array[row] = values
-    return StoredRows(array, errors, len(paths), None)

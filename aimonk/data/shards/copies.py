@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from aimonk.data.shards.reading import Member, read_shard
 from aimonk.data.shards.states import digest, find_state
-from aimonk.files.atomic import replacing
 
-SUFFIX = ".images"
+SUFFIX, PART = ".images", ".part"
 
 
 @dataclass(frozen=True)
@@ -35,21 +34,22 @@ class Copies:
         Raises:
             OSError: The shard cannot be read, or the copy cannot be written.
         """
-        path = self.folder / f"{digest(f'{address} {state}')}{SUFFIX}"
+        path = self._path(address, state)
         while True:
             with contextlib.suppress(FileNotFoundError):
                 file = os.open(path, os.O_RDONLY)
-                os.utime(path)
+                with contextlib.suppress(OSError):
+                    os.utime(file)  # for the order of removal
                 return file
             if find_state(address) != state:
                 raise ValueError("the shard has changed since the start")
             # damage was reported when the shard was listed, and its images before it can be read
             with contextlib.suppress(ValueError):
-                for _ in self.write(address, state, with_labels=False):
+                for _ in self._write(path, address, with_labels=False):
                     pass
 
-    def write(self, address: str, state: str, with_labels: bool) -> Iterator[tuple[Member, int]]:
-        """Copy a shard unless another process has, and yield its images and their positions in the copy.
+    def write(self, address: str, state: str) -> Iterator[tuple[Member, int]]:
+        """Read a shard with its labels, copy it, and yield its images and their positions in the copy.
 
         A damaged shard is copied up to the damage.
 
@@ -57,25 +57,37 @@ class Copies:
             OSError: As open.
             ValueError: The shard is damaged; raised after the copy is written.
         """
-        path = self.folder / f"{digest(f'{address} {state}')}{SUFFIX}"
+        yield from self._write(self._path(address, state), address, with_labels=True)
+
+    def _path(self, address: str, state: str) -> Path:
+        return self.folder / f"{digest(f'{address} {state}')}{SUFFIX}"
+
+    def _write(self, path: Path, address: str, with_labels: bool) -> Iterator[tuple[Member, int]]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        damage = None
         with FileLock(f"{path}.lock"):
-            exists, position = path.exists(), 0
-            with contextlib.nullcontext() if exists else replacing(path) as file:
+            if path.exists() and not with_labels:
+                return  # another process has made it meanwhile
+            part, position, damage = path.with_suffix(PART), 0, None
+            with part.open("wb") as file:
                 try:
                     for member in _reachable(read_shard(address, with_labels), address):
-                        if file is not None:
-                            file.write(member.content)
+                        file.write(member.content)
                         yield member, position
                         position += len(member.content)
                 except ValueError as error:
                     damage = error
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
             self._remove_oldest(keep=path)
         if damage is not None:
             raise damage
 
     def _remove_oldest(self, keep: Path) -> None:
+        for part in self.folder.glob(f"*{PART}"):
+            # where nobody has the lock, the process that wrote it was killed
+            with contextlib.suppress(Timeout), FileLock(f"{part.with_suffix(SUFFIX)}.lock", timeout=0):
+                part.unlink(missing_ok=True)
         found = []
         for path in self.folder.glob(f"*{SUFFIX}"):
             with contextlib.suppress(FileNotFoundError):  # another process removes copies too

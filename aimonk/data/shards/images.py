@@ -2,8 +2,6 @@
 
 import io
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -12,7 +10,7 @@ from aimonk.data.images.decoding import check_bytes
 from aimonk.data.shards.copies import Copies
 from aimonk.data.shards.states import describe_status
 
-OPEN_SHARDS = 32  # kept open by each thread
+OPEN_SHARDS = 32  # kept open by each process
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,8 @@ class Shard:
             OSError: The shard cannot be read.
             ValueError: It has changed since it was listed.
         """
-        content = os.pread(_open(self).file, size, offset)
+        opened = _open(self)  # the reference keeps it open while other threads open more
+        content = os.pread(opened.file, size, offset)
         if len(content) < size:
             raise ValueError("the shard is incomplete")
         return content
@@ -76,23 +75,24 @@ class _OpenFile:
         close(self.file)
 
 
-_opened = threading.local()
+_opened: dict[tuple[str, str], _OpenFile] = {}
 
 
 def _open(shard: Shard) -> _OpenFile:
-    """The file of a shard, which this thread keeps open: opening one per image is slow on network drives."""
-    files: OrderedDict[tuple[str, str], _OpenFile] = _opened.__dict__.setdefault("files", OrderedDict())
+    """The file of a shard, which stays open: opening one for each image is slow on network drives.
+
+    Without a lock, which a forked process could inherit locked: at worst, two threads open the same file.
+    """
     key = (shard.address, shard.state)
-    if key in files:
-        files.move_to_end(key)
-        return files[key]
-    # a copy that was removed meanwhile would take up disk space as long as it is open
-    for other in [k for k, opened in files.items() if os.fstat(opened.file).st_nlink == 0]:
-        del files[other]
-    files[key] = _OpenFile(_open_file(shard))
-    if len(files) > OPEN_SHARDS:
-        files.popitem(last=False)
-    return files[key]
+    found = _opened.get(key)
+    if found is None:
+        found = _OpenFile(_open_file(shard))
+        for other, opened in list(_opened.items()):
+            # a copy that was removed meanwhile would take up disk space as long as it is open
+            if len(_opened) >= OPEN_SHARDS or os.fstat(opened.file).st_nlink == 0:
+                _opened.pop(other, None)
+        _opened[key] = found
+    return found
 
 
 def _open_file(shard: Shard) -> int:

@@ -101,7 +101,7 @@ def make_index(shard: Shard) -> ShardIndex:
         if shard.copies is None:
             found = ((member, member.offset) for member in read_shard(shard.address))
         else:
-            found = shard.copies.write(shard.address, shard.state, with_labels=True)
+            found = shard.copies.write(shard.address, shard.state)
         for member, offset in found:
             index.names.append(member.name)
             index.offsets.append(offset)

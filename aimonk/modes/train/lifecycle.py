@@ -148,7 +148,7 @@ def train(run: RunContext, given: list[str]) -> None:
 def find_unused(run: RunContext, parts: Parts, given: list[str]) -> Iterator[tuple[Sequence[str], str]]:
     """Settings without effect in this run; arguments as in `train`."""
     cfg, policy = run.cfg, build(run.cfg, "freeze")
-    if run.images.shards is not None and run.images.stored is not None:
+    if run.images.shards is not None and run.images.is_stored:
         yield ("data.window",), "decoded images are stored"
     yield from unused_in_training(
         cfg,

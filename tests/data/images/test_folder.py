@@ -9,9 +9,10 @@ from PIL import Image
 
 from aimonk.data.images import folder as images
 from aimonk.data.images.decoding import UnavailableError, decode
-from aimonk.data.images.folder import decode_all, find_images, fingerprints, list_images, open_pixels
+from aimonk.data.images.folder import decode_all, find_images, fingerprints, list_images
+from aimonk.data.images.storage import ImageFiles, open_pixels
 from aimonk.data.store.row_set import TransientReason
-from aimonk.data.store.row_store import RowStore
+from aimonk.data.store.row_store import RowStore, StoredRows
 
 
 def show_nothing(results, total: int, title: str):
@@ -25,6 +26,10 @@ def files(tmp_path: Path) -> list[Path]:
         Image.new("RGB", (8, 8), (i, i, i)).save(path)
     paths[4].write_bytes(b"no image")
     return paths
+
+
+def open_stored(store: RowStore, files: list[Path], resize: str) -> StoredRows | None:
+    return open_pixels(store, ImageFiles(files, fingerprints(files), 8, resize, None), False, show_nothing)
 
 
 def test_find_images(tmp_path: Path) -> None:
@@ -116,7 +121,7 @@ def test_decoding_waits_for_a_slow_consumer(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_pixels_are_stored(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = RowStore(tmp_path / "cache", 10**9)
-    first = open_pixels(store, files, fingerprints(files), 8, "squash", None, False, show_nothing)
+    first = open_stored(store, files, "squash")
     assert first.computed == 6
     assert (first.array.read(np.arange(6))[0][:, 0, 0, 0] == [0, 1, 2, 3, 0, 5]).all()
     assert list(first.errors) == [4] and "unknown image" in first.errors[4]
@@ -125,13 +130,13 @@ def test_pixels_are_stored(files: list[Path], tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(
         images, "decode", lambda path, *_: calls.append(path) or np.full((8, 8, 3), 9, np.uint8)
     )
-    second = open_pixels(store, files, fingerprints(files), 8, "squash", None, False, show_nothing)
+    second = open_stored(store, files, "squash")
     assert (second.computed, calls, second.errors) == (0, [], first.errors)
     os.utime(files[2], ns=(0, 1))
-    third = open_pixels(store, files, fingerprints(files), 8, "squash", None, False, show_nothing)
+    third = open_stored(store, files, "squash")
     assert third.computed == 1 and calls == [files[2]]
     assert (third.array.read(np.arange(6))[0][:, 0, 0, 0] == [0, 1, 9, 3, 0, 5]).all()
-    assert open_pixels(store, files, fingerprints(files), 8, "crop", None, False, show_nothing).computed == 6
+    assert open_stored(store, files, "crop").computed == 6
 
 
 def test_unavailable_files_are_retried(files: list[Path], tmp_path: Path, monkeypatch) -> None:
@@ -144,16 +149,11 @@ def test_unavailable_files_are_retried(files: list[Path], tmp_path: Path, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(images, "decode", fail)
-        assert (
-            open_pixels(store, files, fingerprints(files), 8, "squash", None, False, show_nothing).errors[3]
-            == "Input/output error"
-        )
-    again = open_pixels(store, files, fingerprints(files), 8, "squash", None, False, show_nothing)
+        assert open_stored(store, files, "squash").errors[3] == "Input/output error"
+    again = open_stored(store, files, "squash")
     assert again.computed == 1 and list(again.errors) == [4]
     assert (again.array[3] == 3).all()
-    assert (
-        open_pixels(store, files, fingerprints(files), 8, "squash", None, False, show_nothing).computed == 0
-    )
+    assert open_stored(store, files, "squash").computed == 0
 
 
 def test_threads_do_not_change_pixels(files: list[Path]) -> None:

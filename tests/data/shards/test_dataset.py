@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -115,12 +116,31 @@ def test_remote_shards_are_copied_once_and_bounded(files, write_tar: WriteTar, t
     assert len(list(folder.glob("*.images"))) == 3
     for copy in folder.glob("*.images"):
         copy.unlink()
-    images_module._opened.__dict__.clear()
+    images_module._opened.clear()
     bounded = inside(files(remote, copies_limit=1))
     assert levels(bounded) == [0, 1, 2] and len(reads) == 6
     assert len(list(folder.glob("*.images"))) == 1, "older copies make room for a new one"
-    opened = images_module._opened.files.values()
+    opened = images_module._opened.values()
     assert sum(os.fstat(file.file).st_nlink == 0 for file in opened) <= 1, "nor do open ones take up space"
+
+
+def test_copy_is_made_by_one_process(files, write_tar: WriteTar, tmp_path: Path, monkeypatch) -> None:
+    pytest.importorskip("fsspec")
+    (image,) = inside(files(f"file://{write_tar(sample('a', 1))}")).paths
+    folder = tmp_path / "cache" / COPIES
+    (copy,) = folder.glob("*.images")
+    (folder / "killed.part").write_bytes(b"of a killed process")
+    copy.unlink()
+    reads = count_reads(monkeypatch)
+    with ThreadPoolExecutor(8) as pool:
+        opened = list(
+            pool.map(lambda _: image.shard.copies.open(image.shard.address, image.shard.state), range(8))
+        )
+    assert len(reads) == 1 and [path.name for path in folder.glob("*") if path.suffix != ".lock"] == [
+        copy.name
+    ]
+    for file in opened:
+        os.close(file)
 
 
 def test_parquet_shards(files, write_tar: WriteTar, tmp_path: Path) -> None:
