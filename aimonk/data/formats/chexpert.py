@@ -9,6 +9,7 @@ import numpy as np
 from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN, Annotations, Value
 from aimonk.data.formats.blank import blank_meaning
 from aimonk.data.formats.image_names import ImageNames
+from aimonk.data.formats.label_layout import INDEX_NAMES
 from aimonk.data.labels import check_names
 from aimonk.files.delimited import read_csv
 from aimonk.files.text import join_errors, plural
@@ -80,13 +81,16 @@ def _read_header(path: Path, rows: Sequence[tuple[int, list[str]]]) -> tuple[int
     if len(rows) < 2:
         raise ValueError(f"{path}: no rows below a header; expected a row per image, as in train.csv")
     line, fields = rows[0]
-    if "" in (names := [name.strip() for name in fields]):
-        raise ValueError(f"{path} line {line}: column {names.index('') + 1} has no name; remove or name it")
-    header = check_names(fields, f"{path} line {line}")
+    # pandas adds a first column, which has no name
+    index = fields[0].strip() in INDEX_NAMES
+    if "" in (names := [name.strip() for name in fields[index:]]):
+        number = names.index("") + 1 + index
+        raise ValueError(f"{path} line {line}: column {number} has no name; remove or name it")
+    header = [*fields[:index], *check_names(fields[index:], f"{path} line {line}")]
     if PATH not in header:
         got = ",".join(header)[:80]
         raise ValueError(f"{path} line {line}: the header is {got!r}; expected a column {PATH!r}")
-    columns = [i for i, name in enumerate(header) if name != PATH and name not in OTHERS]
+    columns = [i for i, name in enumerate(header) if i >= index and name not in (PATH, *OTHERS)]
     if not columns:
         raise ValueError(f"{path} line {line}: the header names no observation")
     return header.index(PATH), columns, [header[i] for i in columns]

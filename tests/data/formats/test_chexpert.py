@@ -43,6 +43,11 @@ def test_quotes_spaces_and_order_of_columns(entries) -> None:
     assert entries(table) == ["a, b.jpg 1 0", "сн имок.jpg NA NA", "c.jpg 0 NA"]
 
 
+def test_index_of_pandas_is_ignored(write, entries) -> None:
+    table = read(write(",Path,A\n0,a.jpg,1.0\n1,b.jpg,\n"), "unknown")
+    assert table.attributes == ["A"] and entries(table) == ["a.jpg 1", "b.jpg NA"]
+
+
 def test_images_below_the_folder_of_the_data_set(tmp_path: Path) -> None:
     folder = tmp_path / "CheXpert-v1.0-small" / "train" / "patient00001" / "study1"
     folder.mkdir(parents=True)

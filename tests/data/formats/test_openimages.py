@@ -49,8 +49,9 @@ def test_labels_of_a_machine(entries, machine: float, second: str, third: str) -
     assert rows == ["0 1 1 NA NA", second, third]
 
 
-def test_without_sources_all_is_of_a_machine(entries) -> None:
+def test_without_sources_all_is_of_a_machine(entries, caplog: pytest.LogCaptureFixture) -> None:
     assert entries(read(SAMPLES / "machine.csv")) == ["a NA NA", "b NA NA"]
+    assert "has no column Source: all labels count as made by a machine; a column Source of" in caplog.text
     assert entries(read(SAMPLES / "machine.csv", machine=0.9)) == ["a 1 NA", "b NA 1"]
 
 
