@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 JOINERS = "\u200c\u200d"  # invisible, but required by some scripts
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 MAX_LISTED = 10
+LONGEST = 200  # characters of a name in a message
 SPACES = re.compile(r"[\t\r\n\v\f]+")
 
 
@@ -39,7 +40,8 @@ def plural(count: int, noun: str) -> str:
 def listed(items: Sequence[str], count: int = MAX_LISTED) -> str:
     """The first items of a sequence in one line, and the number of the others."""
     # names with control characters could change the terminal
-    shown = ", ".join(item if printable(item) == item else repr(item) for item in items[:count])
+    short = [item if len(item) <= LONGEST else f"{item[:LONGEST]}..." for item in items[:count]]
+    shown = ", ".join(item if printable(item) == item else repr(item) for item in short)
     return shown if len(items) <= count else f"{shown} and {len(items) - count} more"
 
 

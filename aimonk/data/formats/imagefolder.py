@@ -87,7 +87,9 @@ def _join(folder: Path, paths: list[Path]) -> TableFile:
     for table in tables:
         for name, own in table.class_names.items():
             if classes.setdefault(name, own) != own:
-                raise ValueError(f"{table.path}: the classes of {name!r} differ from those of another file")
+                raise ValueError(
+                    f"{table.path}: the classes of {name[:80]!r} differ from those of another file"
+                )
     return TableFile(folder, names, partial(_column, folder, tables), places, "file", classes)
 
 

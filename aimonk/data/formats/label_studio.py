@@ -191,7 +191,9 @@ def _build(
             if has_splits:
                 split = _read_split(task.split)
                 if splits.setdefault(image, split) != split:
-                    raise ValueError(f"split of {name!r} is {split}; expected {splits[image]}, as before")
+                    raise ValueError(
+                        f"split of {name[:80]!r} is {split}; expected {splits[image]}, as before"
+                    )
             for answer in _choose(task.answers, keep) or [None]:
                 rows.append(_encode(answer, columns, legend, words))
                 owners.append(image)
