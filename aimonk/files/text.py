@@ -5,6 +5,7 @@ import io
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 JOINERS = "\u200c\u200d"  # invisible, but required by some scripts
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -23,6 +24,7 @@ def _is_printable(character: str) -> bool:
     return character.isprintable() or character in JOINERS or unicodedata.category(character) == "Zs"
 
 
+@lru_cache(10_000)  # names of labels repeat
 def one_line(text: str) -> str:
     """Replace tabs and line ends by spaces, and remove white space at both ends."""
     return SPACES.sub(" ", text).strip()

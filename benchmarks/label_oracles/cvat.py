@@ -23,7 +23,7 @@ def is_unknown(value: str) -> bool:
 
 def word(value: str) -> bool | str | None:
     text = value.lower()
-    if re.fullmatch(r"[+-]?[0-9]+\.?0*", text):
+    if re.fullmatch(r"[+]?[0-9]+\.?0*", text):
         return {1.0: True, 0.0: False}.get(float(text), "invalid")
     return WORDS.get(text, "invalid")
 
