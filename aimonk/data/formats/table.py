@@ -201,7 +201,12 @@ def _read_labels(table: TableFile, columns: Mapping[str, str], tokens: Tokens) -
     codes = np.empty((len(table.places), len(columns)), np.uint8)
     fields = []
     for a, column in enumerate(columns.values()):
-        texts = [value if isinstance(value, str) else _spell(value) for value in table.column(column)]
+        values = table.column(column)
+        first = next((row for row, value in enumerate(values) if isinstance(value, list)), None)
+        if first is not None:
+            fix = f"data.list_column={column[:80]} reads lists of attributes"
+            return codes, [(first, f"{column[:80]!r} is a list; expected 1, 0 or NA; {fix}")]
+        texts = [value if isinstance(value, str) else _spell(value) for value in values]
         codes[:, a] = np.fromiter(map(tokens.__getitem__, texts), np.uint8, len(texts))
         fields.append(texts)
     wrong, names = WrongLabels(), list(columns)
