@@ -20,6 +20,7 @@ CELEBA = "2\nhat scarf\n000001.jpg  1 -1\n000002.jpg -1 -1\n"
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "attr.txt").write_text(CELEBA)
+    (tmp_path / "split.txt").write_text("000001.jpg 0\n000002.jpg 1\n")
     (tmp_path / "images").mkdir()
     return tmp_path
 
@@ -57,7 +58,9 @@ def test_command_line_prints_meanings_and_writes_labels(place: Path, command) ->
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["output=attr.txt"], "expected another file than the labels that are read"),
+        (["output=attr.txt"], "expected another file than those that are read"),
+        (["output=split.txt", "data.partition=split.txt"], "expected another file than those that are read"),
+        (["output=a.JPG"], "output is a.JPG; expected a file of labels, such as labels.csv, no image"),
         (["output=null"], "output is None; expected the file to write"),
         (["output=images"], "output is images; expected the file to write"),
         (["to=xml"], "to is 'xml'; expected csv"),

@@ -98,6 +98,11 @@ def _column(folder: Path, tables: list[TableFile], name: str) -> list[Any]:
         own = table.column(name) if name in table.names else [None] * len(table.places)
         if name == IMAGE_COLUMN:
             beside = table.path.parent.relative_to(folder).as_posix()
-            own = [posixpath.join(beside, v) if isinstance(v, str) and v else v for v in own]
+            own = [posixpath.join(beside, f"{v}") if _is_name(v) else v for v in own]
         values.append(own)
     return list(chain.from_iterable(values))
+
+
+def _is_name(value: Any) -> bool:
+    # numbers may be names without suffix
+    return isinstance(value, str | int) and not isinstance(value, bool) and value != ""

@@ -89,7 +89,8 @@ class Rows:
 def _read_rows(path: Path, images: ImageNames, threshold: float | None) -> Rows:
     lines = read_csv(path, "label file")
     header = [name.strip() for name in next(lines, (1, []))[1]]
-    if any(header.count(name) != 1 for name in NEEDED) or header.count("Source") > 1:
+    # files of boxes have the same columns, and more
+    if any(header.count(name) != 1 for name in NEEDED) or header.count("Source") > 1 or "XMin" in header:
         expected = "ImageID,Source,LabelName,Confidence, as in human-imagelabels.csv"
         raise ValueError(f"{path} line 1: the header is {','.join(header)[:80]!r}; expected {expected}")
     image, label, confidence = (header.index(name) for name in NEEDED)

@@ -38,7 +38,7 @@ def read_voc(path: Path, images: ImageNames, blank: str | None) -> Annotations:
         if path.is_file() and path.suffix.lower() == ".xml":
             return read_voc_xml(path.parent, [path], images, blank)
         return _read_class_files([path], images)
-    main = path / "ImageSets" / "Main" if (path / "ImageSets" / "Main").is_dir() else path
+    main = next((p for p in (path / "ImageSets" / "Main", path / "Main") if p.is_dir()), path)
     texts = sorted(main.glob("*.txt"))
     if files := [file for file in texts if CLASS_FILE.fullmatch(file.name)]:
         if others := [file.name for file in texts if file not in files and file.name not in LISTS]:

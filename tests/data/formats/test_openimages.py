@@ -92,6 +92,7 @@ def test_sources_are_annotators(entries) -> None:
         ("", r"line 1: the header is ''; expected ImageID,Source,LabelName,Confidence"),
         ("a,verification,/m/1,1\n", r"line 1: the header is 'a,verification,/m/1,1'; expected ImageID"),
         ("ImageID,Source,LabelName,Confidence,XMin,Source\n", r"line 1: the header is"),
+        (HEADER.replace("\n", ",XMin,XMax\na,xclick,/m/1,1,0,1\n"), r"line 1: the header is .*XMin"),
         (HEADER, r"no rows below the header"),
         (HEADER + "a,verification,/m/1\n", r"line 2: the row has 3 fields; expected 4$"),
         (
@@ -106,7 +107,10 @@ def test_sources_are_annotators(entries) -> None:
         ),
         (HEADER + "a,verification,,1\n", r"line 2: LabelName is empty"),
         (HEADER + ",verification,/m/1,1\n", r"line 2: the image name is ''"),
-        (HEADER + '"a,verification,/m/1,1\nb,verification,/m/1,1\n', r"line 2: unexpected end of data"),
+        (
+            HEADER + '"a,verification,/m/1,1\nb,verification,/m/1,1\n',
+            r"line 2: a quotation mark is not closed",
+        ),
         (
             HEADER + "a,verification,/m/1,1\na,verification,/m/1,0\n",
             r"line 3: '/m/1' of 'a' differs from line 2 of the same Source; remove one of the rows$",

@@ -43,7 +43,7 @@ SAMPLE_TABLES = {
         ["a.jpg 1 1 1", "b.jpg NA 0 NA", "c.jpg 0 NA 0"],
     ),
     "lists.tsv": (
-        {"list_column": "hats", "list_separator": "|", "blank": "absent"},
+        {"list_column": "labels", "list_separator": "|", "blank": "absent"},
         ["hat", "scarf", "шапка"],
         ["x 1.jpg 1 1 0", "y.jpg NA NA NA", "z.jpg 1 0 1"],
     ),
