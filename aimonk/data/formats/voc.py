@@ -48,6 +48,9 @@ def read_voc(path: Path, images: ImageNames, blank: str | None) -> Annotations:
         return _read_class_files(files, images)
     annotations = path / "Annotations" if (path / "Annotations").is_dir() else path
     if files := sorted(annotations.rglob("*.xml")):
+        if lists := [file.name for file in texts if file.name in LISTS]:
+            message = "%s: %s not used; data.splits=FILE assigns images to splits"
+            log.warning(message, main, listed(lists))
         return read_voc_xml(annotations, files, images, blank)
     expected = "ImageSets/Main with CLASS_SPLIT.txt files, or Annotations with XML files"
     raise FileNotFoundError(f"no labels of VOC in {path.absolute()}; expected {expected}")

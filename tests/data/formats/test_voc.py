@@ -67,6 +67,19 @@ def test_the_image_has_the_name_of_the_annotation(
     assert entries(read(folder / "a.xml", "absent")) == ["a 1"]
 
 
+def test_lists_beside_annotations_are_no_splits(
+    entries, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Main" / "val.txt").write_text("a\n")
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations" / "a.xml").write_text(
+        "<annotation><object><name>x</name></object></annotation>"
+    )
+    assert entries(read(tmp_path, "absent")) == ["a 1"]
+    assert "Main: val.txt not used; data.splits=FILE assigns images to splits" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
