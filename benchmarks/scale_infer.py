@@ -1,6 +1,6 @@
 """Measure shards and predictions for many images, and kill these at random moments; Markdown tables.
 
-    python benchmarks/scale_infer.py shards                  # reading 200,000 images, in 200 shards or as files
+    python benchmarks/scale_infer.py shards                  # 200,000 images, in 200 shards or as files
     python benchmarks/scale_infer.py infer                   # predictions with one and two workers
     python benchmarks/scale_infer.py kills --kills 50        # workers and commands killed; --engine ray
 
@@ -13,7 +13,7 @@ import json
 import os
 import platform
 import random
-import resource
+import re
 import signal
 import subprocess
 import sys
@@ -47,15 +47,16 @@ def draw(count: int, side: int) -> Iterator[tuple[str, bytes]]:
 def write_shards(folder: Path, shards: int, images: int, side: int) -> Path:
     """Write shards of so many images as tar files, unless they exist."""
     if not folder.exists():
-        folder.mkdir(parents=True)
+        part = Path(tempfile.mkdtemp(dir=folder.parent))
         drawn = draw(shards * images, side)
         for shard in range(shards):
-            with tarfile.open(folder / f"{shard:05d}.tar", "w") as archive:
+            with tarfile.open(part / f"{shard:05d}.tar", "w") as archive:
                 for _ in range(images):
                     name, content = next(drawn)
                     header = tarfile.TarInfo(name)
                     header.size = len(content)
                     archive.addfile(header, io.BytesIO(content))
+        part.rename(folder)
     return folder
 
 
@@ -84,11 +85,12 @@ def read(kind: str, folder: str, most: int) -> None:
     from aimonk.data.images.folder import list_images
     from aimonk.data.shards.reading import find_shards, read_shard
 
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     started, cpu = time.perf_counter(), time.process_time()
     count = size = 0
     if kind == "files":
-        contents = (Path(folder, name).read_bytes() for name in list_images(Path(folder))[:most])
+        folders = sorted(Path(folder).iterdir())[: most // 1000]
+        contents = (Path(sub, name).read_bytes() for sub in folders for name in list_images(sub))
     else:
         shards = find_shards(folder)[: most // 1000]
         contents = (member.content for shard in shards for member in read_shard(shard, with_labels=False))
@@ -96,8 +98,12 @@ def read(kind: str, folder: str, most: int) -> None:
         count += 1
         size += len(content)
     seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(json.dumps([count, size, seconds, cpu, grown * 1024]))
+    print(json.dumps([count, size, seconds, cpu, peak_memory() - before]))
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held at most; ru_maxrss counts those of the parent, too."""
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 
 
 def compare_reading(work: Path, shards: int) -> None:
@@ -182,8 +188,8 @@ def kill_often(work: Path, kills: int, engine: str, seed: int) -> None:
     """Kill workers and commands until it was often enough; then every image must have one row."""
     import pyarrow.parquet
 
-    shards, images = 400, 25
-    folder = write_shards(work / "kills", shards, images, 64)
+    shards, images = 2000, 10
+    folder = write_shards(work / "kills_2000", shards, images, 64)
     checkpoint = make_checkpoint(work / "small.pth", "test_efficientnet", 64)
     out, moments, counts = work / f"out_{engine}_{seed}", random.Random(seed), Counter()
     command = [sys.executable, str(ROOT / "run.py"), "mode=infer", f"image={folder}/*.tar", "device=cpu"]
@@ -193,14 +199,21 @@ def kill_often(work: Path, kills: int, engine: str, seed: int) -> None:
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
         counts["starts"] += 1
         while process.poll() is None and counts["kills"] < kills:
-            time.sleep(moments.uniform(0, 6 if engine == "processes" else 15))
-            victims = find_workers(process.pid) if moments.random() < 0.7 else []
-            whole = not victims
-            counts["commands killed" if whole else "workers killed"] += 1
+            # most moments of so small a prediction are in its start, so that some kills wait for a file
+            before = len(list(out.glob("part-*")))
+            while (
+                moments.random() < 0.95 and process.poll() is None and len(list(out.glob("part-*"))) == before
+            ):
+                time.sleep(0.05)
+            time.sleep(moments.uniform(0, 1))
+            if process.poll() is not None:
+                break
+            victims = find_workers(process.pid) if moments.random() < 0.6 else []
+            counts["workers killed" if victims else "commands killed"] += 1
             counts["kills"] += 1
             counts["kills between first and last block"] += 0 < len(list(out.glob("part-*"))) < shards
-            os.kill(process.pid if whole else moments.choice(victims), signal.SIGKILL)
-            if whole:
+            os.kill(moments.choice(victims) if victims else process.pid, signal.SIGKILL)
+            if not victims:
                 break
         _, errors = process.communicate()
         for part in out.glob("part-*"):

@@ -218,3 +218,22 @@ def test_folder_moves_with_its_model(run: Run, write_shards, checkpoint: Path, t
     (out / "part-00001.parquet").unlink()
     run("image='shards/{000..001}.tar'", "checkpoint=copy.pth")
     assert len(parquet.read_table(out)) == 4
+
+
+def test_images_and_output_at_addresses_of_fsspec(run: Run, write_shards) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    for path in write_shards(2, 1):
+        memory.pipe(f"/bucket/{Path(path).name}", Path(path).read_bytes())
+    arguments = ["image='memory://bucket/{000..001}.tar'", "output=memory://bucket/out/"]
+    for _ in range(2):
+        run(*arguments)
+        memory.rm("/bucket/out/part-00000.parquet")
+    run(*arguments)
+    assert sorted(Path(name).name for name in memory.ls("/bucket/out", detail=False)) == [
+        "_manifest.json",
+        "part-00000.parquet",
+        "part-00001.parquet",
+    ]
+    table = parquet.read_table("/bucket/out", filesystem=memory)
+    assert table["shard"].to_pylist() == [f"memory://bucket/00{i}.tar" for i in (0, 0, 1, 1)]

@@ -48,6 +48,10 @@ def read_coco(path: Path, images: ImageNames, blank: str | None) -> Annotations:
         lists[key] = content.get(key) if isinstance(content, dict) else None
         if not isinstance(lists[key], list):
             raise ValueError(f"{path}: {key!r} is no list in the file; expected the instances JSON of COCO")
+    entries = lists["annotations"]
+    if entries and not any(isinstance(entry, dict) and "category_id" in entry for entry in entries):
+        # of captions or panoptic segments
+        raise ValueError(f"{path}: no annotation has a category_id; expected the instances JSON of COCO")
     errors: list[str] = []
     columns, attributes = _read_categories(lists["categories"], errors)
     rows, names = _read_images(lists["images"], images, errors)
@@ -183,7 +187,7 @@ def _set_lists(entries: list, columns: Mapping[int | str, int], codes: np.ndarra
                 if not isinstance(numbers, list):
                     raise ValueError(f"{key} is {_show(numbers)}; expected a list of ids of categories")
                 for number in numbers:
-                    codes[row, _find({key: number}, key, columns, "category")] = code
+                    codes[row, _find({key: number}, key, columns, "the categories")] = code
         except ValueError as error:
             errors.append(f"image {row + 1}: {error}")
 
@@ -196,7 +200,8 @@ def _find(item: Any, key: str, places: Mapping[int | str, int], kind: str) -> in
     """
     number = _id(item, key)
     if number not in places:
-        raise ValueError(f"{key} is {_show(number)}; expected the id of a {kind} in the file")
+        expected = f"the id of one of {kind}, such as {_show(next(iter(places)))}"
+        raise ValueError(f"{key} is {_show(number)}; expected {expected}")
     return places[number]
 
 
@@ -209,8 +214,8 @@ def _set_annotated(
 ) -> None:
     for i, annotation in enumerate(entries, start=1):
         try:
-            row = _find(annotation, "image_id", rows, "image")
-            column = _find(annotation, "category_id", columns, "category")
+            row = _find(annotation, "image_id", rows, "the images")
+            column = _find(annotation, "category_id", columns, "the categories")
             if codes[row, column] == REFUTED:
                 number = _show(annotation["category_id"])
                 expected = f"no category that {NEGATIVE} of its image has"

@@ -41,7 +41,12 @@ def read_imagefolder(
     lists = None
     if list_column is not None:
         lists = ListFormat(list_column, list_separator, class_names, blank)
-    table = open_table(path) if path.is_file() else _join(path, _find_metadata(path))
+    if path.is_file():
+        # a file of a subfolder of the images names them relative to the subfolder
+        is_inside = images.folder is not None and path.resolve().is_relative_to(images.folder.resolve())
+        table = _join(images.folder.resolve(), [path.resolve()]) if is_inside else open_table(path)
+    else:
+        table = _join(path, _find_metadata(path))
     if IMAGE_COLUMN not in table.names:
         raise ValueError(
             f"{table.path}: no column {IMAGE_COLUMN!r}; expected one, with paths beside the file"
@@ -87,7 +92,9 @@ def _join(folder: Path, paths: list[Path]) -> TableFile:
     for table in tables:
         for name, own in table.class_names.items():
             if classes.setdefault(name, own) != own:
-                raise ValueError(f"{table.path}: the classes of {name!r} differ from those of another file")
+                raise ValueError(
+                    f"{table.path}: the classes of {name[:80]!r} differ from those of another file"
+                )
     return TableFile(folder, names, partial(_column, folder, tables), places, "file", classes)
 
 
@@ -98,6 +105,11 @@ def _column(folder: Path, tables: list[TableFile], name: str) -> list[Any]:
         own = table.column(name) if name in table.names else [None] * len(table.places)
         if name == IMAGE_COLUMN:
             beside = table.path.parent.relative_to(folder).as_posix()
-            own = [posixpath.join(beside, v) if isinstance(v, str) and v else v for v in own]
+            own = [posixpath.join(beside, f"{v}") if _is_name(v) else v for v in own]
         values.append(own)
     return list(chain.from_iterable(values))
+
+
+def _is_name(value: Any) -> bool:
+    # numbers may be names without suffix
+    return isinstance(value, str | int) and not isinstance(value, bool) and value != ""

@@ -63,6 +63,8 @@ def find_layout(path: Path, rows: Rows, tokens: Tokens) -> Layout:
         raise ValueError(f"{path.absolute()}: no rows below the header")
     if len(header) > 2 and header[0] in INDEX_NAMES and _begins_with_index(below, split, tokens):
         split, header = _without_first(split), header[1:]
+    if header[0].lower() == ANNOTATOR_COLUMN:
+        raise ValueError(f"{path} line {line}: the first column is {header[0]!r}; expected the images")
     column = _find_split_column(header, split(below[0][1]))
     annotator = next((i for i, name in enumerate(header) if i and name.lower() == ANNOTATOR_COLUMN), None)
     names = [name for i, name in enumerate(header) if i and i not in (column, annotator)]

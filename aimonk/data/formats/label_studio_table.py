@@ -67,10 +67,16 @@ def read_flat_tasks(
     except ValueError as error:
         raise ValueError(f"{error}" if f"{path}" in f"{error}" else f"{path}: {error}") from None
     for position, row in enumerate(rows, start=1):
-        place = _read_id(row.get("id"), position)
+        number, place = row.get("id"), position
         try:
+            if number is not None:
+                place = _read_id(number)
             address = read_address(row, key)
-            task = found.setdefault((place, address), Task(place, address, row.get("split")))
+            # a position may be the id of another task
+            group = (number is not None, place, address)
+            task = found.setdefault(group, Task(place, address, row.get("split")))
+            if task.split != row.get("split"):
+                raise ValueError(f"split is {show(row.get('split'))}; expected {show(task.split)}, as before")
             if "annotation_id" in row and row["annotation_id"] is None:
                 continue  # a task without annotation
             choices = {name: _read_cell_choices(row.get(name), name) for name in columns}
@@ -86,10 +92,12 @@ def read_flat_tasks(
     return list(found.values())
 
 
-def _read_id(value: Any, position: int) -> int:
+def _read_id(value: Any) -> int:
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 19:
         return int(value)
-    return value if type(value) is int else position
+    if type(value) is not int:
+        raise ValueError(f"id is {show(value)}; expected an integer")
+    return value
 
 
 def _find_controls(
@@ -124,16 +132,16 @@ def _find_controls(
 
 def _classify(values: Sequence[Any], words: Words) -> int:
     """Whether the values of a column are choices: certainly, where one is an object of choices."""
-    if any(CHOICES in item for value in values for item in _objects(value)):
+    if any(isinstance(item, dict) and CHOICES in item for value in values for item in _items(value)):
         return CONTROL
-    texts = [value for value in values if isinstance(value, str)]
-    if not texts or len(texts) < len(values):
+    texts = [item for value in values for item in _items(value) if isinstance(item, str)]
+    if not texts:
         return IGNORED
-    return CONTROL if words.are_values(texts) else UNCLEAR
+    return CONTROL if texts == list(values) and words.are_values(texts) else UNCLEAR
 
 
-def _objects(value: Any) -> list[Mapping]:
-    return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict)]
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _read_cell_choices(value: Any, name: str) -> list[str]:
@@ -143,10 +151,10 @@ def _read_cell_choices(value: Any, name: str) -> list[str]:
         ValueError: The cell has something else.
     """
     found = []
-    for item in value if isinstance(value, list) else [value]:
+    for item in _items(value):
         if item is None:
             continue
         if isinstance(item, dict) and CHOICES not in item:
-            raise ValueError(f"{name!r} is {show(item)}; expected choices")
+            raise ValueError(f"{name[:80]!r} is {show(item)}; expected choices")
         found += read_choices(item[CHOICES] if isinstance(item, dict) else item, name)
     return found

@@ -1,5 +1,6 @@
 """OpenImages: image-level labels, a row per image and label (Kuznetsova et al. 2020)."""
 
+import logging
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from aimonk.data.formats.openimages_classes import name_classes
 from aimonk.data.labels import check_attributes
 from aimonk.files.delimited import read_csv
 from aimonk.files.text import join_errors, plural
+
+log = logging.getLogger(__name__)
 
 MACHINE = "machine"
 # people: `human` is of the first version, the others of all later ones
@@ -86,11 +89,18 @@ class Rows:
 def _read_rows(path: Path, images: ImageNames, threshold: float | None) -> Rows:
     lines = read_csv(path, "label file")
     header = [name.strip() for name in next(lines, (1, []))[1]]
-    if any(header.count(name) != 1 for name in NEEDED) or header.count("Source") > 1:
+    # files of boxes have the same columns, and more
+    if any(header.count(name) != 1 for name in NEEDED) or header.count("Source") > 1 or "XMin" in header:
         expected = "ImageID,Source,LabelName,Confidence, as in human-imagelabels.csv"
         raise ValueError(f"{path} line 1: the header is {','.join(header)[:80]!r}; expected {expected}")
     image, label, confidence = (header.index(name) for name in NEEDED)
     source = header.index("Source") if "Source" in header else None
+    if source is None:
+        log.warning(
+            "%s has no column Source: all labels count as made by a machine; "
+            "a column Source of verification states that people have verified them",
+            path,
+        )
     rows, errors, width = Rows(), [], len(header)
     # most strings repeat: each is looked at once
     values: dict[tuple[str, str], tuple[int, int]] = {}

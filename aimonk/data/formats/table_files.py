@@ -68,7 +68,7 @@ def read_rows(path: Path, kind: str) -> tuple[list[str], list[tuple[int, list[st
     if "\0" in text:
         line = text[: text.index("\0")].count("\n") + 1
         raise ValueError(f"{path} line {line}: the line has a null character; save the file as UTF-8 text")
-    first = next((line for line in io.StringIO(text) if line.strip()), "")
+    first = next((line for line in io.StringIO(text, newline=None) if line.strip()), "")
     mark = "\t" if path.suffix.lower() in (".tsv", ".tab") else max(MARKS, key=lambda m: _width(first, m))
     rows: list[tuple[int, list[str]]] = []
     reader, before = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True), 0

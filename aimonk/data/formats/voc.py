@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 CLASS_FILE = re.compile(r"(.+)_(train|val|trainval|test)\.txt")
 LISTS = ("train.txt", "val.txt", "trainval.txt", "test.txt")  # images of a split, without labels
-LEGEND = [Value("1", PRESENT), Value("-1", ABSENT), Value("0, difficult", UNKNOWN), Value("no row", UNKNOWN)]
+LEGEND = [Value("1", PRESENT), Value("-1", ABSENT), Value("0", UNKNOWN), Value("no row", UNKNOWN)]
 CODES = {"1": 0, "-1": 1, "0": 2}
 NO_ROW = 3
 PARTS = {"train": {"train"}, "val": {"val"}, "trainval": {"train", "val"}, "test": {"test"}}
@@ -38,7 +38,7 @@ def read_voc(path: Path, images: ImageNames, blank: str | None) -> Annotations:
         if path.is_file() and path.suffix.lower() == ".xml":
             return read_voc_xml(path.parent, [path], images, blank)
         return _read_class_files([path], images)
-    main = path / "ImageSets" / "Main" if (path / "ImageSets" / "Main").is_dir() else path
+    main = next((p for p in (path / "ImageSets" / "Main", path / "Main") if p.is_dir()), path)
     texts = sorted(main.glob("*.txt"))
     if files := [file for file in texts if CLASS_FILE.fullmatch(file.name)]:
         if others := [file.name for file in texts if file not in files and file.name not in LISTS]:
@@ -108,7 +108,7 @@ def _add(
         ValueError: Another file of the class has another label, or another file another split.
     """
     if codes.setdefault(image, CODES[value]) != CODES[value]:
-        before = LEGEND[codes[image]].text.split(",")[0]
+        before = LEGEND[codes[image]].text
         raise ValueError(f"{match[1]!r} of {name!r} is {value}; expected {before}, as before")
     # trainval consists of train and val: what remains is what all files agree on
     left = parts.get(image, {"train", "val", "test"}) & PARTS[match[2]]

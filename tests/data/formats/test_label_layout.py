@@ -72,6 +72,11 @@ def test_given_tokens_are_labels_in_a_first_row(read) -> None:
     assert read("image n\na.jpg +\n", tokens=tokens).attributes == ["n"]
 
 
+def test_annotators_before_the_images_are_refused(read) -> None:
+    with pytest.raises(ValueError, match=r"line 1: the first column is 'Annotator'; expected the images$"):
+        read("Annotator,image,hat\nanna,a.jpg,1\nben,a.jpg,1\n")
+
+
 @pytest.mark.parametrize("first", ["", "Unnamed: 0", '""'])
 @pytest.mark.parametrize("mark", [",", ";", "\t"])
 def test_index_column_is_dropped(read, first: str, mark: str) -> None:

@@ -15,7 +15,7 @@ def read(path: Path, blank: str | None = None, images: Path | None = None):
     return combine(read_voc(path, ImageNames(images), blank), "error", path)
 
 
-@pytest.mark.parametrize("folder", [SAMPLE, MAIN])
+@pytest.mark.parametrize("folder", [SAMPLE, MAIN.parent, MAIN])
 def test_class_files(entries, folder: Path) -> None:
     table = read(folder)
     assert table.attributes == ["car", "chair", "potted plant"]
