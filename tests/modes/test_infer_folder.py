@@ -156,6 +156,7 @@ def test_no_readable_image_is_an_error(run: Run, write_shards) -> None:
         (["engine=processes", "workers=0"], "^workers is 0; expected auto or a number of processes$"),
         (["format=csv"], "^format is 'csv'; expected auto, since a folder of predictions has Parquet files$"),
         (["with_features=true", "output=null"], "^with_features is true; expected output=FOLDER/ beside it"),
+        (["device=cuda:77"], "^device is cuda:77; expected an available device"),
         (["image=gone.tar"], "^1 of 1 shard missing: gone.tar$"),
         (["image=s3x://a/*.tar"], r"^s3x://a/\*.tar cannot be opened: "),
     ],
