@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -109,6 +110,23 @@ def test_openimages_by_the_command_line(place: Path, command) -> None:
     ]
     table = combine(read_coco(place / "labels.json", ImageNames(None), None), "error", place)
     assert table.labels.tolist() == [[1], [1], [0]] and table.mask.tolist() == [[True], [True], [False]]
+
+
+def test_table_becomes_tasks_by_the_command_line(place: Path, command) -> None:
+    (place / "шапки.csv").write_text("file,Has Hat,note\na.jpg,yes,x\nb c.jpg,,y\n")
+    given = [
+        "from=table",
+        "labels=шапки.csv",
+        "data.columns={hat: Has Hat}",
+        "to=label_studio",
+        "output=x.json",
+    ]
+    result = command(place, "mode=import", *given)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[1:] == ["hat        1 (1)    0       1 (NA)", "2 images"]
+    assert '<Choices name="hat" toName="shown_image" choice="single-radio"' in result.stderr
+    tasks = json.loads((place / "x.json").read_text())
+    assert tasks[1] == {"data": {"image": "/data/local-files/?d=b%20c.jpg"}, "annotations": []}
 
 
 def test_label_studio_there_and_back(place: Path, compose_config) -> None:
