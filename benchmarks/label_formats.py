@@ -119,11 +119,11 @@ def measure(name: str, path: Path) -> None:
     """Read a file, and print seconds of processor time and the peak of the memory in MB."""
     from aimonk.data.formats.celeba import read_celeba
     from aimonk.data.formats.chexpert import read_chexpert
-    from aimonk.data.formats.coco import read_coco
+    from aimonk.data.formats.coco.reading import read_coco
     from aimonk.data.formats.image_names import ImageNames
-    from aimonk.data.formats.label_file import read_label_file
-    from aimonk.data.formats.openimages import read_openimages
-    from aimonk.data.formats.voc import read_voc
+    from aimonk.data.formats.openimages.reading import read_openimages
+    from aimonk.data.formats.text.label_file import read_label_file
+    from aimonk.data.formats.voc.reading import read_voc
     from aimonk.data.repeated import combine
 
     readers = {

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig
 
-from aimonk.data.formats.coco_file import format_coco
-from aimonk.data.formats.comma_file import format_comma_file
-from aimonk.data.formats.label_studio_file import format_label_studio
+from aimonk.data.formats.coco.writing import format_coco
+from aimonk.data.formats.label_studio.writing import format_label_studio
+from aimonk.data.formats.text.comma_file import format_comma_file
 from aimonk.data.images.folder import list_images
 from aimonk.data.labels import LabelTable, has_image_suffix, select_attributes
 from aimonk.data.repeated import combine

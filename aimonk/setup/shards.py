@@ -10,7 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from aimonk.data.annotations import Annotations
 from aimonk.data.dataset import Found, ImageSet
 from aimonk.data.formats.blank import MEANINGS
-from aimonk.data.formats.tokens import Tokens
+from aimonk.data.formats.text.tokens import Tokens
 from aimonk.data.labels import LabelTable
 from aimonk.data.repeated import combine
 from aimonk.data.shards.ahead import AHEAD, CopiesAhead

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from label_oracles.table import gather, one_line
 
-from aimonk.data.formats.cvat import read_cvat
+from aimonk.data.formats.cvat.reading import read_cvat
 
 READER = read_cvat
 LABELS = ["tags.xml", "project.xml"]

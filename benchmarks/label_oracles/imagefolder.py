@@ -6,7 +6,7 @@ from typing import Any
 
 from label_oracles.table import gather, is_other, label, one_line, rows_of
 
-from aimonk.data.formats.imagefolder import read_imagefolder
+from aimonk.data.formats.tables.imagefolder import read_imagefolder
 
 READER = read_imagefolder
 LABELS = ["", "test", "train"]

@@ -9,7 +9,7 @@ from urllib.parse import unquote, unquote_plus, urlsplit
 
 from label_oracles.table import gather, one_line, rows_of
 
-from aimonk.data.formats.label_studio import read_label_studio
+from aimonk.data.formats.label_studio.reading import read_label_studio
 
 READER = read_label_studio
 LABELS = ["controls.json", "choices.json", "min.json", "export.csv"]

@@ -7,7 +7,7 @@ import posixpath
 from pathlib import Path
 from typing import Any
 
-from aimonk.data.formats.table import read_table
+from aimonk.data.formats.tables.table import read_table
 
 READER = read_table
 LABELS = ["columns.csv", "columns.jsonl", "columns.parquet", "lists.tsv", "lists.jsonl", "classes.parquet"]

@@ -4,7 +4,7 @@ import posixpath
 from pathlib import Path
 from xml.etree import ElementTree
 
-from aimonk.data.formats.voc import read_voc
+from aimonk.data.formats.voc.reading import read_voc
 
 READER = read_voc
 LABELS = ["", "ImageSets/Main", "ImageSets/Main/chair_trainval.txt", "Annotations", "Annotations/000005.xml"]

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aimonk.data.formats.coco import read_coco
-from aimonk.data.formats.comma_file import format_comma_file
+from aimonk.data.formats.coco.reading import read_coco
 from aimonk.data.formats.image_names import ImageNames
-from aimonk.data.formats.label_file import read_labels
+from aimonk.data.formats.text.comma_file import format_comma_file
+from aimonk.data.formats.text.label_file import read_labels
 from aimonk.data.labels import LabelTable
 from aimonk.data.repeated import combine
 from aimonk.modes import conversion

@@ -9,7 +9,7 @@ import numpy as np
 from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN, Annotations, Value
 from aimonk.data.formats.blank import blank_meaning
 from aimonk.data.formats.image_names import ImageNames
-from aimonk.data.formats.label_layout import INDEX_NAMES
+from aimonk.data.formats.text.layout import INDEX_NAMES
 from aimonk.data.labels import check_names
 from aimonk.files.delimited import read_csv
 from aimonk.files.text import join_errors, plural

@@ -10,8 +10,8 @@ import numpy as np
 
 from aimonk.data.annotations import PRESENT, UNKNOWN, Annotations, Value
 from aimonk.data.formats.blank import blank_meaning
-from aimonk.data.formats.tokens import INVALID, Tokens, simplify
-from aimonk.data.formats.wrong_labels import WrongLabels
+from aimonk.data.formats.text.tokens import INVALID, Tokens, simplify
+from aimonk.data.formats.text.wrong_labels import WrongLabels
 from aimonk.data.labels import SPLIT_NAMES, check_names
 from aimonk.files.text import join_errors, listed, plural
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aimonk.data.formats.coco import read_coco
-from aimonk.data.formats.coco_file import format_coco
+from aimonk.data.formats.coco.reading import read_coco
+from aimonk.data.formats.coco.writing import format_coco
 from aimonk.data.formats.image_names import ImageNames
 from aimonk.data.labels import LabelTable
 from aimonk.data.repeated import combine

@@ -5,7 +5,7 @@ import pytest
 
 from aimonk.data.annotations import Annotations
 from aimonk.data.formats.image_names import ImageNames
-from aimonk.data.formats.imagefolder import read_imagefolder
+from aimonk.data.formats.tables.imagefolder import read_imagefolder
 from aimonk.data.repeated import combine
 
 SAMPLE = Path(__file__).parent / "samples" / "imagefolder"

@@ -4,7 +4,7 @@ import pytest
 
 from aimonk.data.annotations import Annotations
 from aimonk.data.formats.image_names import ImageNames
-from aimonk.data.formats.openimages import read_openimages
+from aimonk.data.formats.openimages.reading import read_openimages
 from aimonk.data.repeated import combine
 
 SAMPLES = Path(__file__).parent / "samples" / "openimages"
@@ -145,7 +145,7 @@ def test_wrong_threshold(machine: str | float) -> None:
 
 
 def test_too_many_labels_for_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aimonk.data.formats.openimages.MOST_ENTRIES", 10)
+    monkeypatch.setattr("aimonk.data.formats.openimages.reading.MOST_ENTRIES", 10)
     with pytest.raises(ValueError, match=r"6 annotations of 5 labels, too many for a table; data.attributes"):
         read(SAMPLES / "labels.csv")
     assert len(read(SAMPLES / "labels.csv", attributes=["/m/07j7r"])) == 3

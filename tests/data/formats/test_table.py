@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from aimonk.data.formats.image_names import ImageNames
-from aimonk.data.formats.table import read_table
+from aimonk.data.formats.tables.table import read_table
 from aimonk.data.labels import LabelTable
 from aimonk.data.repeated import combine
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from aimonk.data.formats.image_names import ImageNames
-from aimonk.data.formats.voc import read_voc
+from aimonk.data.formats.voc.reading import read_voc
 from aimonk.data.repeated import combine
 
 SAMPLE = Path(__file__).parent / "samples" / "voc"

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from aimonk.data.dataset import Found
-from aimonk.data.formats.tokens import Tokens
+from aimonk.data.formats.text.tokens import Tokens
 from aimonk.data.images.decoding import decode
 from aimonk.data.labels import LabelTable
 from aimonk.data.repeated import combine

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from aimonk.data.annotations import Annotations
-from aimonk.data.formats.image_addresses import ImageAddresses
 from aimonk.data.formats.image_names import ImageNames
-from aimonk.data.formats.label_studio_controls import (
+from aimonk.data.formats.label_studio.columns import read_csv_rows, read_flat_tasks
+from aimonk.data.formats.label_studio.controls import (
     CHOSEN,
     NO_ANSWER,
     NOT_CHOSEN,
@@ -16,10 +16,10 @@ from aimonk.data.formats.label_studio_controls import (
     find_columns,
     make_legend,
 )
-from aimonk.data.formats.label_studio_export import Answer, Task, is_task, read_tasks, show
-from aimonk.data.formats.label_studio_table import read_csv_rows, read_flat_tasks
+from aimonk.data.formats.label_studio.export import Answer, Task, is_task, read_tasks, show
+from aimonk.data.formats.label_studio.image_addresses import ImageAddresses
 from aimonk.data.formats.legend import GrowingLegend
-from aimonk.data.formats.tokens import INVALID
+from aimonk.data.formats.text.tokens import INVALID
 from aimonk.data.formats.words import Words
 from aimonk.data.labels import SPLIT_NAMES, SPLITS, check_names
 from aimonk.files.json_file import read_json

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk.data.formats.label_file import read_labels
-from aimonk.data.formats.label_layout import SPLIT_COLUMN
+from aimonk.data.formats.text.label_file import read_labels
+from aimonk.data.formats.text.layout import SPLIT_COLUMN
 from aimonk.data.labels import LabelTable
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from aimonk.data.formats.coco import NEGATIVE, NOT_EXHAUSTIVE
+from aimonk.data.formats.coco.reading import NEGATIVE, NOT_EXHAUSTIVE
 from aimonk.data.labels import LabelTable
 from aimonk.files.text import listed
 

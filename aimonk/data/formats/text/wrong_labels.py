@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from aimonk.data.formats.tokens import INVALID, simplify
+from aimonk.data.formats.text.tokens import INVALID, simplify
 from aimonk.files.text import MAX_LISTED, plural, printable
 
 # what Hydra reads back as the same string without quotes, and with them

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aimonk.data.formats.tokens import INVALID, Tokens
+from aimonk.data.formats.text.tokens import INVALID, Tokens
 from aimonk.data.labels import SPLIT_NAMES, check_names, has_image_suffix
 from aimonk.files.delimited import split_commas, split_semicolons, split_tabs
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from aimonk.data.annotations import Annotations
 from aimonk.data.formats.image_names import ImageNames
-from aimonk.data.formats.label_layout import ANNOTATOR_COLUMN, SPLIT_COLUMN, Layout, find_layout
-from aimonk.data.formats.tokens import INVALID, Tokens
-from aimonk.data.formats.wrong_labels import WrongLabels
+from aimonk.data.formats.text.layout import ANNOTATOR_COLUMN, SPLIT_COLUMN, Layout, find_layout
+from aimonk.data.formats.text.tokens import INVALID, Tokens
+from aimonk.data.formats.text.wrong_labels import WrongLabels
 from aimonk.data.labels import SPLIT_NAMES, SPLITS, LabelTable, check_names, select_attributes
 from aimonk.data.repeated import combine
 from aimonk.files.delimited import read_lines

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN
-from aimonk.data.formats.label_file import read_labels
-from aimonk.data.formats.label_rewriting import LabelText
-from aimonk.data.formats.tokens import Tokens
+from aimonk.data.formats.text.label_file import read_labels
+from aimonk.data.formats.text.rewriting import LabelText
+from aimonk.data.formats.text.tokens import Tokens
 
 Change = dict[tuple[str, str], int]
 

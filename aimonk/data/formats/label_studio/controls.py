@@ -7,9 +7,9 @@ from pathlib import Path
 
 from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN, Value
 from aimonk.data.formats.blank import blank_meaning
-from aimonk.data.formats.label_studio_export import Task
+from aimonk.data.formats.label_studio.export import Task
 from aimonk.data.formats.legend import GrowingLegend
-from aimonk.data.formats.tokens import INVALID
+from aimonk.data.formats.text.tokens import INVALID
 from aimonk.data.formats.words import Words
 from aimonk.data.labels import check_names
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN, Annotations, Value
 from aimonk.data.formats.blank import blank_meaning
-from aimonk.data.formats.cvat_xml import Definition, Labelled, read_labelled
+from aimonk.data.formats.cvat.elements import Definition, Labelled, read_labelled
 from aimonk.data.formats.image_names import ImageNames
 from aimonk.data.formats.legend import GrowingLegend
-from aimonk.data.formats.tokens import INVALID, simplify
+from aimonk.data.formats.text.tokens import INVALID, simplify
 from aimonk.data.formats.words import Words
 from aimonk.data.labels import SPLIT_NAMES, check_names
 from aimonk.files.text import join_errors, listed

@@ -5,8 +5,8 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aimonk.data.formats.label_file import read_labels
-from aimonk.data.formats.tokens import INVALID, Tokens
+from aimonk.data.formats.text.label_file import read_labels
+from aimonk.data.formats.text.tokens import INVALID, Tokens
 from aimonk.files.text import printable
 
 TOKENS = np.array(["0", "1", "NA"])

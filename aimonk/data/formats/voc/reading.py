@@ -8,7 +8,7 @@ import numpy as np
 
 from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN, Annotations, Value
 from aimonk.data.formats.image_names import ImageNames
-from aimonk.data.formats.voc_xml import read_voc_xml
+from aimonk.data.formats.voc.annotations import read_voc_xml
 from aimonk.data.labels import check_names
 from aimonk.files.delimited import read_text
 from aimonk.files.text import join_errors, listed

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from aimonk.data.formats.image_names import ImageNames
-from aimonk.data.formats.label_layout import Layout, find_layout
-from aimonk.data.formats.tokens import Tokens
+from aimonk.data.formats.text.layout import Layout, find_layout
+from aimonk.data.formats.text.tokens import Tokens
 from aimonk.data.labels import check_names
 
 LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")

@@ -11,7 +11,7 @@ import numpy as np
 
 from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN, Annotations, Value
 from aimonk.data.formats.image_names import ImageNames
-from aimonk.data.formats.openimages_classes import name_classes
+from aimonk.data.formats.openimages.classes import name_classes
 from aimonk.data.labels import check_attributes
 from aimonk.files.delimited import read_csv
 from aimonk.files.text import join_errors, plural

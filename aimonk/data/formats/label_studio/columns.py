@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aimonk.data.formats.label_studio_export import (
+from aimonk.data.formats.label_studio.export import (
     CHOICES,
     EXPECTED,
     Answer,
@@ -17,7 +17,7 @@ from aimonk.data.formats.label_studio_export import (
     read_time,
     show,
 )
-from aimonk.data.formats.table_files import read_rows
+from aimonk.data.formats.tables.files import read_rows
 from aimonk.data.formats.words import Words
 from aimonk.files.json_file import parse_json
 from aimonk.files.text import join_errors, listed

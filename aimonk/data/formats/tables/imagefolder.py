@@ -10,10 +10,10 @@ from typing import Any
 
 from aimonk.data.annotations import Annotations
 from aimonk.data.formats.image_names import ImageNames
-from aimonk.data.formats.label_lists import ListFormat
-from aimonk.data.formats.table import read_columns
-from aimonk.data.formats.table_files import TableFile, open_table
-from aimonk.data.formats.tokens import Tokens
+from aimonk.data.formats.tables.files import TableFile, open_table
+from aimonk.data.formats.tables.label_lists import ListFormat
+from aimonk.data.formats.tables.table import read_columns
+from aimonk.data.formats.text.tokens import Tokens
 from aimonk.files.text import listed
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")

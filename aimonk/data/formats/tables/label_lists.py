@@ -8,7 +8,7 @@ import numpy as np
 
 from aimonk.data.annotations import PRESENT, UNKNOWN, Value
 from aimonk.data.formats.blank import blank_meaning
-from aimonk.data.formats.table_files import TableFile
+from aimonk.data.formats.tables.files import TableFile
 from aimonk.data.labels import check_names
 from aimonk.files.json_file import parse_json
 from aimonk.files.text import one_line

@@ -1,7 +1,7 @@
 import pytest
 
-from aimonk.data.formats.tokens import Tokens
-from aimonk.data.formats.wrong_labels import WrongLabels
+from aimonk.data.formats.text.tokens import Tokens
+from aimonk.data.formats.text.wrong_labels import WrongLabels
 
 TOKENS = Tokens()
 

@@ -1,7 +1,7 @@
 import pytest
 
 from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN
-from aimonk.data.formats.tokens import INVALID, Tokens
+from aimonk.data.formats.text.tokens import INVALID, Tokens
 
 MEANINGS = {
     PRESENT: ["1", "1.0", "1.", "1.00", "+1", "true", "True", "TRUE", "yes", "Yes"],

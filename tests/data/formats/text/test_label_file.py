@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from aimonk.data.formats.label_file import read_labels
+from aimonk.data.formats.text.label_file import read_labels
 from aimonk.training.losses import count_pos_weight
 
-REAL_DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
+REAL_DATA = Path(__file__).resolve().parents[4].parent / "shared" / "data"
 
 
 def errors_of(path: Path, attributes: list[str] | None = None) -> list[str]:

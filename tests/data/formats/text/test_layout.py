@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aimonk.data.formats.label_file import read_labels
-from aimonk.data.formats.tokens import Tokens
+from aimonk.data.formats.text.label_file import read_labels
+from aimonk.data.formats.text.tokens import Tokens
 from aimonk.data.labels import LabelTable
 
 
