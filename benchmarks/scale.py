@@ -1,8 +1,8 @@
 """Measure how start-up, epochs and memory grow with the number of images; Markdown tables.
 
     python benchmarks/scale.py start             # opening stores of 1,000 to 100,000 decoded images
-    python benchmarks/scale.py epochs            # time of an epoch, on stored images and stored features
-    python benchmarks/scale.py memory            # memory of the same runs
+    python benchmarks/scale.py epochs            # time of loading the images of an epoch
+    python benchmarks/scale.py memory            # memory after three epochs
     python benchmarks/scale.py rows IMAGES       # size of a stored image, and time of reading it
 
 The images are drawn, JPEG files of 64x64 pixels from which nothing can be learned. `--work FOLDER` keeps
@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -26,9 +27,8 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from benchmarks.memory import MB, MonitoredRun  # noqa: E402
-
 SIDE, ATTRIBUTES = 64, 10
+MEMORY = ("VmRSS", "RssAnon")
 # functions in the order in which a start calls them, by their modules
 STEPS = {
     "aimonk.setup.data.read_table": "label file",
@@ -149,34 +149,57 @@ def measure_rows(work: Path, options: argparse.Namespace) -> None:
         print(f"| {title} | {files.mean_bytes(quality):,.0f} | {write} | {reads} |")
 
 
-def train(work: Path, count: int, kind: str, options: argparse.Namespace) -> MonitoredRun:
-    """Train a small network on `count` images, all of it or its head on stored features."""
-    out = work / f"run_{count}_{kind}"
-    data, freeze = draw(work / f"{count}", count), {"images": "none", "features": "backbone"}[kind]
-    small = ["backbone=timm", "backbone.name=test_resnet", "backbone.weights=random", "optimizer=adamw"]
-    small += [f"freeze={freeze}", f"epochs={options.epochs}", "batch_size=64", "refit=false"]
-    run = MonitoredRun([*data, *small, "data.duplicate_distance=null", f"hydra.run.dir={out}"])
-    run.wait()
-    return run
+def time_epochs(overrides: list[str]) -> dict[str, float]:
+    """Processor seconds of loading each epoch of the data set, without a network, and memory at the end."""
+    from hydra import compose, initialize_config_dir
+
+    from aimonk.data.augmentation import flip
+    from aimonk.data.loading import Pixels, Rows, create_loader
+    from aimonk.data.sampling import BatchList, plan_epoch, split_batches
+    from aimonk.setup.data import open_data
+
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("config", overrides)
+    images = open_data(cfg)
+    rows = Rows(Pixels(images.pixels, flip(), SIDE, "squash"), images.table.labels, images.table.mask)
+    planned = BatchList()
+    loader, found = create_loader(rows, planned, 0, pin_memory=False), {}
+    for epoch in (1, 2, 3):
+        started = time.process_time()
+        order = plan_epoch(np.arange(len(images)), None, 2, 0, epoch)
+        planned.batches = split_batches(*order, images.table.mask, 16, 1, 0, 1)
+        for _ in loader:
+            pass
+        found[f"epoch {epoch}"] = 1000 * (time.process_time() - started) / len(images)
+    status = Path("/proc/self/status").read_text()
+    return found | {name: int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) / 1024 for name in MEMORY}
+
+
+def run_epochs(work: Path, count: int) -> dict[str, float]:
+    """The result of `time_epochs` in another process, on a store that has the images already."""
+    command = [sys.executable, __file__, "time-epochs", *draw(work / f"{count}", count)]
+    subprocess.check_output(command)
+    return json.loads(subprocess.check_output(command))
 
 
 def measure_epochs(work: Path, options: argparse.Namespace) -> None:
-    """Print the time of an epoch after the first, which verifies the stored rows, per 1,000 images."""
-    print("| images | s per 1,000 stored images | s per 1,000 images of stored features |\n|---|---|---|")
+    """Print the processor time of loading 1,000 stored images; the first epoch verifies them."""
+    print("| images | s per 1,000, first epoch | second | third |\n|---|---|---|---|")
     for count in options.images:
-        runs = [train(work, count, kind, options) for kind in ("images", "features")]
-        seconds = [f"{1000 * float(np.median(np.diff(run.moments))) / count:.3f}" for run in runs]
-        print(f"| {count:,} | {' | '.join(seconds)} |", flush=True)
+        found = run_epochs(work, count)
+        epochs = " | ".join(f"{found[f'epoch {i}']:.3f}" for i in (1, 2, 3))
+        print(f"| {count:,} | {epochs} |", flush=True)
 
 
 def measure_memory(work: Path, options: argparse.Namespace) -> None:
-    """Print the memory after the last epoch, and the part of it that is not a file in the system's cache."""
-    print("| images | MB, stored images | of these private | MB, stored features | of these private |")
-    print("|---|---|---|---|---|")
+    """Print the memory after three epochs, and the part of it that is not a file in the system's cache."""
+    print("| images | MB | of these private |\n|---|---|---|")
     for count in options.images:
-        runs = [train(work, count, kind, options) for kind in ("images", "features")]
-        sizes = [f"{size / MB:.0f}" for run in runs for size in (run.resident[-1], run.private[-1])]
-        print(f"| {count:,} | {' | '.join(sizes)} |", flush=True)
+        found = run_epochs(work, count)
+        print(f"| {count:,} | {' | '.join(f'{found[name]:.0f}' for name in MEMORY)} |", flush=True)
+
+
+INSIDE = {"time-start": time_start, "time-epochs": time_epochs}  # what a process measures of itself
 
 
 def main() -> None:
@@ -192,18 +215,19 @@ def main() -> None:
     start.set_defaults(measure=measure_start)
     for name, measure in (("epochs", measure_epochs), ("memory", measure_memory)):
         training = commands.add_parser(name)
-        training.add_argument("--images", type=int, nargs="+", default=[1000, 10_000, 50_000])
-        training.add_argument("--epochs", type=int, default=4)
+        training.add_argument("--images", type=int, nargs="+", default=[1000, 10_000, 50_000, 100_000])
         training.set_defaults(measure=measure)
     rows = commands.add_parser("rows")
     rows.add_argument("folder", type=Path)
     rows.add_argument("--size", type=int, default=224)
     rows.set_defaults(measure=measure_rows)
-    once = commands.add_parser("time-start")
-    once.add_argument("overrides", nargs="+")
+    for name, function in INSIDE.items():
+        inside = commands.add_parser(name)
+        inside.add_argument("overrides", nargs="+")
+        inside.set_defaults(function=function)
     options = parser.parse_args()
-    if options.command == "time-start":
-        print(json.dumps(time_start(options.overrides)))
+    if options.command in INSIDE:
+        print(json.dumps(options.function(options.overrides)))
         return
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, torch {torch.__version__}\n")
     with tempfile.TemporaryDirectory() as name:

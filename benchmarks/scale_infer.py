@@ -125,7 +125,9 @@ def compare_reading(work: Path, shards: int) -> None:
 
 
 def make_checkpoint(path: Path, name: str, size: int) -> Path:
-    """A model with random weights, which predict as fast as others."""
+    """A model with random weights, which predict as fast as others, unless it exists."""
+    if path.exists():
+        return path
     from aimonk.models.backbones import create_backbone
     from aimonk.models.checkpoint import ModelInfo, save_model
     from aimonk.models.classifier import Classifier
@@ -200,10 +202,8 @@ def kill_often(work: Path, kills: int, engine: str, seed: int) -> None:
         counts["starts"] += 1
         while process.poll() is None and counts["kills"] < kills:
             # most moments of so small a prediction are in its start, so that some kills wait for a file
-            before = len(list(out.glob("part-*")))
-            while (
-                moments.random() < 0.95 and process.poll() is None and len(list(out.glob("part-*"))) == before
-            ):
+            before, waits = len(list(out.glob("part-*"))), moments.random() < 0.8
+            while waits and process.poll() is None and len(list(out.glob("part-*"))) == before:
                 time.sleep(0.05)
             time.sleep(moments.uniform(0, 1))
             if process.poll() is not None:

@@ -86,7 +86,7 @@ def find_in_shards(
     def combined() -> LabelTable:
         return combine(inside.annotations(cfg.data.blank, f"{files}"), "error", Path(f"{files}"))
 
-    return find_labels_inside(files, inside, combined, check)
+    return find_labels_inside(files, inside, combined, cfg.data.missing, check)
 
 
 def read_annotations_inside(cfg: DictConfig, cache: Path, tokens: Tokens) -> Annotations:

@@ -1,5 +1,6 @@
 """A naive reader of "CVAT for images 1.1"."""
 
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -20,9 +21,11 @@ def is_unknown(value: str) -> bool:
     return value.lower() in ("", "__undefined__", "unknown")
 
 
-def word(value: str) -> bool | None:
+def word(value: str) -> bool | str | None:
     text = value.lower()
-    return WORDS[text] if text in WORDS else {1.0: True, 0.0: False}[float(text)]
+    if re.fullmatch(r"[+]?[0-9]+\.?0*", text):
+        return {1.0: True, 0.0: False}.get(float(text), "invalid")
+    return WORDS.get(text, "invalid")
 
 
 def state(path: Path, blank: str | None, tokens: dict):
@@ -78,8 +81,8 @@ def encode(name: str, kind: str, values: list[str], own: list[str]) -> dict[str,
     if kind in ("text", "number"):
         return {}
     choices = [value for value in values if not is_unknown(value)]
-    are_words = all(value.lower() in WORDS for value in choices)
-    are_words = are_words and any(WORDS[value.lower()] is not None for value in choices)
+    words = [word(value) for value in choices]
+    are_words = "invalid" not in words and any(value is not None for value in words)
     undefined = any(is_unknown(value) for value in own)
     if kind == "checkbox" or not choices or are_words:
         found = [None if is_unknown(value) else word(value) for value in own]

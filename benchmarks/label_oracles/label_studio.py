@@ -175,7 +175,9 @@ def image_key(data: dict) -> str:
 
 def name_of(address: str) -> str:
     if "data/local-files/?d=" in address:
-        return posixpath.normpath(unquote_plus(address.split("?d=")[1].split("&")[0]).lstrip("/"))
+        return posixpath.normpath(
+            unquote_plus(address.split("?d=")[1].split("&")[0], errors="surrogateescape").lstrip("/")
+        )
     is_upload = "upload" in address.split("/")[:-1] and is_prefixed(unquote(address).split("/")[-1])
     if "://" not in address and not address.startswith("/") and not is_upload:
         return posixpath.normpath(address)

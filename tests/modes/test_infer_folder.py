@@ -156,6 +156,7 @@ def test_no_readable_image_is_an_error(run: Run, write_shards) -> None:
         (["engine=processes", "workers=0"], "^workers is 0; expected auto or a number of processes$"),
         (["format=csv"], "^format is 'csv'; expected auto, since a folder of predictions has Parquet files$"),
         (["with_features=true", "output=null"], "^with_features is true; expected output=FOLDER/ beside it"),
+        (["device=cuda:77"], "^device is cuda:77; expected an available device"),
         (["image=gone.tar"], "^1 of 1 shard missing: gone.tar$"),
         (["image=s3x://a/*.tar"], r"^s3x://a/\*.tar cannot be opened: "),
     ],
@@ -218,3 +219,22 @@ def test_folder_moves_with_its_model(run: Run, write_shards, checkpoint: Path, t
     (out / "part-00001.parquet").unlink()
     run("image='shards/{000..001}.tar'", "checkpoint=copy.pth")
     assert len(parquet.read_table(out)) == 4
+
+
+def test_images_and_output_at_addresses_of_fsspec(run: Run, write_shards) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    for path in write_shards(2, 1):
+        memory.pipe(f"/bucket/{Path(path).name}", Path(path).read_bytes())
+    arguments = ["image='memory://bucket/{000..001}.tar'", "output=memory://bucket/out/"]
+    for _ in range(2):
+        run(*arguments)
+        memory.rm("/bucket/out/part-00000.parquet")
+    run(*arguments)
+    assert sorted(Path(name).name for name in memory.ls("/bucket/out", detail=False)) == [
+        "_manifest.json",
+        "part-00000.parquet",
+        "part-00001.parquet",
+    ]
+    table = parquet.read_table("/bucket/out", filesystem=memory)
+    assert table["shard"].to_pylist() == [f"memory://bucket/00{i}.tar" for i in (0, 0, 1, 1)]

@@ -8,8 +8,8 @@ from urllib.parse import unquote, unquote_plus, urlsplit
 
 from aimonk.data.formats.image_names import ImageNames
 
-LOCAL_FILE = re.compile(r"(?:.*/)?data/local-files/?\?(?:.*&)?d=([^&]*)")
-UPLOAD = re.compile(r"(.*/)?upload/(?:.*/)?[0-9a-f]{8}-([^/?#]+)$")
+LOCAL_FILE = re.compile(r"(?:.*/)?data/local-files/?\?(?:.*&)?d=([^&]*)", re.DOTALL)
+UPLOAD = re.compile(r"(?:.*/)?upload/(?:.*/)?[0-9a-f]{8}-([^/]+)", re.DOTALL)
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -71,7 +71,7 @@ def _paths(address: str) -> Iterator[str]:
     yield path
     yield unquote(path)
     if upload := UPLOAD.fullmatch(path):
-        yield unquote(upload[2])
+        yield unquote(upload[1])
     else:
         yield posixpath.basename(unquote(path))
 

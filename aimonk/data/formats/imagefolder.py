@@ -41,7 +41,12 @@ def read_imagefolder(
     lists = None
     if list_column is not None:
         lists = ListFormat(list_column, list_separator, class_names, blank)
-    table = open_table(path) if path.is_file() else _join(path, _find_metadata(path))
+    if path.is_file():
+        # a file of a subfolder of the images names them relative to the subfolder
+        is_inside = images.folder is not None and path.resolve().is_relative_to(images.folder.resolve())
+        table = _join(images.folder.resolve(), [path.resolve()]) if is_inside else open_table(path)
+    else:
+        table = _join(path, _find_metadata(path))
     if IMAGE_COLUMN not in table.names:
         raise ValueError(
             f"{table.path}: no column {IMAGE_COLUMN!r}; expected one, with paths beside the file"
@@ -87,7 +92,9 @@ def _join(folder: Path, paths: list[Path]) -> TableFile:
     for table in tables:
         for name, own in table.class_names.items():
             if classes.setdefault(name, own) != own:
-                raise ValueError(f"{table.path}: the classes of {name!r} differ from those of another file")
+                raise ValueError(
+                    f"{table.path}: the classes of {name[:80]!r} differ from those of another file"
+                )
     return TableFile(folder, names, partial(_column, folder, tables), places, "file", classes)
 
 

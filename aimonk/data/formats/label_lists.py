@@ -47,7 +47,7 @@ def read_label_lists(
     """
     not_listed = blank_meaning(
         lists.blank,
-        f"an attribute that column {lists.column!r} does not list",
+        f"an attribute that column {lists.column[:80]!r} does not list",
         "if each list is complete",
         "if a list may lack attributes of its image",
     )
@@ -65,15 +65,17 @@ def read_label_lists(
         try:
             rows.append(_read_list(value, lists.separator, classes))
         except ValueError as error:
-            errors.append((row, f"{lists.column!r} {error}"))
+            errors.append((row, f"{lists.column[:80]!r} {error}"))
     found = list(dict.fromkeys([*(classes or []), *(name for names in rows for name in names or [])]))
     found = [name for name in check_names(found, f"{table.path}") if not attributes or name in attributes]
     if not found and not errors:
         expected = "data.attributes" if attributes else "lists of attributes"
-        raise ValueError(f"{table.path}: column {lists.column!r} lists no attribute; expected {expected}")
+        raise ValueError(
+            f"{table.path}: column {lists.column[:80]!r} lists no attribute; expected {expected}"
+        )
     if len(table.places) * len(found) > MAX_ENTRIES:
         fix = "data.attributes=[...] selects attributes"
-        raise ValueError(f"{table.path}: column {lists.column!r} lists {len(found):,} attributes; {fix}")
+        raise ValueError(f"{table.path}: column {lists.column[:80]!r} lists {len(found):,} attributes; {fix}")
     codes = np.full((len(table.places), len(found)), NOT_LISTED, np.uint8)
     columns = {name: i for i, name in enumerate(found)}
     for row, names in enumerate(rows if not errors else []):

@@ -1,16 +1,21 @@
 """Label Studio: exports as JSON, JSON-MIN and CSV."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN, Annotations, Value
-from aimonk.data.formats.blank import blank_meaning
+from aimonk.data.annotations import Annotations
 from aimonk.data.formats.image_addresses import ImageAddresses
 from aimonk.data.formats.image_names import ImageNames
+from aimonk.data.formats.label_studio_controls import (
+    CHOSEN,
+    NO_ANSWER,
+    NOT_CHOSEN,
+    Column,
+    find_columns,
+    make_legend,
+)
 from aimonk.data.formats.label_studio_export import Answer, Task, is_task, read_tasks, show
 from aimonk.data.formats.label_studio_table import read_csv_rows, read_flat_tasks
 from aimonk.data.formats.legend import GrowingLegend
@@ -23,7 +28,6 @@ from aimonk.files.text import join_errors
 KEEP = ("newest", "all")
 STYLES = ("auto", "values", "attributes")
 MOST_ENTRIES = 10**9
-NO_ANSWER, CHOSEN, NOT_CHOSEN = range(3)
 
 
 def read_label_studio(
@@ -64,8 +68,8 @@ def read_label_studio(
     keep = annotations or ("newest" if repeated == "error" else "all")
     words = Words(tokens)
     tasks = _read(path, image_key, controls, words)
-    columns = _find_columns(path, tasks, choices, controls, words)
-    legend = _make_legend(columns, blank)
+    columns = find_columns(path, tasks, choices, controls, words)
+    legend = make_legend(columns, blank)
     return _build(path, tasks, ImageAddresses(images), columns, legend, keep, words)
 
 
@@ -79,92 +83,6 @@ def _read(path: Path, image_key: str | None, controls: Sequence[str] | None, wor
     if are_objects and not any(map(is_task, content)):
         return read_flat_tasks(path, content, image_key, controls, words)
     return read_tasks(path, content, image_key, controls)
-
-
-@dataclass(frozen=True)
-class Column:
-    """An attribute: a control, or a choice of it."""
-
-    control: str
-    choice: str | None
-
-
-def _find_columns(
-    path: Path, tasks: Sequence[Task], style: str, controls: Sequence[str] | None, words: Words
-) -> dict[str, Column]:
-    """Attribute -> its column, in the order of the file or of `controls`.
-
-    Raises:
-        ValueError: There are no choices, or those of a control are partly words.
-    """
-    counts: dict[str, Counter[str]] = {name: Counter() for name in controls or []}
-    for task in tasks:
-        for answer in task.answers:
-            for control, chosen in answer.choices.items():
-                counts.setdefault(control, Counter()).update(chosen)
-    unused = [name for name in controls or [] if not counts[name]]
-    if unused:
-        raise ValueError(
-            f"data.controls has {unused[0][:80]!r}, which has no choices in {path}; expected a control"
-        )
-    found = []
-    for control, chosen in counts.items():
-        if style == "values" or (style == "auto" and _are_values(path, control, chosen, words)):
-            found.append(Column(control, None))
-        else:
-            found += [Column(control, choice) for choice in chosen]
-    if not found:
-        raise ValueError(f"{path}: no choices in a submitted annotation; expected controls of type Choices")
-    # a choice is named alone where that is unique
-    times = Counter(column.choice or column.control for column in found)
-    names = [
-        column.control
-        if column.choice is None
-        else f"{column.control}={column.choice}"
-        if times[column.choice] > 1
-        else column.choice
-        for column in found
-    ]
-    return dict(zip(check_names(names, f"{path}"), found, strict=True))
-
-
-def _are_values(path: Path, control: str, chosen: Counter[str], words: Words) -> bool:
-    """Whether the choices of a control are words for present, absent and unknown.
-
-    Raises:
-        ValueError: Only some of them are.
-    """
-    known = next((choice for choice in chosen if words[choice] in (PRESENT, ABSENT)), None)
-    invalid = next((choice for choice in chosen if words[choice] == INVALID), None)
-    if known is None or invalid is None:
-        return invalid is None
-    raise ValueError(
-        f"{path}: control {control[:80]!r} has the choices {known[:40]!r} and {invalid[:40]!r} "
-        f"({chosen[invalid]:,} times); expected words for present, absent and unknown, which data.tokens "
-        "defines, or data.choices=attributes"
-    )
-
-
-def _make_legend(columns: Mapping[str, Column], blank: str | None) -> GrowingLegend:
-    """The legend, whose first values are NO_ANSWER, CHOSEN and NOT_CHOSEN.
-
-    Raises:
-        ValueError: `data.blank` is needed and not given.
-    """
-    meaning = UNKNOWN
-    lists = [column for column in columns.values() if column.choice is not None]
-    if lists:
-        meaning = blank_meaning(
-            blank,
-            f"a choice that a submitted annotation does not have, such as {lists[0].choice[:40]!r} of "
-            f"{lists[0].control[:40]!r}",
-            "if annotators chose all that an image has",
-            "if they may have left some out (data.tokens defines choices that mean present or absent)",
-        )
-    # no answer: no submitted annotation, or no choice of the control
-    return GrowingLegend(
-        [Value("no answer", UNKNOWN), Value("chosen", PRESENT), Value("not chosen", meaning)]
-    )
 
 
 def _build(
@@ -191,7 +109,9 @@ def _build(
             if has_splits:
                 split = _read_split(task.split)
                 if splits.setdefault(image, split) != split:
-                    raise ValueError(f"split of {name!r} is {split}; expected {splits[image]}, as before")
+                    raise ValueError(
+                        f"split of {name[:80]!r} is {split}; expected {splits[image]}, as before"
+                    )
             for answer in _choose(task.answers, keep) or [None]:
                 rows.append(_encode(answer, columns, legend, words))
                 owners.append(image)

@@ -116,7 +116,7 @@ def read_address(data: Mapping[str, Any], key: str) -> str:
     """
     address = data.get(key)
     if not isinstance(address, str) or not address.strip():
-        raise ValueError(f"the image {key!r} is {show(address)}; expected a path or an address")
+        raise ValueError(f"the image {key[:80]!r} is {show(address)}; expected a path or an address")
     return address.strip()
 
 

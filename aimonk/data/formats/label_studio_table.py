@@ -155,6 +155,6 @@ def _read_cell_choices(value: Any, name: str) -> list[str]:
         if item is None:
             continue
         if isinstance(item, dict) and CHOICES not in item:
-            raise ValueError(f"{name!r} is {show(item)}; expected choices")
+            raise ValueError(f"{name[:80]!r} is {show(item)}; expected choices")
         found += read_choices(item[CHOICES] if isinstance(item, dict) else item, name)
     return found

@@ -128,7 +128,7 @@ def _find_layout(
     else:
         chosen = _check_columns(table, columns)
     if not chosen:
-        raise ValueError(f"{table.path}: no column of labels; expected columns besides {image!r}")
+        raise ValueError(f"{table.path}: no column of labels; expected columns besides {image[:80]!r}")
     given = [name.strip() for name in attributes or []]
     for name in given:
         if name not in chosen:
@@ -179,7 +179,7 @@ def _read_images(
     for row, (value, split) in enumerate(zip(table.column(layout.image), split_values, strict=True)):
         try:
             if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
-                raise ValueError(f"{layout.image!r} is {_show(value)}; expected the name of an image")
+                raise ValueError(f"{layout.image[:80]!r} is {_show(value)}; expected the name of an image")
             name = images.resolve(f"{value}")
             rows.append(found.setdefault(name, len(found)))
             if layout.split is not None:
@@ -188,7 +188,9 @@ def _read_images(
                     raise ValueError(f"{SPLIT_COLUMN!r} is {_show(split)}; expected {', '.join(SPLITS)}")
                 if splits.setdefault(rows[-1], part) != part:
                     before = splits[rows[-1]]
-                    raise ValueError(f"{SPLIT_COLUMN!r} of {name!r} is {part}; expected {before}, as before")
+                    raise ValueError(
+                        f"{SPLIT_COLUMN!r} of {name[:80]!r} is {part}; expected {before}, as before"
+                    )
         except ValueError as error:
             errors.append((row, f"{error}"))
     return list(found), rows, list(splits.values()) if layout.split is not None else None, errors
@@ -199,7 +201,12 @@ def _read_labels(table: TableFile, columns: Mapping[str, str], tokens: Tokens) -
     codes = np.empty((len(table.places), len(columns)), np.uint8)
     fields = []
     for a, column in enumerate(columns.values()):
-        texts = [value if isinstance(value, str) else _spell(value) for value in table.column(column)]
+        values = table.column(column)
+        first = next((row for row, value in enumerate(values) if isinstance(value, list)), None)
+        if first is not None:
+            fix = f"data.list_column={column[:80]} reads lists of attributes"
+            return codes, [(first, f"{column[:80]!r} is a list; expected 1, 0 or NA; {fix}")]
+        texts = [value if isinstance(value, str) else _spell(value) for value in values]
         codes[:, a] = np.fromiter(map(tokens.__getitem__, texts), np.uint8, len(texts))
         fields.append(texts)
     wrong, names = WrongLabels(), list(columns)

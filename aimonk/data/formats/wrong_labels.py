@@ -59,9 +59,9 @@ def _describe_value(found: Finding) -> str:
         setting = f'"{setting}"'
     can_be_given = QUOTABLE.fullmatch(found.text) and printable(found.text) == found.text
     fix = f"; {setting} (or present, unknown) defines it" if can_be_given else ""
-    return f"{found.attribute!r} is {found.text[:40]!r}{shown}; expected 1, 0 or NA{fix}"
+    return f"{found.attribute[:80]!r} is {found.text[:40]!r}{shown}; expected 1, 0 or NA{fix}"
 
 
 def _describe_attribute(found: Finding) -> str:
     shown = f" ({found.count:,} wrong values)" if found.count > 1 else ""
-    return f"{found.attribute!r} is {found.text[:40]!r}{shown}; expected 1, 0 or NA"
+    return f"{found.attribute[:80]!r} is {found.text[:40]!r}{shown}; expected 1, 0 or NA"

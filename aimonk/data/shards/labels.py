@@ -117,7 +117,7 @@ class ShardLabels:
             row[: len(own)] = np.frombuffer(own, np.uint8)
         attributes, meaning, missing = check_names(list(self._columns), source), UNKNOWN, codes == BLANK
         if missing.any():
-            row, column = np.argwhere(missing)[0]
+            row, column = np.unravel_index(missing.argmax(), missing.shape)
             count = f"{plural(int(missing.sum()), 'label')} that {source} does not have"
             what = f"{count}, such as {attributes[column]!r} of {self.names[row]!r}"
             rules = ("if all that is present is listed", "if nobody looked for the others")

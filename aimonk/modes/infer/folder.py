@@ -4,13 +4,13 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
 
-from aimonk.data.shards.addresses import is_remote
 from aimonk.data.shards.parquet_shard import import_parquet
 from aimonk.files.run_folder import MODEL_FILE
 from aimonk.files.text import plural
@@ -63,21 +63,24 @@ def predict_to_folder(cfg: DictConfig, blocks: list[Block], source: Path) -> Non
     thresholds = read_thresholds(cfg.threshold, info)
     digest = file_digest(file)
     log.info("checkpoint: %s", describe_checkpoint(source, info))
+    job = Job(
+        *(file, digest, cfg.device, 1, cfg.batch_size, thresholds, cfg.with_features),
+        *(output.address, len(blocks)),
+    )
     with ExitStack() as stack:
-        workers, threads, device = place_workers(cfg, file, stack)
-        job = Job(
-            *(file, digest, device, threads, cfg.batch_size, thresholds, cfg.with_features),
-            *(output.address, len(blocks)),
-        )
         stack.enter_context(output.locked())
         manifest = describe(job, info, blocks, str(cfg.image))
         finished = open_folder(output, manifest, blocks)
         waiting = [block for block in blocks if block.number not in finished]
         if finished:
             log.info("%d of %s are finished already", len(finished), plural(len(blocks), "block"))
-        start = choose_engine(cfg.engine, job, workers)
-        outcomes = collect(start(waiting) if waiting else iter(()), job, len(waiting))
-        finish(output, manifest, [*finished.values(), *outcomes], blocks)
+        outcomes = list(finished.values())
+        if waiting:
+            workers, threads, device = place_workers(cfg, file, stack)
+            output.write_manifest(manifest)
+            start = choose_engine(cfg.engine, replace(job, threads=threads, device=device), workers)
+            outcomes += collect(start(waiting), job, len(waiting))
+        finish(output, manifest, outcomes, blocks)
     warn_of_doubtful(info)
 
 
@@ -99,6 +102,8 @@ def check_settings(cfg: DictConfig) -> None:
         )
     if cfg.workers != "auto" and (type(cfg.workers) is not int or cfg.workers < 1):
         raise ValueError(f"workers is {cfg.workers!r}; expected auto or a number of processes")
+    if cfg.engine != "ray":
+        pick_device(cfg.device)
 
 
 def outside(blocks: list[Block], output: OutputFolder) -> list[Block]:
@@ -124,16 +129,13 @@ def place_workers(cfg: DictConfig, file: Path, stack: ExitStack) -> tuple[int, i
     """
     workers = None if cfg.workers == "auto" else cfg.workers
     if cfg.engine == "ray":
-        if not is_remote(cfg.output):
-            log.debug("all machines of the cluster write to %s", cfg.output)
         stack.enter_context(cluster(workers, file.stat().st_size))
         return plan(workers, cfg.device)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    device = pick_device(cfg.device)
     if cfg.engine is None:
         return 1, torch.get_num_threads(), cfg.device
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if workers is None:
-        workers = torch.cuda.device_count() if device.type == "cuda" else cores
+        workers = torch.cuda.device_count() if pick_device(cfg.device).type == "cuda" else cores
     return workers, max(1, cores // workers), cfg.device
 
 

@@ -31,7 +31,7 @@ def describe(job: Job, info: ModelInfo, blocks: list[Block], image: str) -> dict
 
 
 def open_folder(output: OutputFolder, manifest: dict[str, Any], blocks: list[Block]) -> dict[int, Outcome]:
-    """The outcomes of finished blocks, by number; writes the manifest of a new folder.
+    """The outcomes of finished blocks, by number; empty for a new folder.
 
     Raises:
         ValueError: The folder belongs to something else.

@@ -66,7 +66,7 @@ def test_images_below_the_folder_of_the_data_set(tmp_path: Path) -> None:
         ("Path,A\n", r"no rows below a header"),
         ("path,A\na.jpg,1\n", r"line 1: the header is 'path,A'; expected a column 'Path'$"),
         ("Path,Sex\na.jpg,Male\n", r"line 1: the header names no observation$"),
-        (",Path,A\n0,a.jpg,1\n", r"line 1: column 1 has no name; remove or name it$"),
+        ("Path,,A\na.jpg,0,1\n", r"line 1: column 2 has no name; remove or name it$"),
         ("Path,A,A\na.jpg,1,1\n", r"line 1: attribute 'A' is listed twice"),
         (
             "Path,A\r\na.jpg,1\r\nb.jpg,0.5\r\n",

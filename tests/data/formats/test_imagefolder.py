@@ -45,6 +45,11 @@ def test_single_file_and_lists(tmp_path: Path, entries) -> None:
         assert entries(combine(found, "error", path)) == ["a.jpg 1 1", "b.jpg 0 1"]
 
 
+def test_single_file_of_a_subfolder() -> None:
+    found = read_imagefolder(SAMPLE / "train" / "metadata.csv", ImageNames(SAMPLE), **SETTINGS)
+    assert found.names == ["train/0001.jpg", "train/sub dir/0002.jpg"]
+
+
 def test_wrong_folders(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no images folder at .*/none$"):
         read(tmp_path / "none")

@@ -186,6 +186,12 @@ WRONG = [
         {},
         "t.jsonl line 2: not JSON (Expecting ':' delimiter)",
     ),
+    (
+        "t.jsonl",
+        '{"image": "a.jpg", "l": ["x"]}',
+        {},
+        "t.jsonl line 1: 'l' is a list; expected 1, 0 or NA; data.list_column=l",
+    ),
     ("t.jsonl", "[1]\n", {}, "t.jsonl line 1: the line is '[1]'; expected a JSON object"),
     (
         "t.jsonl",
