@@ -6,12 +6,20 @@ from pathlib import Path
 from aimonk.data.formats.celeba import read_celeba
 
 READER = read_celeba
-LABELS = ["list_attr_celeba.txt", "odd.txt"]
+LABELS = ["list_attr_celeba.txt", "list_attr_celeba.csv", "odd.txt"]
 SETTINGS = [{"partition": None}, {"partition": "{folder}/list_eval_partition.txt"}]
 
 
 def state(path: Path, partition: str | None):
-    _, names, *rows = [line.split() for line in path.read_text("utf-8-sig").split("\n")]
+    lines = path.read_text("utf-8-sig").split("\n")
+    if "," in lines[0]:
+        rows = [[field.strip() for field in line.split(",")] for line in lines if line.strip()]
+    else:
+        rows = [line.split() for line in lines]
+    if rows[0][0] != "image_id":
+        rows = rows[1:]  # the number of images
+    names, *rows = rows
+    names = names[names[0] == "image_id" :]
     found: dict[str, dict[str, list[bool | None]]] = {}
     for row in rows:
         if row:
@@ -25,5 +33,6 @@ def splits(path: Path, partition: str | None) -> dict[str, str]:
     """The split of each image; empty where there are none."""
     if partition is None:
         return {}
-    rows = [line.split() for line in Path(partition).read_text("utf-8-sig").split("\n") if line.strip()]
+    text = Path(partition).read_text("utf-8-sig")
+    rows = [line.split() for line in text.split("\n") if line.strip()]
     return {posixpath.normpath(name): ("train", "val", "test")[int(number)] for name, number in rows}

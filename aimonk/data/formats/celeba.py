@@ -132,10 +132,12 @@ def _read_partition(path: Path, images: ImageNames, names: dict[str, int]) -> li
             continue
         split = SPLITS[int(fields[1])]
         if of_image.setdefault(name, split) != split:
-            errors.append(f"{path} line {line}: {name!r} is in {split}; expected {of_image[name]}, as before")
+            errors.append(
+                f"{path} line {line}: {name[:80]!r} is in {split}; expected {of_image[name]}, as before"
+            )
     if errors:
         raise ValueError(join_errors(errors))
     absent = [name for name in names if name not in of_image]
     if absent:
-        raise ValueError(f"{path}: no row for {plural(len(absent), 'image')}, such as {absent[0]!r}")
+        raise ValueError(f"{path}: no row for {plural(len(absent), 'image')}, such as {absent[0][:80]!r}")
     return [of_image[name] for name in names]

@@ -86,3 +86,9 @@ def test_wrong_file(tmp_path: Path, old: str, new: str, message: str) -> None:
 def test_wrong_partition(tmp_path: Path, partition: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read(tmp_path, partition=partition)
+
+
+def test_long_names_are_cut(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"partition\.txt: no row for 1 image, such as 'xxx") as caught:
+        read(tmp_path, FILE.replace("000002", "x" * 5000), "000001.jpg 0\n000003.jpg 0\n")
+    assert len(f"{caught.value}") < 400
