@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from aimonk.cli.catalogue import CONF, check_keys
 from aimonk.cli.overrides import quote
-from aimonk.data.formats import label_file
+from aimonk.data.formats.text import label_file
 from aimonk.data.labels import LabelTable
 from aimonk.inference.model import Model
 from aimonk.inference.predictor import open_model

@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, f1_score
 
 from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN, Annotations, Value
-from aimonk.data.formats.label_file import read_labels
+from aimonk.data.formats.text.label_file import read_labels
 from aimonk.data.labels import LabelTable
 from aimonk.data.repeated import combine
 from aimonk.evaluation.label_noise import limit_of_scores

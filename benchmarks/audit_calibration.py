@@ -33,7 +33,7 @@ from aimonk.auditing.ridge import principal_components
 from aimonk.auditing.shift import find_shift
 from aimonk.auditing.suspects import probability_wrong, suspects
 from aimonk.data.duplicates import group_images
-from aimonk.data.formats.label_file import read_labels
+from aimonk.data.formats.text.label_file import read_labels
 from aimonk.data.images.hashes import hash_images
 from aimonk.evaluation.ranking import rank
 

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from aimonk.data.formats.label_file import read_labels
-from aimonk.data.formats.tokens import Tokens
+from aimonk.data.formats.text.label_file import read_labels
+from aimonk.data.formats.text.tokens import Tokens
 from aimonk.data.images.decoding import decode_full
 from aimonk.data.images.folder import list_images
 from aimonk.data.splits import read_assignment

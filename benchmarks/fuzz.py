@@ -28,13 +28,13 @@ with atheris.instrument_imports(
     include=[
         "aimonk.files.archive",
         "aimonk.models.checkpoint",
-        "aimonk.data.formats.label_file",
-        "aimonk.data.formats.label_layout",
+        "aimonk.data.formats.text.label_file",
+        "aimonk.data.formats.text.layout",
     ]
 ):
     import torch
 
-    from aimonk.data.formats.label_file import read_labels
+    from aimonk.data.formats.text.label_file import read_labels
     from aimonk.files.tensors import load_tensors
     from aimonk.models.checkpoint import load_model
 

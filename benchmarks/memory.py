@@ -137,7 +137,7 @@ def measure_training(work: Path, counts: list[int], epochs: int) -> None:
 
 def measure_table(work: Path, rows: int, attributes: int) -> None:
     """Print the duration of each step that reads all labels, and the peak memory so far."""
-    from aimonk.data.formats.label_file import read_labels
+    from aimonk.data.formats.text.label_file import read_labels
     from aimonk.data.loading import Rows, create_loader
     from aimonk.data.sampling import BatchList, plan_epoch, split_batches, weighted
     from aimonk.data.splits import stratified_split

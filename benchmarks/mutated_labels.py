@@ -75,8 +75,14 @@ def _read(oracle: ModuleType, labels: Path, settings: dict, repeated: str, folde
         return "slow"
     try:
         stated = oracle.state(labels, **settings)
+        splits = oracle.splits(labels, **settings) if hasattr(oracle, "splits") else None
     except Exception as error:
         return f"accepted, but the naive reader fails: {type(error).__name__}: {error}"[:300]
+    if splits is not None and (table.splits is None) != (not splits):
+        return f"splits are {table.splits}; expected {splits}"[:400]
+    found = dict(zip(table.names, table.splits or [], strict=False))
+    if splits and found != {name: splits[name] for name in found}:
+        return f"splits are {found}; expected {splits}"[:400]
     return compare(table, stated, repeated) or "accepted"
 
 

@@ -177,7 +177,7 @@ def locate(work: Path, kind: str) -> tuple[list, np.ndarray | None]:
     if kind == "files":
         lines = (work / "labels.txt").read_text().splitlines()[1:]
         return [work / "files" / line.split()[0] for line in lines], None
-    from aimonk.data.formats.tokens import Tokens
+    from aimonk.data.formats.text.tokens import Tokens
     from aimonk.setup.shards import find_in_shards
 
     found = find_in_shards(compose(work, kind), work / "cache", Tokens(), None, lambda table: None)

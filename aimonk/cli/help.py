@@ -56,8 +56,8 @@ def format_groups(options: list[Option], width: int) -> list[str]:
             head = "" if option is not own[0] else f"{group}="
             lines.append(textwrap.shorten(option.comment, width - 34, placeholder=" ..."))
             lines[-1] = f"{head:>14}{option.name:<20}{lines[-1]}"
-        others = ", ".join(option.name for option in own if option not in named)
-        text = f"labels of other formats: {others}" if others else ""
+        others = " ".join(option.name for option in own if option not in named)
+        text = f"other formats: {others}" if others else ""
         lines += [f"{'':14}{line}" for line in textwrap.wrap(text, width - 14)]
     return lines
 

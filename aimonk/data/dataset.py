@@ -206,7 +206,7 @@ def read_images(
     for warning in value_warnings(table):
         log.warning("%s", warning)
     paths, keys = [paths[i] for i in rows], [keys[i] for i in rows]
-    hashes = split_rows(hashed.array[rows])
+    hashes = split_rows(hashed.array[rows] if errors else hashed.array[:])  # a slice copies nothing
     shards = None if shards is None else shards[rows]
     lists = (found.missing, reasons, found.unlisted, found.file_table)
     return ImageSet(table, paths, stored, keys, hashes, *lists, shards, rows)

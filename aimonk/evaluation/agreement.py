@@ -1,5 +1,7 @@
 """Agreement of annotators who labelled the same images."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN, Annotations
@@ -7,6 +9,7 @@ from aimonk.evaluation.arrays import Floats, Ints
 
 RESAMPLES = 1000
 MOST_PAIRS = 1000  # pairs of annotators in a list
+MOST_LABELS = 101  # of an image, where all would take minutes
 
 
 def describe_agreement(annotations: Annotations, seed: int) -> dict:
@@ -23,7 +26,7 @@ def describe_agreement(annotations: Annotations, seed: int) -> dict:
         name: describe_attribute(present[:, a], absent[:, a], rng)
         for a, name in enumerate(annotations.attributes)
     }
-    return {"attributes": attributes, "pairs": compare_annotators(annotations)[:MOST_PAIRS]}
+    return {"attributes": attributes, "pairs": compare_annotators(annotations)}
 
 
 def describe_attribute(present: Ints, absent: Ints, rng: np.random.Generator) -> dict:
@@ -85,7 +88,9 @@ def f1_of(patterns: Ints, counts: Ints) -> Floats:
 
 
 def compare_annotators(annotations: Annotations) -> list[dict]:
-    """Pairs of named annotators by the number of labels on which they differ, the largest first.
+    """The MOST_PAIRS pairs of named annotators with the most labels on which they differ, the largest first.
+
+    Of an image, the first MOST_LABELS annotations are compared.
 
     Returns:
         Per pair: `annotators`, labels `compared` and `different`, the number that would differ `by_chance`
@@ -97,41 +102,69 @@ def compare_annotators(annotations: Annotations) -> list[dict]:
     names = sorted(set(annotations.annotators) - {""})
     number_of = {name: i for i, name in enumerate(names)}
     own = np.array([number_of.get(name, -1) for name in annotations.annotators], np.int64)
-    named = np.flatnonzero(own >= 0)
-    rows = named[np.argsort(annotations.images[named], kind="stable")]
-    images = annotations.images[rows]
     meanings = annotations.meanings()
     known = meanings != UNKNOWN
     positive = (meanings == PRESENT).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     chance = 2 * positive * (1 - positive)
-    compared: dict[int, np.ndarray] = {}
-    different: dict[int, np.ndarray] = {}
+    # totals first: there may be millions of pairs, too many for a number of each attribute
+    parts = []
+    for left, right in adjacent_rows(annotations.images, np.flatnonzero(own >= 0)):
+        both = known[left] & known[right]
+        differ = both & (meanings[left] != meanings[right])
+        codes, of = np.unique(pair_codes(own, left, right, len(names)), return_inverse=True)
+        sums = [np.bincount(of, values) for values in (both.sum(axis=1), differ.sum(axis=1), both @ chance)]
+        parts.append((codes, np.stack(sums)))
+    if not parts:
+        return []
+    codes, of = np.unique(np.concatenate([codes for codes, _ in parts]), return_inverse=True)
+    compared, different, by_chance = (
+        np.bincount(of, values) for values in np.concatenate([sums for _, sums in parts], axis=1)
+    )
+    order = np.lexsort((codes, -different))
+    most = order[compared[order] > 0][:MOST_PAIRS]
+    rank = np.full(len(codes), -1)
+    rank[most] = np.arange(len(most))
+    each = np.zeros((len(most), meanings.shape[1]), np.int64)
+    for left, right in adjacent_rows(annotations.images, np.flatnonzero(own >= 0)):
+        place = rank[np.searchsorted(codes, pair_codes(own, left, right, len(names)))]
+        left, right, place = left[place >= 0], right[place >= 0], place[place >= 0]
+        np.add.at(each, place, known[left] & known[right] & (meanings[left] != meanings[right]))
+    return [
+        {
+            "annotators": [names[codes[pair] // len(names)], names[codes[pair] % len(names)]],
+            "compared": int(compared[pair]),
+            "different": int(different[pair]),
+            "by_chance": round(float(by_chance[pair]), 1),
+            "attributes": {name: n for name, n in zip(annotations.attributes, numbers, strict=True) if n},
+        }
+        for pair, numbers in zip(most.tolist(), each.tolist(), strict=True)
+    ]
+
+
+def adjacent_rows(images: Ints, rows: Ints) -> Iterator[tuple[Ints, Ints]]:
+    """Each pair of annotations of an image once, of its first MOST_LABELS, in batches of left and right rows.
+
+    Args:
+        images: Image of each annotation, [R].
+        rows: Annotations to pair, ascending.
+    """
+    rows = rows[np.argsort(images[rows], kind="stable")]
+    rows = rows[places_in_image(images[rows]) < MOST_LABELS]
+    images = images[rows]
     for step in range(1, int(np.unique(images, return_counts=True)[1].max(initial=1))):
         same = images[:-step] == images[step:]
-        left, right = rows[:-step][same], rows[step:][same]
-        both = known[left] & known[right]
-        unequal = both & (meanings[left] != meanings[right])
-        low, high = np.minimum(own[left], own[right]), np.maximum(own[left], own[right])
-        codes, of = np.unique(low * len(names) + high, return_inverse=True)
-        for values, totals in ((both, compared), (unequal, different)):
-            sums = np.zeros((len(codes), meanings.shape[1]), np.int64)
-            np.add.at(sums, of, values)
-            for code, total in zip(codes.tolist(), sums, strict=True):
-                totals[code] = totals.get(code, 0) + total
-    pairs = [
-        {
-            "annotators": [names[code // len(names)], names[code % len(names)]],
-            "compared": int(total.sum()),
-            "different": int(different[code].sum()),
-            "by_chance": round(float(total @ chance), 1),
-            "attributes": {
-                name: n for name, n in zip(annotations.attributes, different[code].tolist(), strict=True) if n
-            },
-        }
-        for code, total in compared.items()
-        if total.any()
-    ]
-    return sorted(pairs, key=lambda pair: (-pair["different"], pair["annotators"]))
+        yield rows[:-step][same], rows[step:][same]
+
+
+def places_in_image(images: Ints) -> Ints:
+    """0, 1, ... for the annotations of each image, whose numbers are sorted, [R]."""
+    return np.arange(len(images)) - np.searchsorted(images, images)
+
+
+def pair_codes(own: Ints, left: Ints, right: Ints, count: int) -> Ints:
+    """A number for each unordered pair of `count` annotators."""
+    low, high = np.minimum(own[left], own[right]), np.maximum(own[left], own[right])
+    return low * count + high
 
 
 def interval(values: Floats) -> list[float] | None:

@@ -9,17 +9,20 @@ the best possible scores on the combined labels are estimated:
 - Annotators err at random, each at a rate of his own. The best model knows the true labels.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from aimonk.data.annotations import PRESENT, UNKNOWN, Annotations
-from aimonk.evaluation.agreement import describe_agreement
+from aimonk.evaluation.agreement import MOST_LABELS, describe_agreement, places_in_image
 from aimonk.evaluation.annotator_errors import Labels, count_positives, estimate_errors
 from aimonk.evaluation.arrays import Floats
 
 DRAWS = 20_000  # images of the simulation; its error is below .003
+GRID = 1001  # probabilities between which that of a majority is interpolated
 MOST_NAMED = 5
+UNANIMOUS = ("error", "merge")  # policies that keep only what all labels agree on
 
 
 def limit_of_scores(
@@ -62,9 +65,13 @@ def limit_of_scores(
 
 
 def known_labels(meanings: np.ndarray, images: np.ndarray, who: np.ndarray) -> Labels:
-    """The known labels of an attribute, whose meanings are [R], and of the images that have any."""
+    """The known labels of an attribute, whose meanings are [R], of the images that have any.
+
+    Of an image, these are the first MOST_LABELS.
+    """
     rows = np.flatnonzero(meanings != UNKNOWN)
     rows = rows[np.argsort(images[rows], kind="stable")]
+    rows = rows[places_in_image(images[rows]) < MOST_LABELS]
     return Labels(meanings[rows] == PRESENT, np.unique(images[rows], return_inverse=True)[1], who[rows])
 
 
@@ -84,15 +91,19 @@ def difficult(shares: Floats, counts: np.ndarray, repeated: str) -> tuple[Floats
     """
     positive, negative = np.zeros_like(shares), np.zeros_like(shares)
     for count in np.flatnonzero(counts):
-        labels = Labels(
-            np.empty(0), np.repeat(np.arange(len(shares)), count), np.empty(0)
-        )  # `count` labels of each draw
-        outcomes = combine_counts(
-            count_positives(labels, np.repeat(shares, count)), np.full(len(shares), count), repeated
-        )
-        positive += counts[count] * outcomes[0]
-        negative += counts[count] * outcomes[1]
+        positive += counts[count] * chance_of(shares, count, repeated)
+        negative += counts[count] * chance_of(1 - shares, count, repeated)
     return positive, negative
+
+
+def chance_of(shares: Floats, count: int, repeated: str) -> Floats:
+    """Probability that `count` labels, each 1 with the probability of its image, combine to 1, [DRAWS]."""
+    if repeated in UNANIMOUS:
+        return shares**count
+    grid, number = np.linspace(0, 1, GRID), np.arange(count // 2 + 1, count + 1)
+    ways = np.array([math.comb(int(count), k) for k in number.tolist()], float)
+    majority = (ways * grid[:, None] ** number * (1 - grid[:, None]) ** (count - number)).sum(axis=1)
+    return np.interp(shares, grid, majority)
 
 
 def erring(labels: Labels, repeated: str) -> tuple[Floats, Floats]:
@@ -116,7 +127,7 @@ def combine_counts(chances: Floats, number: np.ndarray, repeated: str) -> tuple[
         number: Number of labels of each image, [n].
     """
     counts, number = np.arange(chances.shape[1]), number[:, None]
-    if repeated in ("error", "merge"):  # unanimous
+    if repeated in UNANIMOUS:
         positive, negative = counts == number, (counts == 0) & (number > 0)
     else:
         positive, negative = 2 * counts > number, 2 * counts < number

@@ -5,6 +5,9 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
+COMPRESSED = (b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ\x00")  # gzip; zip, also of .xlsx; bzip2; xz
+UNCLOSED = "a quotation mark is not closed on its line"
+
 
 def read_text(path: Path, kind: str) -> str:
     r"""Read a UTF-8 file, with or without a byte order mark; line ends of any platform become `\n`.
@@ -37,6 +40,10 @@ def decode(path: Path, content: bytes) -> str:
     Raises:
         ValueError: The content is not UTF-8.
     """
+    if content.startswith(COMPRESSED):
+        raise ValueError(
+            f"{path}: a compressed file or a spreadsheet; expected text: unpack it, or save it as CSV"
+        )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -63,12 +70,13 @@ def read_csv(path: Path, kind: str) -> Iterator[tuple[int, list[str]]]:
         for fields in reader:
             # a stray quotation mark would make a single field of all lines up to the next one
             if reader.line_num != before + 1:
-                raise csv.Error("a quotation mark is not closed on its line")
+                raise csv.Error(UNCLOSED)
             before = reader.line_num
             if fields:
                 yield before, fields
     except csv.Error as error:
-        raise ValueError(f"{path} line {before + 1}: {error}; expected fields between commas") from None
+        cause = UNCLOSED if "end of data" in f"{error}" else f"{error}"
+        raise ValueError(f"{path} line {before + 1}: {cause}; expected fields between commas") from None
 
 
 def split_commas(line: str) -> list[str]:

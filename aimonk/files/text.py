@@ -5,10 +5,12 @@ import io
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 JOINERS = "\u200c\u200d"  # invisible, but required by some scripts
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 MAX_LISTED = 10
+LONGEST = 200  # characters of a name in a message
 SPACES = re.compile(r"[\t\r\n\v\f]+")
 
 
@@ -22,6 +24,7 @@ def _is_printable(character: str) -> bool:
     return character.isprintable() or character in JOINERS or unicodedata.category(character) == "Zs"
 
 
+@lru_cache(10_000)  # names of labels repeat
 def one_line(text: str) -> str:
     """Replace tabs and line ends by spaces, and remove white space at both ends."""
     return SPACES.sub(" ", text).strip()
@@ -39,7 +42,8 @@ def plural(count: int, noun: str) -> str:
 def listed(items: Sequence[str], count: int = MAX_LISTED) -> str:
     """The first items of a sequence in one line, and the number of the others."""
     # names with control characters could change the terminal
-    shown = ", ".join(item if printable(item) == item else repr(item) for item in items[:count])
+    short = [item if len(item) <= LONGEST else f"{item[:LONGEST]}..." for item in items[:count]]
+    shown = ", ".join(item if printable(item) == item else repr(item) for item in short)
     return shown if len(items) <= count else f"{shown} and {len(items) - count} more"
 
 

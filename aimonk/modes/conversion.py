@@ -2,16 +2,17 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from omegaconf import DictConfig
 
-from aimonk.data.formats.coco_file import format_coco
-from aimonk.data.formats.comma_file import format_comma_file
-from aimonk.data.formats.label_studio_file import format_label_studio
+from aimonk.data.formats.coco.writing import format_coco
+from aimonk.data.formats.label_studio.writing import format_label_studio
+from aimonk.data.formats.text.comma_file import format_comma_file
 from aimonk.data.images.folder import list_images
-from aimonk.data.labels import LabelTable, select_attributes
+from aimonk.data.labels import LabelTable, has_image_suffix, select_attributes
 from aimonk.data.repeated import combine
 from aimonk.files.atomic import write_text
 from aimonk.files.text import listed, plural, printable
@@ -35,7 +36,9 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     if cfg.data.repeated == "soft":
         raise ValueError("data.repeated is 'soft'; expected error, merge or majority: a file has no shares")
     images, labels = label_paths(cfg)
-    output = check_output(cfg.output, labels, images)
+    # such as a file of splits or of the names of classes
+    given = [Path(value) for value in cfg.data.values() if isinstance(value, str) and os.path.isfile(value)]
+    output = check_output(cfg.output, labels, given)
     annotations = read_annotations(cfg, labels, images)
     table = select_attributes(combine(annotations, cfg.data.repeated, labels), cfg.data.attributes, labels)
     print("\n".join(map(printable, format_meanings(annotations, table).split("\n"))))
@@ -44,8 +47,11 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
     log.info("labels of %s: %s", plural(len(table), "image"), output)
 
 
-def check_output(output: str | None, labels: Path, images: Path) -> Path:
-    """The output file, which is neither the labels that are read nor an image.
+def check_output(output: str | None, labels: Path, given: Sequence[Path]) -> Path:
+    """The output file, which is none of the files that are read.
+
+    Args:
+        given: Files that the settings name.
 
     Raises:
         ValueError: It is one of these, or not given.
@@ -56,8 +62,10 @@ def check_output(output: str | None, labels: Path, images: Path) -> Path:
     path = Path(output)
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"output is {output}; expected a file in an existing folder")
-    if os.path.realpath(path) == os.path.realpath(labels):
-        raise ValueError(f"output is {output}; expected another file than the labels that are read")
+    if os.path.realpath(path) in map(os.path.realpath, (labels, *given)):
+        raise ValueError(f"output is {output}; expected another file than those that are read")
+    if has_image_suffix(path.name):
+        raise ValueError(f"output is {output}; expected a file of labels, such as labels.csv, no image")
     if labels.is_dir() and path.exists() and labels.resolve() in path.resolve().parents:
         raise ValueError(f"output is {output}; expected a file outside {labels}, where labels are read")
     return path

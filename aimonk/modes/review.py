@@ -38,7 +38,7 @@ from aimonk.setup.shards import has_labels_inside
 log = logging.getLogger(__name__)
 
 PACKAGES = ("starlette", "uvicorn")
-READER = "aimonk.data.formats.label_file.read_label_file"
+READER = "aimonk.data.formats.text.label_file.read_label_file"
 FROZEN = "aimonk.models.freeze.backbone"
 
 

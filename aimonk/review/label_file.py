@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk.data.formats.label_rewriting import LabelText
-from aimonk.data.formats.tokens import Tokens
+from aimonk.data.formats.text.rewriting import LabelText
+from aimonk.data.formats.text.tokens import Tokens
 from aimonk.files.atomic import replacing
 from aimonk.review.session import Session
 

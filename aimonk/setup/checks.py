@@ -7,7 +7,7 @@ from typing import get_type_hints
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from aimonk.data.augmentation import MixedFlip
 from aimonk.data.mixing import CutMix
@@ -48,7 +48,7 @@ def check_components(cfg: DictConfig) -> None:
     built["sampler"](np.zeros((1, 1), np.float32), np.ones((1, 1), bool))
     build_trackers(cfg)
     check_name(cfg.backbone.library, cfg.backbone.name)
-    check_types(SPLIT, cfg.data, "data")
+    check_types(SPLIT, OmegaConf.to_container(cfg.data, resolve=True), "data")
     read_fractions(cfg)
     parse_rule(cfg.threshold)
     if cfg.calibrate not in METHODS:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from aimonk.data.annotations import Annotations
 from aimonk.data.dataset import ImageSet, check_settings, open_images, read_images
 from aimonk.data.formats.image_names import ImageNames
-from aimonk.data.formats.tokens import Tokens
+from aimonk.data.formats.text.tokens import Tokens
 from aimonk.data.labels import LabelTable, select_attributes
 from aimonk.data.repeated import combine
 from aimonk.data.store.row_store import RowStore

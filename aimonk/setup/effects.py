@@ -83,9 +83,7 @@ def _unused_of_shards(cfg: DictConfig) -> Iterator[tuple[Sequence[str], str]]:
         return
     images = () if cfg.data.images is None else ("data.images",)
     yield (*images, "data.follow_links"), "data.shards has the images"
-    if cfg.data.labels is None:
-        yield ("data.missing",), "the shards have the labels"
-    else:
+    if cfg.data.labels is not None:
         yield ("data.label_key", "data.blank"), "data.labels has the labels"
     if cfg.mode != "train":
         yield ("data.window",), "there are no epochs"

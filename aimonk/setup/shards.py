@@ -10,7 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from aimonk.data.annotations import Annotations
 from aimonk.data.dataset import Found, ImageSet
 from aimonk.data.formats.blank import MEANINGS
-from aimonk.data.formats.tokens import Tokens
+from aimonk.data.formats.text.tokens import Tokens
 from aimonk.data.labels import LabelTable
 from aimonk.data.repeated import combine
 from aimonk.data.shards.ahead import AHEAD, CopiesAhead
@@ -86,7 +86,7 @@ def find_in_shards(
     def combined() -> LabelTable:
         return combine(inside.annotations(cfg.data.blank, f"{files}"), "error", Path(f"{files}"))
 
-    return find_labels_inside(files, inside, combined, check)
+    return find_labels_inside(files, inside, combined, cfg.data.missing, check)
 
 
 def read_annotations_inside(cfg: DictConfig, cache: Path, tokens: Tokens) -> Annotations:

@@ -56,8 +56,9 @@ def fit(
         cut = task.policy.cut(epoch, len(task.classifier.stages))
         if phase is None or phase.cut != cut:
             phase = open_phase(task, cut)
-        if not state.batches:  # within an epoch, the order stays, even if images are stored by now
-            state.streams = task.stream is not None and task.stream.needed and not phase.are_features
+        # within an epoch the order stays, even if images are stored by now; processes agree on it
+        if not state.batches and task.stream is not None:
+            state.streams = distributed.any_rank(task.stream.needed and not phase.are_features)
         batches = plan_batches(task, epoch, state.streams)
         before = state.seconds
         train_one_epoch(task, phase, batches, state, stop, save)

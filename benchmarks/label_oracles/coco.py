@@ -5,7 +5,7 @@ import posixpath
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from aimonk.data.formats.coco import read_coco
+from aimonk.data.formats.coco.reading import read_coco
 
 READER = read_coco
 LABELS = ["instances.json", "lvis.json"]

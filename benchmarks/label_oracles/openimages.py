@@ -5,7 +5,7 @@ import posixpath
 from collections import Counter
 from pathlib import Path
 
-from aimonk.data.formats.openimages import read_openimages
+from aimonk.data.formats.openimages.reading import read_openimages
 
 READER = read_openimages
 LABELS = ["labels.csv", "contradicting.csv", "machine.csv"]

@@ -4,7 +4,7 @@ import posixpath
 from pathlib import Path
 from xml.etree import ElementTree
 
-from aimonk.data.formats.voc import read_voc
+from aimonk.data.formats.voc.reading import read_voc
 
 READER = read_voc
 LABELS = ["", "ImageSets/Main", "ImageSets/Main/chair_trainval.txt", "Annotations", "Annotations/000005.xml"]
@@ -51,3 +51,20 @@ def state_xml(files: list[Path], blank: str):
         name: {label: [(True if "0" in own[label] else None) if label in own else other] for label in labels}
         for name, own in objects.items()
     }
+
+
+def splits(path: Path, blank: str) -> dict[str, str]:
+    """The split of each image; empty where there are none."""
+    if path.suffix == ".xml" or path.name == "Annotations":
+        return {}
+    parts: dict[str, set[str]] = {}
+    for file in [path] if path.is_file() else sorted(path.rglob("*_*.txt")):
+        for line in file.read_text("utf-8-sig").split("\n"):
+            if line.strip():
+                parts.setdefault(posixpath.normpath(line.split()[0]), set()).add(file.stem.rpartition("_")[2])
+    found = {}
+    for name, own in parts.items():
+        (found[name],) = own - {"trainval"} or {"train"}
+        if "trainval" in own and found[name] == "test":
+            raise ValueError(f"{name} is in trainval and test")
+    return found if len(set(found.values())) > 1 else {}

@@ -11,8 +11,8 @@ from PIL import Image
 
 from aimonk.data.dataset import ImageSet, StoredSubset, open_images
 from aimonk.data.duplicates import find_groups, group_images
-from aimonk.data.formats.label_file import read_labels
-from aimonk.data.formats.tokens import Tokens
+from aimonk.data.formats.text.label_file import read_labels
+from aimonk.data.formats.text.tokens import Tokens
 from aimonk.data.images import folder as images_module
 from aimonk.data.images.hashes import hash_images
 from aimonk.data.labels import LabelTable

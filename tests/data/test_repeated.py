@@ -7,8 +7,8 @@ import pytest
 
 from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN, Annotations, Value
 from aimonk.data.formats.image_names import ImageNames
-from aimonk.data.formats.label_file import read_rows
-from aimonk.data.formats.tokens import Tokens
+from aimonk.data.formats.text.label_file import read_rows
+from aimonk.data.formats.text.tokens import Tokens
 from aimonk.data.labels import LabelTable
 from aimonk.data.repeated import combine
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN, Annotations, Value
-from aimonk.evaluation.agreement import alpha_of, compare_annotators, describe_agreement, f1_of
+from aimonk.evaluation.agreement import MOST_PAIRS, alpha_of, compare_annotators, describe_agreement, f1_of
 
 # two observers of ten articles (Krippendorff 2011, "Computing Krippendorff's alpha-reliability", section A)
 MEG = "0100000010"
@@ -62,6 +62,14 @@ def test_pairs_of_annotators() -> None:
     assert (first["compared"], first["different"], first["attributes"]) == (4, 2, {"hat": 2})
     assert first["by_chance"] == pytest.approx(4 * 2 * 0.6 * 0.4, abs=0.06)
     assert pairs[2]["different"] == 0 and pairs[2]["attributes"] == {}
+
+
+def test_an_image_of_thousands_of_annotators() -> None:
+    crowd = {f"w{i:04d}": "10"[i % 2] for i in range(3000)}
+    pairs = compare_annotators(annotate(anna="11", ben="10", **crowd))
+    assert len(pairs) == MOST_PAIRS
+    assert pairs[0]["annotators"] == ["anna", "ben"] and pairs[0]["compared"] == 2
+    assert all(pair["different"] == 1 == sum(pair["attributes"].values()) for pair in pairs)
 
 
 def test_unnamed_annotators_are_not_compared() -> None:

@@ -3,8 +3,9 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve
 
 from aimonk.data.annotations import ABSENT, PRESENT, Annotations, Value
+from aimonk.evaluation.agreement import MOST_LABELS
 from aimonk.evaluation.annotator_errors import Labels, count_positives, estimate_errors
-from aimonk.evaluation.label_noise import best_scores, combine_counts, limit_of_scores
+from aimonk.evaluation.label_noise import best_scores, chance_of, combine_counts, limit_of_scores
 
 
 def annotate(shares: np.ndarray, count: int, rng: np.random.Generator) -> Annotations:
@@ -68,6 +69,21 @@ def test_counts_of_positive_labels_by_hand() -> None:
     np.testing.assert_allclose(found[:, 2], [two, 0])
     np.testing.assert_allclose(found.sum(axis=1), 1)
     np.testing.assert_allclose(found[1], [0.6, 0.4, 0, 0])
+
+
+def test_chance_of_a_majority_by_hand() -> None:
+    shares = np.array([0.0, 0.123456, 0.5, 1.0])
+    np.testing.assert_allclose(chance_of(shares, 3, "majority"), 3 * shares**2 - 2 * shares**3, atol=1e-5)
+    np.testing.assert_allclose(chance_of(shares, 2, "soft"), shares**2, atol=1e-5)  # a tie is unknown
+    np.testing.assert_allclose(chance_of(shares, 3, "merge"), shares**3)
+    assert chance_of(np.array([0.5]), MOST_LABELS, "majority")[0] == pytest.approx(0.5)
+
+
+def test_thousands_of_labels_of_an_image() -> None:
+    found, sentence = limit_of_scores(
+        annotate(np.array([0.9, 0.1, 0.9]), 3000, np.random.default_rng(0)), ["hat"], "majority", 0
+    )
+    assert found["hat"]["ceiling_f1"][1] == pytest.approx(1, abs=1e-3) and "hat" in sentence
 
 
 def test_combined_labels_by_hand() -> None:

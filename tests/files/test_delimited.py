@@ -1,3 +1,4 @@
+import gzip
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,18 @@ def test_lines_keep_their_numbers(tmp_path: Path, end: str, mark: str) -> None:
 
 
 def test_missing_files_and_other_encodings(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=rf"^no split file at {tmp_path}$"):
+    with pytest.raises(FileNotFoundError, match=rf"^no split file at {tmp_path}; it is a folder$"):
         read_text(tmp_path, "split file")
     (tmp_path / "x.txt").write_bytes(b"a\nb\xff")
     with pytest.raises(ValueError, match=r"x\.txt line 2: not UTF-8 text; save the file as UTF-8$"):
         read_text(tmp_path / "x.txt", "split file")
+
+
+@pytest.mark.parametrize("content", [gzip.compress(b"a 1"), b"PK\x03\x04\x14\x00 of an .xlsx"])
+def test_compressed_files(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"x\.csv: a compressed file or a spreadsheet; .* unpack it"):
+        read_text(tmp_path / "x.csv", "label file")
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,26 @@ def test_features_are_computed_once(classifier: Classifier, tmp_path: Path, capl
     assert not (compute(source(images, tmp_path), classifier).array[:] == first).all()
 
 
+def test_damaged_features_are_computed_again(classifier: Classifier, tmp_path: Path, caplog) -> None:
+    expected = compute(source(Images(), tmp_path), classifier).array[:]
+    (file,) = tmp_path.glob("*/*/rows.bin")
+    content = bytearray(file.read_bytes())
+    size, damaged = len(content) // (2 * N), (11, 12)  # rows that are not verified when the set is opened
+    for row in damaged:
+        content[row * size + 3] ^= 4
+    file.write_bytes(content)
+    images = Images()
+    stored = compute(source(images, tmp_path), classifier)
+    assert set(images.asked) == {(0, 0)} and "damaged" not in caplog.text
+    views = torch.zeros(1, dtype=torch.int64)
+    assert (stored.array[11] == expected[11]).all() and "damaged" in caplog.text
+    assert set(images.asked) == {(row, 0) for row in range(BATCH)}  # the block of the row
+    with torch.no_grad():
+        classifier.stages["low"].weight += 0.1  # trained since
+    with pytest.raises(ValueError, match="stored features are damaged; run the command again"):
+        stored(torch.tensor([12]), views)
+
+
 def test_unreadable_images_are_marked(classifier: Classifier, tmp_path: Path) -> None:
     images = Images()
     images.lost = {4}

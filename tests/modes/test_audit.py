@@ -7,7 +7,7 @@ from PIL import Image
 
 from aimonk.auditing.examine import examine, summarise_evidence
 from aimonk.data.annotations import ABSENT, PRESENT, Annotations, Value
-from aimonk.data.formats.label_file import read_labels
+from aimonk.data.formats.text.label_file import read_labels
 from aimonk.data.images.folder import find_images
 from aimonk.data.images.hashes import hash_images
 from aimonk.data.images.headers import odd_files, read_headers

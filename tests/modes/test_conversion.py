@@ -1,16 +1,18 @@
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from aimonk.data.formats.coco import read_coco
-from aimonk.data.formats.comma_file import format_comma_file
+from aimonk.data.formats.coco.reading import read_coco
 from aimonk.data.formats.image_names import ImageNames
-from aimonk.data.formats.label_file import read_labels
+from aimonk.data.formats.text.comma_file import format_comma_file
+from aimonk.data.formats.text.label_file import read_labels
 from aimonk.data.labels import LabelTable
 from aimonk.data.repeated import combine
 from aimonk.modes import conversion
+from aimonk.setup.data import read_table
 
 SAMPLES = Path(__file__).resolve().parents[1] / "data" / "formats" / "samples"
 CELEBA = "2\nhat scarf\n000001.jpg  1 -1\n000002.jpg -1 -1\n"
@@ -20,6 +22,7 @@ CELEBA = "2\nhat scarf\n000001.jpg  1 -1\n000002.jpg -1 -1\n"
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "attr.txt").write_text(CELEBA)
+    (tmp_path / "split.txt").write_text("000001.jpg 0\n000002.jpg 1\n")
     (tmp_path / "images").mkdir()
     return tmp_path
 
@@ -57,7 +60,9 @@ def test_command_line_prints_meanings_and_writes_labels(place: Path, command) ->
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["output=attr.txt"], "expected another file than the labels that are read"),
+        (["output=attr.txt"], "expected another file than those that are read"),
+        (["output=split.txt", "data.partition=split.txt"], "expected another file than those that are read"),
+        (["output=a.JPG"], "output is a.JPG; expected a file of labels, such as labels.csv, no image"),
         (["output=null"], "output is None; expected the file to write"),
         (["output=images"], "output is images; expected the file to write"),
         (["to=xml"], "to is 'xml'; expected csv"),
@@ -74,6 +79,10 @@ def test_wrong_settings(convert, place: Path, overrides: list[str], message: str
 FORMATS = {
     "voc": ("", [], "image,car,chair,potted plant,split", "000005,0,1,0,train"),
     "coco": ("lvis.json", [], "image,aerosol_can,air_conditioner,airplane", "000000000001.jpg,1,NA,0"),
+    "cvat": ("project.xml", [], "image,photo,photo.hat,split", "b.jpg,1,0,val"),
+    "imagefolder": ("", [], "image,hat,gloves,scarf", "train/0001.jpg,1,NA,0"),
+    "label_studio": ("controls.json", [], 'image,hat,шарф,"say ""hi"""', "day 1/шапка.png,0,NA,1"),
+    "table": ("columns.jsonl", ["data.columns={h: hat}"], "image,h", "c.jpg,0"),
     "chexpert": ("odd.csv", ["data.blank=absent"], "image,Edema,No Finding", '"a, b.jpg",1,0'),
 }
 
@@ -101,6 +110,37 @@ def test_openimages_by_the_command_line(place: Path, command) -> None:
     ]
     table = combine(read_coco(place / "labels.json", ImageNames(None), None), "error", place)
     assert table.labels.tolist() == [[1], [1], [0]] and table.mask.tolist() == [[True], [True], [False]]
+
+
+def test_table_becomes_tasks_by_the_command_line(place: Path, command) -> None:
+    (place / "шапки.csv").write_text("file,Has Hat,note\na.jpg,yes,x\nb c.jpg,,y\n")
+    given = [
+        "from=table",
+        "labels=шапки.csv",
+        "data.columns={hat: Has Hat}",
+        "to=label_studio",
+        "output=x.json",
+    ]
+    result = command(place, "mode=import", *given)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[1:] == ["hat        1 (1)    0       1 (NA)", "2 images"]
+    assert '<Choices name="hat" toName="shown_image" choice="single-radio"' in result.stderr
+    tasks = json.loads((place / "x.json").read_text())
+    assert tasks[1] == {"data": {"image": "/data/local-files/?d=b%20c.jpg"}, "annotations": []}
+
+
+def test_label_studio_there_and_back(place: Path, compose_config) -> None:
+    """The tasks of a table give the table again, and tasks that were changed give its labels."""
+    path, images = place / "tasks.json", f"data.images={place}/images"
+    given = [f"data.labels={SAMPLES}/label_studio/controls.json", images, "to=label_studio", f"output={path}"]
+    conversion.run(compose_config("mode=import", "data=label_studio", *given), place, given)
+    tables = [
+        read_table(compose_config("data=label_studio", f"data.labels={file}"), file, place / "images")
+        for file in (SAMPLES / "label_studio" / "controls.json", path)
+    ]
+    before, after = tables
+    assert (before.names, before.attributes) == (after.names, after.attributes)
+    assert np.array_equal(before.labels, after.labels) and np.array_equal(before.mask, after.mask)
 
 
 def test_folder_of_the_output_must_exist(convert) -> None:

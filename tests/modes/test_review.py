@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aimonk.data.formats.label_file import read_labels
+from aimonk.data.formats.text.label_file import read_labels
 
 httpx = pytest.importorskip("httpx", reason="httpx is not installed")
 pytest.importorskip("uvicorn", reason="uvicorn is not installed")

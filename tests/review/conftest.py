@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from aimonk.data.formats.label_file import read_labels
+from aimonk.data.formats.text.label_file import read_labels
 from aimonk.models.backbones import Backbone
 from aimonk.models.classifier import Classifier
 from aimonk.review.desk import Desk, Model

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN
-from aimonk.data.formats.label_file import read_labels
+from aimonk.data.formats.text.label_file import read_labels
 from aimonk.review.desk import Desk
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

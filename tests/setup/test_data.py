@@ -4,7 +4,7 @@ import pytest
 from omegaconf import DictConfig
 
 from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN
-from aimonk.data.formats.tokens import INVALID
+from aimonk.data.formats.text.tokens import INVALID
 from aimonk.setup.data import read_tokens, reads_features_only, store_quality
 
 Compose = Callable[..., DictConfig]

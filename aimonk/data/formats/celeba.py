@@ -1,5 +1,6 @@
 """CelebA: `list_attr_celeba.txt` and `list_eval_partition.txt` (Liu et al. 2015)."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from aimonk.files.text import join_errors, plural
 
 LEGEND = [Value("-1", ABSENT), Value("1", PRESENT)]
 OTHER = 2
+IMAGE = "image_id"  # the name of the first column in CSV files
+LONGEST = 10  # digits of a number of images
 
 
 class Codes(dict[str, int]):
@@ -27,20 +30,23 @@ CODES = Codes({"-1": 0, "1": 1})
 def read_celeba(path: Path, images: ImageNames, partition: str | None) -> Annotations:
     """Read the attributes of CelebA: the number of images, a line of names, then `000001.jpg -1 1 ...`.
 
+    Copies as CSV files have no number, and a header `image_id,5_o_Clock_Shadow,...`.
+
     Args:
-        partition: File of lines `000001.jpg 0`, where 0 is train, 1 val and 2 test.
+        partition: File of lines `000001.jpg 0`, where 0 is train, 1 val and 2 test; or CSV with a header.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The files have errors; the message lists the first ten with their line numbers.
     """
     lines = read_text(path, "label file").split("\n")
-    count, attributes = _read_head(path, [line.split() for line in lines[:2]])
+    split = _separator(lines)
+    count, attributes, head = _read_head(path, [split(line) for line in lines[:2]])
     names: dict[str, int] = {}
     errors, values, places, owners = [], [], [], []
     total = 0
-    for line, text in enumerate(lines[2:], start=3):
-        fields = text.split()
+    for line, text in enumerate(lines[head:], start=head + 1):
+        fields = split(text)
         if not fields:
             continue
         total += 1
@@ -62,7 +68,9 @@ def read_celeba(path: Path, images: ImageNames, partition: str | None) -> Annota
         places.append(line)
     if errors:
         raise ValueError(join_errors([f"{path} line {line}: {error}" for line, error in errors]))
-    if total != count:
+    if not total:
+        raise ValueError(f"{path}: no rows; expected lines such as '000001.jpg -1 1'")
+    if count is not None and total != count:
         raise ValueError(
             f"{path} line 1: the number of images is {count}, but {plural(total, 'row')} follow; "
             "the file is incomplete, or the number is wrong"
@@ -73,28 +81,46 @@ def read_celeba(path: Path, images: ImageNames, partition: str | None) -> Annota
     return Annotations(list(names), attributes, LEGEND, codes, owned, places, splits=splits)
 
 
-def _read_head(path: Path, lines: list[list[str]]) -> tuple[int, list[str]]:
-    """The number of images and the names of the attributes, in the first two lines."""
+def _separator(lines: list[str]) -> Callable[[str], list[str]]:
+    """The function that splits a line: at commas where the first line has any, otherwise at white space."""
+    return _split_commas if "," in lines[0] else str.split
+
+
+def _split_commas(line: str) -> list[str]:
+    return [field.strip() for field in line.split(",")] if line.strip() else []
+
+
+def _read_head(path: Path, lines: list[list[str]]) -> tuple[int | None, list[str], int]:
+    """The number of images, None in a CSV file; the names of the attributes; and the number of lines."""
     first = lines[0]
-    if len(first) != 1 or not (first[0].isascii() and first[0].isdecimal()):
+    if first[:1] == [IMAGE]:
+        return None, _check_attributes(path, 1, first[1:]), 1
+    if len(first) != 1 or not (first[0].isascii() and first[0].isdecimal() and len(first[0]) < LONGEST):
         got = " ".join(first)[:80]
         raise ValueError(
-            f"{path} line 1: the line is {got!r}; expected the number of images, as in list_attr_celeba.txt"
+            f"{path} line 1: the line is {got!r}; expected the number of images, as in list_attr_celeba.txt, "
+            f"or a header {IMAGE},..., as in list_attr_celeba.csv"
         )
     names = lines[1] if len(lines) > 1 else []
+    return int(first[0]), _check_attributes(path, 2, names[names[:1] == [IMAGE] :]), 2
+
+
+def _check_attributes(path: Path, line: int, names: list[str]) -> list[str]:
     if not names or all(name in CODES for name in names[1:]):
         got = " ".join(names)[:80]
-        raise ValueError(f"{path} line 2: the line is {got!r}; expected the names of the attributes")
-    return int(first[0]), check_names(names, f"{path} line 2")
+        raise ValueError(f"{path} line {line}: the line is {got!r}; expected the names of the attributes")
+    return check_names(names, f"{path} line {line}")
 
 
 def _read_partition(path: Path, images: ImageNames, names: dict[str, int]) -> list[str]:
     """The split of each image."""
     of_image: dict[str, str] = {}
     errors = []
-    for line, text in enumerate(read_text(path, "partition file").split("\n"), start=1):
-        fields = text.split()
-        if not fields:
+    lines = read_text(path, "partition file").split("\n")
+    split_line = _separator(lines)
+    for line, text in enumerate(lines, start=1):
+        fields = split_line(text)
+        if not fields or (line == 1 and fields == [IMAGE, "partition"]):
             continue
         if len(fields) != 2 or fields[1] not in ("0", "1", "2"):
             errors.append(f"{path} line {line}: the row is {text[:80]!r}; expected an image and 0, 1 or 2")

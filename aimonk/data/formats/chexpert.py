@@ -9,6 +9,7 @@ import numpy as np
 from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN, Annotations, Value
 from aimonk.data.formats.blank import blank_meaning
 from aimonk.data.formats.image_names import ImageNames
+from aimonk.data.formats.text.layout import INDEX_NAMES
 from aimonk.data.labels import check_names
 from aimonk.files.delimited import read_csv
 from aimonk.files.text import join_errors, plural
@@ -19,6 +20,7 @@ OTHERS = ("Sex", "Age", "Frontal/Lateral", "AP/PA")
 TEXTS = ("1.0", "0.0", "-1.0", "blank")
 CODES = {text: code for code, text in enumerate(TEXTS)} | {"1": 0, "0": 1, "-1": 2, "": 3}
 UNCERTAIN = {"unknown": UNKNOWN, "present": PRESENT, "absent": ABSENT}
+BLANK = CODES[""]
 OTHER = len(TEXTS)
 SAMPLE = 100
 
@@ -28,19 +30,16 @@ def read_chexpert(path: Path, images: ImageNames, blank: str | None, uncertain: 
 
     Args:
         images: The folder that the paths start from, or the folder of the data set that they begin with.
-        blank: `absent` or `unknown`: the meaning of an observation that the report does not mention.
+        blank: `absent` or `unknown`: the meaning of an observation that the report does not mention; may be
+            None where no field is empty.
         uncertain: `unknown`, `present` or `absent`, the meaning of -1.0: U-Ignore, U-Ones and U-Zeros.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: A setting is invalid, or the file has errors; the message lists the first ten.
     """
-    meaning = blank_meaning(
-        blank,
-        "observations that a report does not mention",
-        "if what is not mentioned was not there",
-        "if only 1.0, 0.0 and -1.0 are statements",
-    )
+    if blank is not None:
+        _meaning(blank)
     if uncertain not in UNCERTAIN:
         raise ValueError(f"data.uncertain is {uncertain!r}; expected {', '.join(UNCERTAIN)}")
     rows = list(read_csv(path, "label file"))
@@ -60,10 +59,21 @@ def read_chexpert(path: Path, images: ImageNames, blank: str | None, uncertain: 
         owners.append(names.setdefault(name, len(names)))
     if errors:
         raise ValueError(join_errors(errors))
+    codes = np.frombuffer(b"".join(values), np.uint8).reshape(-1, len(attributes))
+    # valid.csv has a value in each field
+    meaning = _meaning(blank) if (codes == BLANK).any() else UNKNOWN
     meanings = (PRESENT, ABSENT, UNCERTAIN[uncertain], meaning)
     legend = [Value(text, value) for text, value in zip(TEXTS, meanings, strict=True)]
-    codes = np.frombuffer(b"".join(values), np.uint8).reshape(-1, len(attributes))
     return Annotations(list(names), attributes, legend, codes, np.array(owners, np.int64), places)
+
+
+def _meaning(blank: str | None) -> int:
+    return blank_meaning(
+        blank,
+        "observations that a report does not mention",
+        "if what is not mentioned was not there",
+        "if only 1.0, 0.0 and -1.0 are statements",
+    )
 
 
 def _read_header(path: Path, rows: Sequence[tuple[int, list[str]]]) -> tuple[int, list[int], list[str]]:
@@ -71,11 +81,16 @@ def _read_header(path: Path, rows: Sequence[tuple[int, list[str]]]) -> tuple[int
     if len(rows) < 2:
         raise ValueError(f"{path}: no rows below a header; expected a row per image, as in train.csv")
     line, fields = rows[0]
-    header = check_names(fields, f"{path} line {line}")
+    # pandas adds a first column, which has no name
+    index = fields[0].strip() in INDEX_NAMES
+    if "" in (names := [name.strip() for name in fields[index:]]):
+        number = names.index("") + 1 + index
+        raise ValueError(f"{path} line {line}: column {number} has no name; remove or name it")
+    header = [*fields[:index], *check_names(fields[index:], f"{path} line {line}")]
     if PATH not in header:
         got = ",".join(header)[:80]
         raise ValueError(f"{path} line {line}: the header is {got!r}; expected a column {PATH!r}")
-    columns = [i for i, name in enumerate(header) if name != PATH and name not in OTHERS]
+    columns = [i for i, name in enumerate(header) if i >= index and name not in (PATH, *OTHERS)]
     if not columns:
         raise ValueError(f"{path} line {line}: the header names no observation")
     return header.index(PATH), columns, [header[i] for i in columns]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN
-from aimonk.data.formats.tokens import INVALID, Tokens
+from aimonk.data.formats.text.tokens import INVALID, Tokens
 
 PLAIN = {"present": PRESENT, "absent": ABSENT, "unknown": UNKNOWN}
 

@@ -23,10 +23,12 @@ class Copies:
         folder: Created when needed; shared by all processes of a machine.
         limit_bytes: Total size. The least recently opened copies are removed first, after a new one is
             written, which may exceed the limit itself.
+        with_labels: Whether shards are listed with their labels, so that damaged ones end a copy.
     """
 
     folder: Path
     limit_bytes: int
+    with_labels: bool
 
     def open(self, address: str, state: str) -> int:
         """A file descriptor of the copy, which is made where it does not exist.
@@ -45,11 +47,11 @@ class Copies:
                 raise ValueError("the shard has changed since the start")
             # damage was reported when the shard was listed, and its images before it can be read
             with contextlib.suppress(ValueError):
-                for _ in self._write(path, address, with_labels=False):
+                for _ in self._write(path, address, False, must_read=False):
                     pass
 
-    def write(self, address: str, state: str) -> Iterator[tuple[Member, int]]:
-        """Read a shard with its labels, copy it, and yield its images and their positions in the copy.
+    def write(self, address: str, state: str, with_labels: bool) -> Iterator[tuple[Member, int]]:
+        """Read a shard, copy it, and yield its images and their positions in the copy.
 
         A damaged shard is copied up to the damage.
 
@@ -57,15 +59,17 @@ class Copies:
             OSError: As open.
             ValueError: The shard is damaged; raised after the copy is written.
         """
-        yield from self._write(self._path(address, state), address, with_labels=True)
+        yield from self._write(self._path(address, state), address, with_labels, must_read=True)
 
     def _path(self, address: str, state: str) -> Path:
-        return self.folder / f"{digest(f'{address} {state}')}{SUFFIX}"
+        return self.folder / f"{digest(f'{self.with_labels} {address} {state}')}{SUFFIX}"
 
-    def _write(self, path: Path, address: str, with_labels: bool) -> Iterator[tuple[Member, int]]:
+    def _write(
+        self, path: Path, address: str, with_labels: bool, must_read: bool
+    ) -> Iterator[tuple[Member, int]]:
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
-            if path.exists() and not with_labels:
+            if path.exists() and not must_read:
                 return  # another process has made it meanwhile
             part, position, damage = path.with_suffix(PART), 0, None
             with part.open("wb") as file:

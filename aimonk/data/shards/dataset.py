@@ -67,13 +67,14 @@ class Members:
 
 
 def find_labels_inside(
-    files: ShardFiles, labels: ShardLabels, read: Callable[[], LabelTable], check: Callable
+    files: ShardFiles, labels: ShardLabels, read: Callable[[], LabelTable], missing: str, check: Callable
 ) -> Found:
     """The images with labels in their shards.
 
     Args:
         labels: Collects the labels.
         read: Makes the table of the collected labels, in their order.
+        missing: `skip` or `error`: handling of images without labels.
         check: Called with the labels; may raise ValueError.
 
     Raises:
@@ -84,7 +85,13 @@ def find_labels_inside(
     members = list_members(files, labels)
     table = read()
     check(table)
-    return _select(members, table, table, np.array(members.labelled, dtype=np.int64), [])
+    found = _select(members, table, table, np.array(members.labelled, dtype=np.int64), [])
+    if found.unlisted:
+        message = f"{_describe_unlisted(found.unlisted)} in {files}"
+        if missing == "error":
+            raise ValueError(f"{message}; data.missing=skip skips them")
+        log.warning("%s; skipped", message)
+    return found
 
 
 def find_listed(files: ShardFiles, read: Callable[[], LabelTable], missing: str, check: Callable) -> Found:
@@ -102,7 +109,14 @@ def find_listed(files: ShardFiles, read: Callable[[], LabelTable], missing: str,
     kept, absent = drop_missing(table, exists, f"the shards {files}", "data.labels", missing)
     rows = np.array([members.rows[name] for name in kept.names], dtype=np.int64)
     order = np.argsort(rows)
-    return _select(members, table, kept.take(order), rows[order], absent)
+    found = _select(members, table, kept.take(order), rows[order], absent)
+    if found.unlisted:
+        log.info("%s", _describe_unlisted(found.unlisted))
+    return found
+
+
+def _describe_unlisted(names: list[str]) -> str:
+    return f"{plural(len(names), 'image')} without labels: {listed(names)}"
 
 
 def _select(
@@ -110,8 +124,6 @@ def _select(
 ) -> Found:
     """The images in the given rows."""
     unlisted = [members.images[i].name for i in np.setdiff1d(np.arange(len(members.images)), rows)]
-    if unlisted:
-        log.info("%s without labels: %s", plural(len(unlisted), "image"), listed(unlisted))
     images = [members.images[i] for i in rows]
     keys = [_fingerprint(image) for image in images]
     return Found(file_table, table, images, keys, absent, unlisted, np.array(members.shards)[rows])
@@ -136,10 +148,12 @@ def list_members(files: ShardFiles, labels: ShardLabels | None) -> Members:
         ValueError: Damaged shards, or names that are not unique.
     """
     addresses = list(dict.fromkeys(found for pattern in files.patterns for found in find_shards(pattern)))
-    shards = open_shards(addresses, Copies(files.folder / COPIES, files.copies_limit))
+    with_labels = labels is not None
+    shards = open_shards(addresses, Copies(files.folder / COPIES, files.copies_limit, with_labels))
     prefixes = _prefixes(addresses) if files.prefix else [""] * len(shards)
     members, damaged, repeated = Members(), [], []
-    for number, index in enumerate(read_indices(shards, files.folder / INDICES, files.watch)):
+    indices = read_indices(shards, files.folder / INDICES, with_labels, files.watch)
+    for number, index in enumerate(indices):
         shard = shards[number]
         if index.damage:
             damaged.append(f"{index.damage}; {plural(len(index.names), 'image')} before")

@@ -65,32 +65,36 @@ def open_shards(addresses: Sequence[str], copies: Copies) -> list[Shard]:
         ]
 
 
-def read_indices(shards: Sequence[Shard], folder: Path, watch: Callable) -> Iterator[ShardIndex]:
+def read_indices(
+    shards: Sequence[Shard], folder: Path, with_labels: bool, watch: Callable
+) -> Iterator[ShardIndex]:
     """Yield the list of each shard; those that are not in the folder are made first, by reading the shards.
 
     Several processes share the work.
 
     Args:
         folder: Created when needed; a folder that is not writable is not used.
+        with_labels: Whether labels are read; without, damaged ones do not matter.
         watch: Wraps an iterator to show progress; called with (iterator, total, title).
 
     Raises:
         OSError: A shard cannot be read.
     """
     first = rank() * len(shards) // world_size()
-    missing = [shard for shard in [*shards[first:], *shards[:first]] if not _file(folder, shard).is_file()]
+    places = {shard.address: _file(folder, shard, with_labels) for shard in shards}
+    missing = [s for s in [*shards[first:], *shards[:first]] if not places[s.address].is_file()]
     unsaved: dict[str, ShardIndex] = {}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        made = pool.map(lambda shard: (shard, _make_once(shard, folder)), missing)
+        made = pool.map(lambda s: (s, _make_once(s, places[s.address], with_labels)), missing)
         for shard, index in watch(made, len(missing), "shards") if missing else ():
             if index is not None:
                 unsaved[shard.address] = index
     for shard in shards:
-        found = unsaved.pop(shard.address, None) or _load(_file(folder, shard))
-        yield found or make_index(shard)
+        found = unsaved.pop(shard.address, None) or _load(places[shard.address])
+        yield found or make_index(shard, with_labels)
 
 
-def make_index(shard: Shard) -> ShardIndex:
+def make_index(shard: Shard, with_labels: bool) -> ShardIndex:
     """Read a shard, and write the copy of one that needs it.
 
     Raises:
@@ -99,9 +103,9 @@ def make_index(shard: Shard) -> ShardIndex:
     index = ShardIndex()
     try:
         if shard.copies is None:
-            found = ((member, member.offset) for member in read_shard(shard.address))
+            found = ((member, member.offset) for member in read_shard(shard.address, with_labels))
         else:
-            found = shard.copies.write(shard.address, shard.state)
+            found = shard.copies.write(shard.address, shard.state, with_labels)
         for member, offset in found:
             index.names.append(member.name)
             index.offsets.append(offset)
@@ -112,18 +116,17 @@ def make_index(shard: Shard) -> ShardIndex:
     return index
 
 
-def _make_once(shard: Shard, folder: Path) -> ShardIndex | None:
+def _make_once(shard: Shard, path: Path, with_labels: bool) -> ShardIndex | None:
     """Make and save a list, unless another process has; return it where it cannot be saved."""
-    path = _file(folder, shard)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{path}.lock").acquire()
     except OSError:
-        return make_index(shard)
+        return make_index(shard, with_labels)
     with lock:
         if path.is_file():
             return None
-        index = make_index(shard)
+        index = make_index(shard, with_labels)
         return None if _save(path, index) else index
 
 
@@ -153,5 +156,8 @@ def _load(path: Path) -> ShardIndex | None:
         return None
 
 
-def _file(folder: Path, shard: Shard) -> Path:
-    return folder / f"{digest(shard.address)}_{digest(f'{CODE_VERSION} {shard.state}')}.json.gz"
+def _file(folder: Path, shard: Shard, with_labels: bool) -> Path:
+    return (
+        folder
+        / f"{digest(f'{with_labels} {shard.address}')}_{digest(f'{CODE_VERSION} {shard.state}')}.json.gz"
+    )

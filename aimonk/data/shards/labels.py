@@ -10,8 +10,8 @@ import numpy as np
 
 from aimonk.data.annotations import PRESENT, UNKNOWN, Annotations, Value
 from aimonk.data.formats.blank import blank_meaning
-from aimonk.data.formats.tokens import INVALID, Tokens, simplify
-from aimonk.data.formats.wrong_labels import WrongLabels
+from aimonk.data.formats.text.tokens import INVALID, Tokens, simplify
+from aimonk.data.formats.text.wrong_labels import WrongLabels
 from aimonk.data.labels import SPLIT_NAMES, check_names
 from aimonk.files.text import join_errors, listed, plural
 
@@ -117,7 +117,7 @@ class ShardLabels:
             row[: len(own)] = np.frombuffer(own, np.uint8)
         attributes, meaning, missing = check_names(list(self._columns), source), UNKNOWN, codes == BLANK
         if missing.any():
-            row, column = np.argwhere(missing)[0]
+            row, column = np.unravel_index(missing.argmax(), missing.shape)
             count = f"{plural(int(missing.sum()), 'label')} that {source} does not have"
             what = f"{count}, such as {attributes[column]!r} of {self.names[row]!r}"
             rules = ("if all that is present is listed", "if nobody looked for the others")

@@ -83,9 +83,8 @@ class RowSet:
         else:
             self.checksums, self._lengths, self._starts = places["crc"], places["length"], places["start"]
             rows, dtype = (size,), "uint8"
-        self.array = (
-            np.memmap(folder / ROWS_FILE, dtype, "r", shape=rows) if rows[0] else np.empty(rows, dtype)
-        )
+        mapped = np.memmap(folder / ROWS_FILE, dtype, "r", shape=rows) if rows[0] else np.empty(rows, dtype)
+        self.array = np.asarray(mapped)  # indexing the map itself takes several times as long
 
     def is_complete(self) -> bool:
         """Whether the files have the sizes, and the rows the places, that the index demands."""

@@ -255,7 +255,5 @@ class RowStore:
 
 
 def _digest(parts: Sequence[str]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(f"{len(part)}:{part}".encode(errors="surrogatepass"))
-    return digest.hexdigest()[:24]
+    content = "".join(f"{len(part)}:{part}" for part in parts).encode(errors="surrogatepass")
+    return hashlib.sha256(content).hexdigest()[:24]

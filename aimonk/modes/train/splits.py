@@ -46,9 +46,9 @@ def split_parts(cfg: DictConfig, images: ImageSet, groups: np.ndarray | None) ->
 
 
 def find_assignment(cfg: DictConfig, table: LabelTable) -> tuple[Path | dict[str, str] | None, str]:
-    """A split file, or the column of the label file, and its name; None where the fractions decide."""
+    """A split file, or the splits in the labels, and their name; None where the fractions decide."""
     if cfg.data.splits is not None:
         return Path(cfg.data.splits), str(cfg.data.splits)
     if table.splits is None:
         return None, ""
-    return dict(zip(table.names, table.splits, strict=True)), "the column 'split' of the label file"
+    return dict(zip(table.names, table.splits, strict=True)), "the split in the labels"

@@ -36,6 +36,20 @@ def test_partition(tmp_path: Path) -> None:
     assert found.splits == ["train", "val", "test"]
 
 
+def test_copies_as_csv(tmp_path: Path) -> None:
+    rows = ["image_id,5_o_Clock_Shadow,Young", "000001.jpg,-1,1", "000002.jpg,1,-1", ""]
+    partition = "image_id,partition\r\n000001.jpg,0\r\n000002.jpg,2\r\n"
+    found = read(tmp_path, "\r\n".join(rows), partition)
+    assert (found.attributes, found.names) == (["5_o_Clock_Shadow", "Young"], ["000001.jpg", "000002.jpg"])
+    assert found.meanings().tolist() == [[0, 1], [1, 0]] and found.splits == ["train", "test"]
+    assert found.places == [2, 3]
+
+
+def test_names_may_begin_with_the_image_column(tmp_path: Path) -> None:
+    found = read(tmp_path, FILE.replace("5_o", "image_id 5_o"))
+    assert found.attributes == ["5_o_Clock_Shadow", "Arched_Eyebrows", "Young"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -44,6 +58,8 @@ def test_partition(tmp_path: Path) -> None:
             "",
             "line 1: the line is '5_o_Clock_Shadow .* Young'; expected the number",
         ),
+        ("3\n", "3" * 5000 + "\n", r"list_attr_celeba\.txt line 1: the line is '333"),
+        (FILE[2:], "hat scarf\n", "no rows; expected lines such as '000001.jpg -1 1'"),
         ("3\n", "4\n", "line 1: the number of images is 4, but 3 rows follow"),
         ("5_o_Clock_Shadow", "Young", "line 2: attribute 'Young' is listed twice"),
         ("2.jpg -1 -1  1", "2.jpg -1  0  1", "line 4: 'Arched_Eyebrows' is '0'; expected 1 or -1"),

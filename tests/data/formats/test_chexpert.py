@@ -43,6 +43,11 @@ def test_quotes_spaces_and_order_of_columns(entries) -> None:
     assert entries(table) == ["a, b.jpg 1 0", "сн имок.jpg NA NA", "c.jpg 0 NA"]
 
 
+def test_index_of_pandas_is_ignored(write, entries) -> None:
+    table = read(write(",Path,A\n0,a.jpg,1.0\n1,b.jpg,\n"), "unknown")
+    assert table.attributes == ["A"] and entries(table) == ["a.jpg 1", "b.jpg NA"]
+
+
 def test_images_below_the_folder_of_the_data_set(tmp_path: Path) -> None:
     folder = tmp_path / "CheXpert-v1.0-small" / "train" / "patient00001" / "study1"
     folder.mkdir(parents=True)
@@ -61,6 +66,7 @@ def test_images_below_the_folder_of_the_data_set(tmp_path: Path) -> None:
         ("Path,A\n", r"no rows below a header"),
         ("path,A\na.jpg,1\n", r"line 1: the header is 'path,A'; expected a column 'Path'$"),
         ("Path,Sex\na.jpg,Male\n", r"line 1: the header names no observation$"),
+        ("Path,,A\na.jpg,0,1\n", r"line 1: column 2 has no name; remove or name it$"),
         ("Path,A,A\na.jpg,1,1\n", r"line 1: attribute 'A' is listed twice"),
         (
             "Path,A\r\na.jpg,1\r\nb.jpg,0.5\r\n",
@@ -70,7 +76,7 @@ def test_images_below_the_folder_of_the_data_set(tmp_path: Path) -> None:
         ("Path,A\na.jpg\n", r"line 2: the row has 1 field; expected 2, as in the header$"),
         ("Path,A\n,1\n", r"line 2: the image name is ''; expected a path"),
         ("Path,A\n/etc/x.jpg,1\n", r"line 2: '/etc/x.jpg' is outside the images folder"),
-        ('Path,A\n"a.jpg,1\nb.jpg,1\n', r"line 2: unexpected end of data"),
+        ('Path,A\n"a.jpg,1\nb.jpg,1\n', r"line 2: a quotation mark is not closed on its line"),
         ('Path,A\n"a.jpg,1\nb"c.jpg,1\n', r"line 2: .* expected fields between commas$"),
         ('Path,A\n"a.jpg",1\n"b.jpg\n",1\n', r"line 3: a quotation mark is not closed on its line"),
         ("Path\tA\na.jpg\t1\n", r"line 1: .*; expected a column 'Path'$|unprintable"),
@@ -85,8 +91,18 @@ def test_wrong_files(write, content: str | bytes, message: str) -> None:
     assert "\n" not in f"{caught.value}"
 
 
+def test_no_blank_field_needs_no_setting(write, entries) -> None:
+    assert entries(read(write("Path,A\na.jpg,1.0\nb.jpg,0.0\nc.jpg,-1\n"), None)) == [
+        "a.jpg 1",
+        "b.jpg 0",
+        "c.jpg NA",
+    ]
+
+
 def test_wrong_settings(write, tmp_path: Path) -> None:
-    path = write("Path,A\na.jpg,1\n")
+    path = write("Path,A\na.jpg,\n")
+    with pytest.raises(ValueError, match=r"^data.blank is 'zero'; expected absent or unknown"):
+        read(path, "zero")
     with pytest.raises(
         ValueError, match=r"^data.blank is null; expected absent or unknown, the meaning of obs"
     ):

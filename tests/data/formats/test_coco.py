@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aimonk.data.formats.coco import read_coco
-from aimonk.data.formats.coco_file import format_coco
+from aimonk.data.formats.coco.reading import read_coco
+from aimonk.data.formats.coco.writing import format_coco
 from aimonk.data.formats.image_names import ImageNames
 from aimonk.data.labels import LabelTable
 from aimonk.data.repeated import combine
@@ -90,7 +90,7 @@ def small(**changes: Any) -> dict[str, Any]:
         (small(categories=(1, {"id": 9, "name": "d\nog"})), r"attribute 'd\\nog' contains unprintable"),
         (
             small(annotations=[{"image_id": 2, "category_id": 3}]),
-            r"annotation 1: image_id is 2; expected the id of",
+            r"annotation 1: image_id is 2; expected the id of one of the images, such as 1$",
         ),
         (
             small(annotations=[{"image_id": 1, "category_id": "3"}]),
@@ -102,7 +102,11 @@ def small(**changes: Any) -> dict[str, Any]:
         ),
         (
             small(annotations=[{"image_id": 1, "caption": "a cat"}]),
-            r"annotation 1: category_id is missing; exp",
+            r"labels.txt: no annotation has a category_id; expected the instances JSON of COCO$",
+        ),
+        (
+            small(annotations=[{"image_id": 7, "category_id": 3}, {"image_id": 1}]),
+            r"annotation 2: category_id is missing; exp",
         ),
         (
             small(images=(1, {"id": 7, "file_name": "b.jpg", "neg_category_ids": [3]})),
@@ -110,7 +114,7 @@ def small(**changes: Any) -> dict[str, Any]:
         ),
         (
             small(images=(0, {"id": 1, "file_name": "a.jpg", "neg_category_ids": [4]})),
-            r"image 1: neg_category_ids is 4; expected the id of a category in the file$",
+            r"image 1: neg_category_ids is 4; expected the id of one of the categories, such as 3$",
         ),
         (
             small(images=(0, {"id": 1, "file_name": "a.jpg", "neg_category_ids": 3})),

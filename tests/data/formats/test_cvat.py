@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from aimonk.data.annotations import Annotations
-from aimonk.data.formats.cvat import read_cvat
+from aimonk.data.formats.cvat.reading import read_cvat
 from aimonk.data.formats.image_names import ImageNames
 from aimonk.data.repeated import combine
 

@@ -5,7 +5,7 @@ import pytest
 
 from aimonk.data.annotations import Annotations
 from aimonk.data.formats.image_names import ImageNames
-from aimonk.data.formats.imagefolder import read_imagefolder
+from aimonk.data.formats.tables.imagefolder import read_imagefolder
 from aimonk.data.repeated import combine
 
 SAMPLE = Path(__file__).parent / "samples" / "imagefolder"
@@ -43,6 +43,11 @@ def test_single_file_and_lists(tmp_path: Path, entries) -> None:
     for source in (tmp_path, path):
         found = read(source, list_column="l", class_names=["hat", "scarf"], blank="absent")
         assert entries(combine(found, "error", path)) == ["a.jpg 1 1", "b.jpg 0 1"]
+
+
+def test_single_file_of_a_subfolder() -> None:
+    found = read_imagefolder(SAMPLE / "train" / "metadata.csv", ImageNames(SAMPLE), **SETTINGS)
+    assert found.names == ["train/0001.jpg", "train/sub dir/0002.jpg"]
 
 
 def test_wrong_folders(tmp_path: Path) -> None:

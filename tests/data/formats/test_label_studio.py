@@ -8,8 +8,8 @@ import pytest
 
 from aimonk.data.annotations import Annotations
 from aimonk.data.formats.image_names import ImageNames
-from aimonk.data.formats.label_studio import read_label_studio
-from aimonk.data.formats.label_studio_file import format_label_studio
+from aimonk.data.formats.label_studio.reading import read_label_studio
+from aimonk.data.formats.label_studio.writing import format_label_studio
 from aimonk.data.labels import LabelTable
 from aimonk.data.repeated import combine
 

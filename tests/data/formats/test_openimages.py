@@ -4,7 +4,7 @@ import pytest
 
 from aimonk.data.annotations import Annotations
 from aimonk.data.formats.image_names import ImageNames
-from aimonk.data.formats.openimages import read_openimages
+from aimonk.data.formats.openimages.reading import read_openimages
 from aimonk.data.repeated import combine
 
 SAMPLES = Path(__file__).parent / "samples" / "openimages"
@@ -49,8 +49,9 @@ def test_labels_of_a_machine(entries, machine: float, second: str, third: str) -
     assert rows == ["0 1 1 NA NA", second, third]
 
 
-def test_without_sources_all_is_of_a_machine(entries) -> None:
+def test_without_sources_all_is_of_a_machine(entries, caplog: pytest.LogCaptureFixture) -> None:
     assert entries(read(SAMPLES / "machine.csv")) == ["a NA NA", "b NA NA"]
+    assert "has no column Source: all labels count as made by a machine; a column Source of" in caplog.text
     assert entries(read(SAMPLES / "machine.csv", machine=0.9)) == ["a 1 NA", "b NA 1"]
 
 
@@ -91,6 +92,7 @@ def test_sources_are_annotators(entries) -> None:
         ("", r"line 1: the header is ''; expected ImageID,Source,LabelName,Confidence"),
         ("a,verification,/m/1,1\n", r"line 1: the header is 'a,verification,/m/1,1'; expected ImageID"),
         ("ImageID,Source,LabelName,Confidence,XMin,Source\n", r"line 1: the header is"),
+        (HEADER.replace("\n", ",XMin,XMax\na,xclick,/m/1,1,0,1\n"), r"line 1: the header is .*XMin"),
         (HEADER, r"no rows below the header"),
         (HEADER + "a,verification,/m/1\n", r"line 2: the row has 3 fields; expected 4$"),
         (
@@ -105,7 +107,10 @@ def test_sources_are_annotators(entries) -> None:
         ),
         (HEADER + "a,verification,,1\n", r"line 2: LabelName is empty"),
         (HEADER + ",verification,/m/1,1\n", r"line 2: the image name is ''"),
-        (HEADER + '"a,verification,/m/1,1\nb,verification,/m/1,1\n', r"line 2: unexpected end of data"),
+        (
+            HEADER + '"a,verification,/m/1,1\nb,verification,/m/1,1\n',
+            r"line 2: a quotation mark is not closed",
+        ),
         (
             HEADER + "a,verification,/m/1,1\na,verification,/m/1,0\n",
             r"line 3: '/m/1' of 'a' differs from line 2 of the same Source; remove one of the rows$",
@@ -140,7 +145,7 @@ def test_wrong_threshold(machine: str | float) -> None:
 
 
 def test_too_many_labels_for_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aimonk.data.formats.openimages.MOST_ENTRIES", 10)
+    monkeypatch.setattr("aimonk.data.formats.openimages.reading.MOST_ENTRIES", 10)
     with pytest.raises(ValueError, match=r"6 annotations of 5 labels, too many for a table; data.attributes"):
         read(SAMPLES / "labels.csv")
     assert len(read(SAMPLES / "labels.csv", attributes=["/m/07j7r"])) == 3

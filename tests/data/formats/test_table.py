@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from aimonk.data.formats.image_names import ImageNames
-from aimonk.data.formats.table import read_table
+from aimonk.data.formats.tables.table import read_table
 from aimonk.data.labels import LabelTable
 from aimonk.data.repeated import combine
 
@@ -43,7 +43,7 @@ SAMPLE_TABLES = {
         ["a.jpg 1 1 1", "b.jpg NA 0 NA", "c.jpg 0 NA 0"],
     ),
     "lists.tsv": (
-        {"list_column": "hats", "list_separator": "|", "blank": "absent"},
+        {"list_column": "labels", "list_separator": "|", "blank": "absent"},
         ["hat", "scarf", "шапка"],
         ["x 1.jpg 1 1 0", "y.jpg NA NA NA", "z.jpg 1 0 1"],
     ),
@@ -185,6 +185,12 @@ WRONG = [
         '{"image": "a.jpg", "hat": 1}\n{"image"\n',
         {},
         "t.jsonl line 2: not JSON (Expecting ':' delimiter)",
+    ),
+    (
+        "t.jsonl",
+        '{"image": "a.jpg", "l": ["x"]}',
+        {},
+        "t.jsonl line 1: 'l' is a list; expected 1, 0 or NA; data.list_column=l",
     ),
     ("t.jsonl", "[1]\n", {}, "t.jsonl line 1: the line is '[1]'; expected a JSON object"),
     (

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from aimonk.data.formats.image_names import ImageNames
-from aimonk.data.formats.voc import read_voc
+from aimonk.data.formats.voc.reading import read_voc
 from aimonk.data.repeated import combine
 
 SAMPLE = Path(__file__).parent / "samples" / "voc"
@@ -15,7 +15,7 @@ def read(path: Path, blank: str | None = None, images: Path | None = None):
     return combine(read_voc(path, ImageNames(images), blank), "error", path)
 
 
-@pytest.mark.parametrize("folder", [SAMPLE, MAIN])
+@pytest.mark.parametrize("folder", [SAMPLE, MAIN.parent, MAIN])
 def test_class_files(entries, folder: Path) -> None:
     table = read(folder)
     assert table.attributes == ["car", "chair", "potted plant"]
@@ -65,6 +65,19 @@ def test_the_image_has_the_name_of_the_annotation(
     assert "1 XML file with another filename inside: sub/a.xml (old.jpg)" in caplog.text
     # the same file alone
     assert entries(read(folder / "a.xml", "absent")) == ["a 1"]
+
+
+def test_lists_beside_annotations_are_no_splits(
+    entries, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Main" / "val.txt").write_text("a\n")
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations" / "a.xml").write_text(
+        "<annotation><object><name>x</name></object></annotation>"
+    )
+    assert entries(read(tmp_path, "absent")) == ["a 1"]
+    assert "Main: val.txt not used; data.splits=FILE assigns images to splits" in caplog.text
 
 
 @pytest.mark.parametrize(

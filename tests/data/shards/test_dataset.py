@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from aimonk.data.dataset import Found
-from aimonk.data.formats.tokens import Tokens
+from aimonk.data.formats.text.tokens import Tokens
 from aimonk.data.images.decoding import decode
 from aimonk.data.labels import LabelTable
 from aimonk.data.repeated import combine
@@ -48,10 +48,10 @@ def files(tmp_path: Path) -> Callable[..., ShardFiles]:
     return files
 
 
-def inside(files: ShardFiles) -> Found:
+def inside(files: ShardFiles, missing: str = "skip") -> Found:
     labels = ShardLabels(None, Tokens(), None)
     read = lambda: combine(labels.annotations(None, "shards"), "error", Path("shards"))  # noqa: E731
-    return find_labels_inside(files, labels, read, lambda table: None)
+    return find_labels_inside(files, labels, read, missing, lambda table: None)
 
 
 def levels(found: Found) -> list[int]:
@@ -75,6 +75,10 @@ def test_images_and_labels_of_several_shards(files, write_tar: WriteTar, tmp_pat
     assert found.table.names == ["a.png", "b.png", "c.png"] and levels(found) == [1, 2, 3]
     assert found.table.labels.tolist() == [[1], [0], [1]] and found.shards.tolist() == [0, 0, 1]
     assert (found.unlisted, found.missing, len(set(found.keys))) == (["unlabelled.png"], [], 3)
+    with pytest.raises(
+        ValueError, match=r"^1 image without labels: unlabelled.png in .*\.tar; data\.missing=skip"
+    ):
+        inside(files(), "error")
     reads = count_reads(monkeypatch)
     again = inside(files())
     assert (again.keys, again.table.names, reads) == (found.keys, found.table.names, [])
@@ -172,6 +176,19 @@ def test_label_file_for_shards(files, write_tar: WriteTar, caplog: pytest.LogCap
         FileNotFoundError, match=r"no image in the shards .*1 of 3 rows.*; data\.missing=skip"
     ):
         find_listed(files(), lambda: table, "error", lambda table: None)
+
+
+@pytest.mark.parametrize("remote", ["", "file://"])
+def test_label_file_beside_damaged_labels(remote: str, files, write_tar: WriteTar) -> None:
+    members = sample("a", 1) | {"a.json": b"{"} | sample("b", 2)
+    table = LabelTable(["b.png"], ["hat"], np.ones((1, 1), np.float32), np.ones((1, 1), bool))
+    files = partial(files, f"{remote}{write_tar(members)}")
+    with pytest.raises(ValueError, match=r"'a\.json' is no JSON"):
+        inside(files())
+    found = find_listed(files(), lambda: table, "error", lambda table: None)
+    with pytest.raises(ValueError, match=r"'a\.json' is no JSON"):
+        inside(files())
+    assert levels(found) == [2]
 
 
 def test_repeated_names(files, write_tar: WriteTar, tmp_path: Path) -> None:

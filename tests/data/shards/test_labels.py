@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN
-from aimonk.data.formats.tokens import Tokens
+from aimonk.data.formats.text.tokens import Tokens
 from aimonk.data.labels import LabelTable
 from aimonk.data.repeated import combine
 from aimonk.data.shards.labels import ShardLabels
