@@ -4,6 +4,8 @@ import contextlib
 import logging
 import os
 import pickle
+import re
+import socket
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,6 +19,7 @@ from aimonk.inference.worker import ATTEMPTS, start_predictor
 if TYPE_CHECKING:
     import ray
 
+CONNECT_SECONDS = 10
 STORE_BYTES = 2**28  # of the object store of a cluster of our own, which holds the model and small results
 
 
@@ -40,11 +43,8 @@ def import_ray() -> "ray":
 
 
 @contextlib.contextmanager
-def cluster(workers: int | None, model_bytes: int) -> Iterator[None]:
+def cluster(model_bytes: int) -> Iterator[None]:
     """Join the cluster of RAY_ADDRESS, or else start one on this machine; leave or end it with the block.
-
-    Args:
-        workers: CPUs of a cluster of our own; None for those of the machine.
 
     Raises:
         ValueError: There is no cluster at that address.
@@ -57,18 +57,29 @@ def cluster(workers: int | None, model_bytes: int) -> Iterator[None]:
     address = os.environ.get("RAY_ADDRESS")
     try:
         if address:
+            check_reachable(address)
             ray.init(address, **quiet)
         else:
             store = STORE_BYTES + 2 * model_bytes
-            cpus = None if workers is None else max(workers, os.cpu_count() or 1)
-            ray.init("local", num_cpus=cpus, object_store_memory=store, include_dashboard=False, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+            ray.init("local", object_store_memory=store, include_dashboard=False, **quiet)
+    except (OSError, RuntimeError, ValueError) as error:
         where = f"RAY_ADDRESS is {address}" if address else "engine is ray"
         raise ValueError(f"{where}; no cluster can be reached or started ({_first_line(error)})") from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def check_reachable(address: str) -> None:
+    """Connect once, since Ray tries for minutes.
+
+    Raises:
+        OSError: Nobody listens there.
+    """
+    match = re.fullmatch(r"(?:ray://)?([^/]+):(\d+)", address)
+    if match:
+        socket.create_connection((match[1].strip("[]"), int(match[2])), CONNECT_SECONDS).close()
 
 
 def plan(workers: int | None, device: str) -> tuple[int, int, str]:

@@ -47,7 +47,7 @@ def test_killed_worker_of_two_nodes_loses_nothing(
 ) -> None:
     (tmp_path / "out").mkdir()
     blocks = blocks_of_shards(write_shards(12, 3))
-    with cluster(None, 0):
+    with cluster(0):
         with pytest.raises(ValueError, match=r"^workers is 3; expected 1 to 2, the CPUs of the Ray cluster$"):
             plan(3, "auto")
         workers, threads, device = plan(None, "auto")
@@ -63,3 +63,11 @@ def test_killed_worker_of_two_nodes_loses_nothing(
     assert sorted(outcomes, key=lambda outcome: outcome.number) == [Outcome(i, 4, 1) for i in range(12)]
     names = parquet.read_table(tmp_path / "out")["image"].to_pylist()
     assert names == [f"{shard}/{name}.png" for shard in range(12) for name in (0, 1, 2, "broken")]
+
+
+def test_missing_cluster_is_reported_at_once(monkeypatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(
+        ValueError, match=r"^RAY_ADDRESS is 127\.0\.0\.1:1; no cluster can be reached or started"
+    ):
+        cluster(0).__enter__()

@@ -129,7 +129,7 @@ def place_workers(cfg: DictConfig, file: Path, stack: ExitStack) -> tuple[int, i
     """
     workers = None if cfg.workers == "auto" else cfg.workers
     if cfg.engine == "ray":
-        stack.enter_context(cluster(workers, file.stat().st_size))
+        stack.enter_context(cluster(file.stat().st_size))
         return plan(workers, cfg.device)
     if cfg.engine is None:
         return 1, torch.get_num_threads(), cfg.device
