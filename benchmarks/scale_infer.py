@@ -154,9 +154,9 @@ def make_checkpoint(path: Path, name: str, size: int) -> Path:
 
 def compare_workers(work: Path, images: int) -> None:
     """Table of predictions with one and two workers of one thread, without their start."""
-    from aimonk.inference.blocks import blocks_of_shards
-    from aimonk.inference.job import Job, file_digest
-    from aimonk.inference.processes import predict_in_processes
+    from aimonk.inference.blocks.block import blocks_of_shards
+    from aimonk.inference.blocks.job import Job, file_digest
+    from aimonk.inference.blocks.processes import predict_in_processes
 
     per_shard = 64
     shards = write_shards(work / f"infer_{images}", images // per_shard, per_shard, 448)

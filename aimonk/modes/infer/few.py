@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from aimonk.files.text import plural
-from aimonk.inference.blocks import Block
+from aimonk.inference.blocks.block import Block
 from aimonk.inference.images import Answer, predict_images
 from aimonk.inference.onnx_file import OnnxModel
 from aimonk.inference.predictor import SEVERAL, CalibratedModel, open_model

@@ -14,14 +14,14 @@ from omegaconf import DictConfig
 from aimonk.data.shards.parquet_shard import import_parquet
 from aimonk.files.run_folder import MODEL_FILE
 from aimonk.files.text import plural
-from aimonk.inference.block_predictor import BlockPredictor
-from aimonk.inference.blocks import Block
-from aimonk.inference.job import Job, Outcome, file_digest, part_name
-from aimonk.inference.on_ray import cluster, plan, predict_on_ray
+from aimonk.inference.blocks.block import Block
+from aimonk.inference.blocks.block_predictor import BlockPredictor
+from aimonk.inference.blocks.job import Job, Outcome, file_digest, part_name
+from aimonk.inference.blocks.on_ray import cluster, plan, predict_on_ray
+from aimonk.inference.blocks.output_folder import OutputFolder
+from aimonk.inference.blocks.processes import predict_in_processes
 from aimonk.inference.onnx_file import OnnxModel
-from aimonk.inference.output_folder import OutputFolder
 from aimonk.inference.predictor import open_model
-from aimonk.inference.processes import predict_in_processes
 from aimonk.modes.infer.decisions import read_thresholds, warn_of_doubtful
 from aimonk.modes.infer.record import check_new, describe, open_folder
 from aimonk.runtime.device import pick_device

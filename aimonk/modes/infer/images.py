@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aimonk.data.images.folder import list_images
 from aimonk.data.shards.addresses import find_shards, is_remote, is_shard
-from aimonk.inference.blocks import Block, blocks_of_files, blocks_of_shards
+from aimonk.inference.blocks.block import Block, blocks_of_files, blocks_of_shards
 
 
 def find_blocks(image: str) -> list[Block]:

@@ -4,10 +4,10 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from aimonk.inference.blocks import Block
-from aimonk.inference.job import Job, Outcome, part_name
-from aimonk.inference.output_folder import LOCK, MANIFEST, OutputFolder
-from aimonk.inference.parquet_output import count_rows
+from aimonk.inference.blocks.block import Block
+from aimonk.inference.blocks.job import Job, Outcome, part_name
+from aimonk.inference.blocks.output_folder import LOCK, MANIFEST, OutputFolder
+from aimonk.inference.blocks.parquet_output import count_rows
 from aimonk.models.checkpoint import ModelInfo
 
 FORMAT = "aimonk predictions 1"

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from aimonk.inference import processes
-from aimonk.inference.blocks import Block
-from aimonk.inference.processes import Pool, describe_exit, device_of
+from aimonk.inference.blocks import processes
+from aimonk.inference.blocks.block import Block
+from aimonk.inference.blocks.processes import Pool, describe_exit, device_of
 
 # workers without torch, which start fast: each block's name is what happens to it
 WORK = """
 import os, signal, sys
 from dataclasses import dataclass
-from aimonk.inference.job import Outcome
+from aimonk.inference.blocks.job import Outcome
 
 @dataclass
 class Job:

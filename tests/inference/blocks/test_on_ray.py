@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from aimonk.inference import on_ray
-from aimonk.inference.blocks import blocks_of_shards
-from aimonk.inference.job import Job, Outcome, file_digest
-from aimonk.inference.on_ray import cluster, plan, predict_on_ray
+from aimonk.inference.blocks import on_ray
+from aimonk.inference.blocks.block import blocks_of_shards
+from aimonk.inference.blocks.job import Job, Outcome, file_digest
+from aimonk.inference.blocks.on_ray import cluster, plan, predict_on_ray
 
 ray = pytest.importorskip("ray")
 parquet = pytest.importorskip("pyarrow.parquet")

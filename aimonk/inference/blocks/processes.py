@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from aimonk.inference.blocks import Block
-from aimonk.inference.job import Job, Outcome
-from aimonk.inference.worker import ATTEMPTS, start_predictor
+from aimonk.inference.blocks.block import Block
+from aimonk.inference.blocks.job import Job, Outcome
+from aimonk.inference.blocks.worker import ATTEMPTS, start_predictor
 
 READY = "ready"
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from aimonk.inference.output_folder import MANIFEST, OutputFolder
+from aimonk.inference.blocks.output_folder import MANIFEST, OutputFolder
 
 
 @pytest.fixture(params=["local", "memory"])

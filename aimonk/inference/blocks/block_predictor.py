@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from aimonk.inference.blocks import Block
+from aimonk.inference.blocks.block import Block
+from aimonk.inference.blocks.job import Job, Outcome, file_digest, part_name
+from aimonk.inference.blocks.output_folder import OutputFolder
+from aimonk.inference.blocks.parquet_output import PartWriter
 from aimonk.inference.images import predict_images
-from aimonk.inference.job import Job, Outcome, file_digest, part_name
-from aimonk.inference.output_folder import OutputFolder
-from aimonk.inference.parquet_output import PartWriter
 from aimonk.inference.predictor import SEVERAL, open_model
 from aimonk.runtime.device import pick_device
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aimonk.inference.blocks import Block
-from aimonk.inference.job import Job, Outcome
-from aimonk.inference.worker import ATTEMPTS, start_predictor
+from aimonk.inference.blocks.block import Block
+from aimonk.inference.blocks.job import Job, Outcome
+from aimonk.inference.blocks.worker import ATTEMPTS, start_predictor
 
 if TYPE_CHECKING:
     import ray

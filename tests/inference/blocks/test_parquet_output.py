@@ -4,9 +4,9 @@ import json
 import numpy as np
 import pytest
 
-from aimonk.inference import parquet_output
+from aimonk.inference.blocks import parquet_output
+from aimonk.inference.blocks.parquet_output import PartWriter, column_names, count_rows
 from aimonk.inference.images import Answer
-from aimonk.inference.parquet_output import PartWriter, column_names, count_rows
 
 parquet = pytest.importorskip("pyarrow.parquet")
 

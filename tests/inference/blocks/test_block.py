@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from aimonk.inference import blocks
-from aimonk.inference.blocks import blocks_of_files, blocks_of_shards
+from aimonk.inference.blocks import blocks
+from aimonk.inference.blocks.block import blocks_of_files, blocks_of_shards
 
 
 def test_files_are_divided_without_loss(monkeypatch, tmp_path: Path) -> None:
