@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from aimonk.files.tensors import load_tensors, save_tensors
-from aimonk.inference.blocks import blocks
+from aimonk.inference.blocks import block as blocks
 from aimonk.modes import infer
 
 parquet = pytest.importorskip("pyarrow.parquet")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from aimonk.inference.blocks import blocks
+from aimonk.inference.blocks import block as blocks
 from aimonk.inference.blocks.block import blocks_of_files, blocks_of_shards
 
 
