@@ -50,7 +50,7 @@ def format_groups(options: list[Option], width: int) -> list[str]:
     for group in dict.fromkeys(option.group for option in options if option.group):
         own = [option for option in options if option.group == group]
         own.sort(key=lambda option: option.name != defaults[option.group])
-        # formats of labels are many, and chosen by the file that there is
+        # formats of labels are many, and chosen by the label file
         named = [option for option in own if group != "data" or option.name in OWN_DATA]
         for option in named:
             head = "" if option is not own[0] else f"{group}="

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 ABSENT, PRESENT, UNKNOWN = range(3)
+MOST_ENTRIES = 10**9  # of a table, a byte each
 COLUMNS = 64  # that are counted at once
 
 

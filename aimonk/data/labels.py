@@ -27,7 +27,7 @@ class LabelTable:
         attributes: Unique attribute names, A.
         labels: 1 present, 0 absent, [N, A] float32; 0 where unknown.
         mask: True where the label is known, [N, A].
-        splits: train, val or test, N; None where the file has no column `split`.
+        splits: train, val or test, N; None where the file assigns none.
         shares: Share of the annotators who labelled the entry 1, [N, A] float32, nan where nobody did: the
             target of training, which `data.repeated=soft` keeps; None for `labels`.
         annotations: The annotations of all images, where some have several.

@@ -108,7 +108,7 @@ def compare_annotators(annotations: Annotations) -> list[dict]:
     chance = 2 * positive * (1 - positive)
     # totals first: there may be millions of pairs, too many for a number of each attribute
     parts = []
-    for left, right in adjacent_rows(annotations.images, np.flatnonzero(own >= 0)):
+    for left, right in adjacent_rows(annotations.images, np.flatnonzero(own >= 0), own):
         both = known[left] & known[right]
         differ = both & (meanings[left] != meanings[right])
         codes, of = np.unique(pair_codes(own, left, right, len(names)), return_inverse=True)
@@ -125,7 +125,7 @@ def compare_annotators(annotations: Annotations) -> list[dict]:
     rank = np.full(len(codes), -1)
     rank[most] = np.arange(len(most))
     each = np.zeros((len(most), meanings.shape[1]), np.int64)
-    for left, right in adjacent_rows(annotations.images, np.flatnonzero(own >= 0)):
+    for left, right in adjacent_rows(annotations.images, np.flatnonzero(own >= 0), own):
         place = rank[np.searchsorted(codes, pair_codes(own, left, right, len(names)))]
         left, right, place = left[place >= 0], right[place >= 0], place[place >= 0]
         np.add.at(each, place, known[left] & known[right] & (meanings[left] != meanings[right]))
@@ -141,19 +141,23 @@ def compare_annotators(annotations: Annotations) -> list[dict]:
     ]
 
 
-def adjacent_rows(images: Ints, rows: Ints) -> Iterator[tuple[Ints, Ints]]:
-    """Each pair of annotations of an image once, of its first MOST_LABELS, in batches of left and right rows.
+def adjacent_rows(images: Ints, rows: Ints, own: Ints) -> Iterator[tuple[Ints, Ints]]:
+    """Pairs of annotations of an image by different annotators, in batches of left and right rows.
+
+    Of the first MOST_LABELS of each image, each pair once.
 
     Args:
         images: Image of each annotation, [R].
         rows: Annotations to pair, ascending.
+        own: Annotator of each annotation, [R].
     """
     rows = rows[np.argsort(images[rows], kind="stable")]
     rows = rows[places_in_image(images[rows]) < MOST_LABELS]
     images = images[rows]
     for step in range(1, int(np.unique(images, return_counts=True)[1].max(initial=1))):
-        same = images[:-step] == images[step:]
-        yield rows[:-step][same], rows[step:][same]
+        left, right = rows[:-step], rows[step:]
+        same = (images[:-step] == images[step:]) & (own[left] != own[right])
+        yield left[same], right[same]
 
 
 def places_in_image(images: Ints) -> Ints:
@@ -168,7 +172,7 @@ def pair_codes(own: Ints, left: Ints, right: Ints, count: int) -> Ints:
 
 
 def interval(values: Floats) -> list[float] | None:
-    """The 95 % interval of resampled values; None where some are undefined too often to tell."""
+    """The 95 % interval of resampled values; None where more than a tenth are undefined."""
     defined = values[np.isfinite(values)]
     if len(defined) < 0.9 * len(values):
         return None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from aimonk.data.formats.coco.writing import format_coco
 from aimonk.data.formats.label_studio.writing import format_label_studio
@@ -17,7 +17,8 @@ from aimonk.data.repeated import combine
 from aimonk.files.atomic import write_text
 from aimonk.files.text import listed, plural, printable
 from aimonk.report.meanings import format_meanings
-from aimonk.setup.data import label_paths, read_annotations
+from aimonk.setup.build import check_types
+from aimonk.setup.data import SPLIT, label_paths, read_annotations
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,10 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         raise ValueError(f"to is {cfg.to!r}; expected {', '.join(WRITERS)}")
     if cfg.data.repeated == "soft":
         raise ValueError("data.repeated is 'soft'; expected error, merge or majority: a file has no shares")
+    check_types(SPLIT, OmegaConf.to_container(cfg.data, resolve=True), "data")
     images, labels = label_paths(cfg)
+    if images is None and cfg.to != "csv":
+        raise ValueError(f"to is {cfg.to!r}; expected csv, since the images are in shards")
     # such as a file of splits or of the names of classes
     given = [Path(value) for value in cfg.data.values() if isinstance(value, str) and os.path.isfile(value)]
     output = check_output(cfg.output, labels, given)

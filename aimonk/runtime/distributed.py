@@ -1,6 +1,7 @@
 """The processes of torchrun, which train one model together; a single process otherwise."""
 
 import atexit
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ def init_process_group() -> None:
     The group serves all jobs of a sweep: torchrun's rendezvous does not admit a second one.
     """
     if world_size() > 1 and not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        # one process may decode all images while the others wait; torchrun notices dead ones anyway
+        dist.init_process_group(backend, timeout=timedelta(days=1))
         atexit.register(dist.destroy_process_group)
 
 

@@ -51,6 +51,8 @@ def label_paths(cfg: DictConfig) -> tuple[Path | None, Path]:
     if uses_shards(cfg):
         return None, Path(f"{data.shards}" if data.labels is None else data.labels)
     if data.draw is None:
+        if data.images is None:
+            raise ValueError("data.images is null; expected the images folder")
         return Path(data.images), Path(data.images if data.labels is None else data.labels)
     folder = build(cfg, "data.draw")(cache_folder(cfg) / f"demo_{data.draw.images}_{data.draw.seed}")
     return folder / "images", folder / "labels.txt"

@@ -25,6 +25,7 @@ IMAGES = (
     "data.store_quality",
     "data.duplicate_distance",
 )
+OF_SHARDS = ("data.unreadable",)  # of these, needed for labels in shards
 # keys and groups that a mode uses, with all keys below them, and exceptions
 USED = {
     "audit": (("top", "data", "backbone", "features", "device", "cache_dir", "seed"), HELD_OUT),
@@ -39,7 +40,7 @@ USED = {
         ),
         HELD_OUT,
     ),
-    "import": (("output", "to", "data"), (*HELD_OUT, *IMAGES, "data.image_size", "data.resize")),
+    "import": (("output", "to", "data", "cache_dir"), (*HELD_OUT, *IMAGES, "data.image_size", "data.resize")),
     "clean": (("delete", "cache_dir"), ()),
     "compare": (("runs", "by"), ()),
     "export": (
@@ -69,9 +70,14 @@ def warn_without_effect(given: Iterable[str], unused: Iterable[tuple[Sequence[st
 def unused_in_mode(cfg: DictConfig, given: Sequence[str]) -> Iterator[tuple[Sequence[str], str]]:
     """Given settings that the mode does not use, if it is not training."""
     yield from _unused_of_shards(cfg)
+    yield from _unused_of_formats(cfg, given)
+    if not cfg.data.store:
+        yield ("data.store_limit_gb", "data.store_quality"), "data.store is false"
     if cfg.mode not in USED:
         return
     used, exceptions = USED[cfg.mode]
+    if "shards" in cfg.data:
+        exceptions = tuple(key for key in exceptions if key not in OF_SHARDS)
     others = [key for key in given if key in exceptions or not _covers((*used, "mode", "title"), key)]
     yield others, f"mode={cfg.mode} does not use it"
     if cfg.mode == "evaluate" and cfg.predictions is not None:
@@ -87,6 +93,14 @@ def _unused_of_shards(cfg: DictConfig) -> Iterator[tuple[Sequence[str], str]]:
         yield ("data.label_key", "data.blank"), "data.labels has the labels"
     if cfg.mode != "train":
         yield ("data.window",), "there are no epochs"
+
+
+def _unused_of_formats(cfg: DictConfig, given: Sequence[str]) -> Iterator[tuple[Sequence[str], str]]:
+    if "list_column" in cfg.data and cfg.data.list_column is None:
+        yield ("data.blank", "data.list_separator", "data.class_names"), "data.list_column is null"
+    if "tokens" not in cfg.data.reader:
+        tokens = [key for key in given if key.startswith("data.tokens")]
+        yield tokens, "the format states its values"
 
 
 def _covers(used: Sequence[str], key: str) -> bool:
@@ -130,8 +144,6 @@ def unused_in_training(
         yield ("patience", "min_delta", "monitor"), "no images are held out"
     elif cfg.patience is None:
         yield ("min_delta",), "patience is null"
-    if not cfg.data.store:
-        yield ("data.store_limit_gb", "data.store_quality"), "data.store is false"
     if cfg.resume is None:
         yield ("resume_force",), "resume is null"
     if not cuda:

@@ -84,7 +84,7 @@ def find_in_shards(
     inside = ShardLabels(cfg.data.attributes, tokens, cfg.data.label_key)
 
     def combined() -> LabelTable:
-        return combine(inside.annotations(cfg.data.blank, f"{files}"), "error", Path(f"{files}"))
+        return combine(inside.annotations(cfg.data.blank, f"{files}"), cfg.data.repeated, Path(f"{files}"))
 
     return find_labels_inside(files, inside, combined, cfg.data.missing, check)
 

@@ -71,7 +71,7 @@ def _meaning(blank: str | None) -> int:
     return blank_meaning(
         blank,
         "observations that a report does not mention",
-        "if what is not mentioned was not there",
+        "if observations that are not mentioned are absent",
         "if only 1.0, 0.0 and -1.0 are statements",
     )
 

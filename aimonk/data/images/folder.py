@@ -2,15 +2,14 @@
 
 import multiprocessing
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from aimonk.data.images.decoding import UnavailableError, decode
+from aimonk.data.images.stream import map_in_threads
 from aimonk.data.labels import IMAGE_SUFFIXES
 from aimonk.data.store.row_set import TransientReason
 from aimonk.data.store.stored_array import Row
@@ -107,16 +106,6 @@ def decode_all(
 
 def in_threads(function: Callable[[int], Row], rows: np.ndarray, ahead: int | None = None) -> Iterator[Row]:
     """Yield the function's results in the order of the rows; `ahead` as in `decode_all`."""
-    # threads suffice: Pillow releases the interpreter lock while it decodes and resizes; loader processes are
-    # as many as there are processors already
+    # loader processes are as many as there are processors already
     threads = (os.cpu_count() or 1) if multiprocessing.parent_process() is None else 1
-    ahead = 4 * threads if ahead is None else ahead
-    with ThreadPoolExecutor(threads) as pool:
-        # the number of waiting results is bounded, so that a slow consumer does not fill the memory
-        waiting = deque()
-        for row in rows.tolist():
-            waiting.append(pool.submit(function, row))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    return map_in_threads(function, rows.tolist(), threads, 4 * threads if ahead is None else ahead)

@@ -80,7 +80,7 @@ def store_images(
     if count:
         reused = count - stored.computed
         log.info("%s: %d decoded, %d reused", plural(count, "image"), stored.computed, reused)
-    if store is not None and count < len(files.paths):
+    if store is not None and not store.failed and count < len(files.paths):
         needed = len(files.paths) * files.mean_bytes(files.quality) / 1e9
         limit = f"data.store_limit_gb={store.limit_bytes / 1e9:g} or the free disk space"
         lack = f"decoded images need {needed:.3g} GB and exceed {limit}"

@@ -2,13 +2,16 @@
 
 import io
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from aimonk.data.images.decoding import decode
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
 def decode_each(
@@ -33,11 +36,18 @@ def decode_each(
     if threads == 1:
         yield from map(decode_one, images)
         return
+    yield from map_in_threads(decode_one, images, threads, ahead)
+
+
+def map_in_threads(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int, ahead: int
+) -> Iterator[Result]:
+    """Yield the function's results in order, of which at most `ahead` wait for a slow consumer."""
     # threads suffice: Pillow releases the interpreter lock while it decodes and resizes
     with ThreadPoolExecutor(threads) as pool:
         waiting = deque()
-        for image in images:
-            waiting.append(pool.submit(decode_one, image))
+        for item in items:
+            waiting.append(pool.submit(function, item))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
         while waiting:

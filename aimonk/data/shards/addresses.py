@@ -1,5 +1,7 @@
 """Addresses of shards: local paths and fsspec addresses such as `s3://bucket/data-000.tar`."""
 
+import contextlib
+import errno
 import glob
 import os
 import re
@@ -85,27 +87,45 @@ def _find_local(names: list[str]) -> Iterator[str]:
 def _find_remote(names: list[str]) -> Iterator[str]:
     plain = []
     for name in names:
-        system, path = split_address(name)
-        if glob.has_magic(path):
-            yield from map(system.unstrip_protocol, system.glob(path))
-        elif not is_shard(name) and system.isdir(path):
-            yield from map(system.unstrip_protocol, system.find(path))
-        else:
-            plain.append(name)
+        with reaching(name):
+            system, path = split_address(name)
+            if glob.has_magic(path):
+                yield from map(system.unstrip_protocol, system.glob(path))
+            elif not is_shard(name) and system.isdir(path):
+                yield from map(system.unstrip_protocol, system.find(path))
+            else:
+                plain.append(name)
     with ThreadPoolExecutor(REQUESTS) as pool:
         _check_all_exist(plain, pool.map(_exists, plain))
     yield from plain
 
 
 def _exists(address: str) -> bool:
-    system, path = split_address(address)
-    return system.exists(path)
+    with reaching(address):
+        system, path = split_address(address)
+        return system.exists(path)
 
 
 def _check_all_exist(names: list[str], exist: Iterator[bool]) -> None:
     missing = [name for name, exists in zip(names, exist, strict=True) if not exists]
     if missing:
         raise FileNotFoundError(f"{len(missing)} of {plural(len(names), 'shard')} missing: {listed(missing)}")
+
+
+@contextlib.contextmanager
+def reaching(address: str) -> Iterator[None]:
+    """Errors of a network, which libraries raise as any type, become OSError with a number."""
+    try:
+        yield
+    except (ValueError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        reason = " ".join(f"{error}".split()) or type(error).__name__
+        if isinstance(error, FileNotFoundError):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), address) from error
+        raise OSError(errno.EIO, reason, address) from error
 
 
 def split_address(address: str) -> tuple[Any, str]:

@@ -1,7 +1,6 @@
 """Local copies of the images of remote and Parquet shards, in a folder of bounded size."""
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -74,7 +73,7 @@ class Copies:
             part, position, damage = path.with_suffix(PART), 0, None
             with part.open("wb") as file:
                 try:
-                    for member in _reachable(read_shard(address, with_labels), address):
+                    for member in read_shard(address, with_labels):
                         file.write(member.content)
                         yield member, position
                         position += len(member.content)
@@ -102,16 +101,3 @@ class Copies:
             if total > self.limit_bytes and path != keep:
                 path.unlink(missing_ok=True)  # processes that have it open read on
                 total -= size
-
-
-def _reachable(members: Iterator[Member], address: str) -> Iterator[Member]:
-    """The members; errors of a network, which libraries raise as any type, become OSError with a number."""
-    try:
-        yield from members
-    except ValueError:
-        raise
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        reason = " ".join(f"{error}".split()) or type(error).__name__
-        raise OSError(errno.EIO, reason, address) from error

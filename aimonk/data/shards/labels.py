@@ -93,9 +93,10 @@ class ShardLabels:
 
     def _number(self, text: str) -> int:
         """The code of a value, which the legend has once."""
-        if text not in self._legend:
+        # the first values are no tokens, even if a token is spelled like one of them
+        if text not in self._legend[LISTED + 1 :]:
             self._legend.append(text)
-        return self._legend.index(text)
+        return self._legend.index(text, LISTED + 1)
 
     def _fail(self, where: str, message: str) -> None:
         self._places.append(where)

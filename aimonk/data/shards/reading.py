@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from aimonk.data.shards.addresses import find_shards, is_shard, open_address
+from aimonk.data.shards.addresses import find_shards, is_shard, open_address, reaching
 from aimonk.data.shards.member import Member
 from aimonk.data.shards.parquet_shard import read_parquet
 from aimonk.data.shards.tar_shard import read_tar
@@ -18,10 +18,10 @@ def read_shard(address: str, with_labels: bool = True) -> Iterator[Member]:
         with_labels: Whether the labels of the shard are read; without, they are None.
 
     Raises:
-        FileNotFoundError: It does not exist.
+        OSError: It does not exist, or cannot be reached.
         ValueError: It is damaged, or has a member that cannot be read safely; the message names both.
     """
-    with open_address(address) as file:
+    with reaching(address), open_address(address) as file:
         if address.lower().endswith(".parquet"):
             yield from read_parquet(file, address, with_labels)
         else:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 
-from aimonk.data.shards.addresses import is_remote, split_address
+from aimonk.data.shards.addresses import is_remote, reaching, split_address
 
 # properties of a remote file that change with its content, by the names of different file systems
 PROPERTIES = ("size", "etag", "mtime", "last_modified", "lastmodified", "modified", "created", "generation")
@@ -18,8 +18,9 @@ def find_state(address: str) -> str:
     """
     if not is_remote(address):
         return describe_status(os.stat(address))
-    system, path = split_address(address)
-    info = {str(key).lower().replace("-", "_"): value for key, value in system.info(path).items()}
+    with reaching(address):
+        system, path = split_address(address)
+        info = {str(key).lower().replace("-", "_"): value for key, value in system.info(path).items()}
     return " ".join(f"{key}={info[key]}" for key in PROPERTIES if key in info)
 
 

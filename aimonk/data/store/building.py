@@ -20,6 +20,7 @@ from aimonk.data.store.row_set import (
     TransientReason,
     checksum,
     places_crc,
+    write_at,
     writing,
 )
 
@@ -83,13 +84,13 @@ class Building:
                 if values.shape != self.form.shape:
                     raise ValueError(f"row {row} has the shape {values.shape}; expected {self.form.shape}")
             content = values.tobytes()
-            _write_at(self.rows_file, start, content)
+            write_at(self.rows_file, start, content)
             self.size = max(self.size, start + len(content))
             self.unflushed += len(content)
         # the checksum of an error that may pass is 0: the row counts as missing when the set is opened
         crc = 0 if isinstance(values, TransientReason) else checksum(self.keys[row], values)
         item = np.array((crc, len(content), start) if self.form.unpack else crc, self.form.checksum_dtype)
-        _write_at(self.checksums_file, row * item.itemsize, item.tobytes())
+        write_at(self.checksums_file, row * item.itemsize, item.tobytes())
         if self.unflushed > FLUSH_BYTES:  # so that a power failure loses little of a long computation
             os.fsync(self.rows_file.fileno())
             self.unflushed = 0
@@ -138,10 +139,3 @@ class Building:
             json.dump(index, file)
             file.flush()
             os.fsync(file.fileno())
-
-
-def _write_at(file: FileIO, offset: int, content: bytes) -> None:
-    file.seek(offset)
-    left = memoryview(content)
-    while left:  # a nearly full disk may write a part only
-        left = left[file.write(left) :]

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,7 @@ class RowSet:
             return False
         if self.form.unpack is None:
             return len(self.array) == len(self.keys)
-        # a damaged place cannot be told from a damaged row, and a repair there would overwrite other rows
+        # a damaged place looks like a damaged row, and a repair there would overwrite other rows
         return self._places_crc == places_crc(self._lengths, self._starts)
 
     def content(self, row: int) -> np.ndarray:
@@ -139,3 +140,11 @@ def checksum(key: str, values: np.ndarray | str) -> int:
 def places_crc(lengths: np.ndarray, starts: np.ndarray) -> int:
     """CRC-32 of the places of packed rows."""
     return zlib.crc32(starts.tobytes(), zlib.crc32(lengths.tobytes()))
+
+
+def write_at(file: FileIO, offset: int, content: bytes) -> None:
+    """Write at a position of a file."""
+    file.seek(offset)
+    left = memoryview(content)
+    while left:  # a nearly full disk may write a part only
+        left = left[file.write(left) :]

@@ -78,12 +78,15 @@ class RowStore:
     Args:
         folder: Folder of the sets; created when needed.
         limit_bytes: Total size of all sets. The least recently used ones are removed first, unless in use.
+
+    Attributes:
+        failed: Whether a set could not be written.
     """
 
     def __init__(self, folder: Path, limit_bytes: int):
         self.folder = folder
         self.limit_bytes = limit_bytes
-        self._warned = False
+        self.failed = False
 
     def rows(
         self,
@@ -133,10 +136,10 @@ class RowStore:
                     return self._create(request, found)
             return self._retry(request, found)
         except StoreWriteError as error:
-            if not self._warned:
+            if not self.failed:
                 fix = "cache_dir=FOLDER sets another folder"
                 log.warning("cannot write to %s (%s); nothing is stored there; %s", self.folder, error, fix)
-            self._warned = True
+            self.failed = True
             return found
 
     def find(
@@ -207,11 +210,8 @@ class RowStore:
         """
         target, form, needed = request.target, request.form, request.needed()
         folder = target.with_name(f"building_{target.name}")
-        with writing():
-            if part is None and target.exists() and not folder.exists():
-                log.warning("%s is damaged or incomplete; its missing rows are computed again", target)
-                target.rename(folder)
-        own = folder if part is None else target
+        moved = part is not None or (target.exists() and not folder.exists())
+        own = target if moved else folder
         room = make_room(self.folder, self.limit_bytes, needed, own, request.partial)
         count = len(request.keys) if room >= needed else int(room / needed * len(request.keys))
         if part is not None and count < GROWTH * part.array.stored:
@@ -219,7 +219,9 @@ class RowStore:
         if not count or (count < len(request.keys) and not request.partial):
             return None
         with writing():
-            if part is not None:
+            if moved:
+                if part is None:
+                    log.warning("%s is damaged or incomplete; its missing rows are computed again", target)
                 shutil.rmtree(folder, ignore_errors=True)
                 target.rename(folder)
         computed = 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk.data.store.row_set import CHECKSUMS_FILE, ROWS_FILE, RowFormat, RowSet, checksum
+from aimonk.data.store.row_set import CHECKSUMS_FILE, ROWS_FILE, RowFormat, RowSet, checksum, write_at
 
 log = logging.getLogger(__name__)
 
@@ -134,15 +134,10 @@ class StoredArray:
         if content.nbytes == length:
             rows.checksums[row] = checksum(rows.keys[row], content)
             with contextlib.suppress(OSError):  # the store may be read-only for this user
-                _write_at(rows.folder / ROWS_FILE, start, content.tobytes())
-                at = row * self._form.checksum_dtype.itemsize
-                _write_at(rows.folder / CHECKSUMS_FILE, at, rows.checksums[row].tobytes())
-
-
-def _write_at(path: Path, offset: int, content: bytes) -> None:
-    with FileIO(path, "r+") as file:
-        file.seek(offset)
-        file.write(content)
+                with FileIO(rows.folder / ROWS_FILE, "r+") as file:
+                    write_at(file, start, content.tobytes())
+                with FileIO(rows.folder / CHECKSUMS_FILE, "r+") as file:
+                    write_at(file, row * self._form.checksum_dtype.itemsize, rows.checksums[row].tobytes())
 
 
 def _open_again(

@@ -43,6 +43,9 @@ class BlockPredictor:
             where = "" if error.filename is None else f" ({error.filename})"
             hopeless = error.errno in HOPELESS
             return Outcome(block.number, error=f"{reason}{where}", hopeless=hopeless, transient=not hopeless)
+        except torch.OutOfMemoryError:
+            error = f"not enough memory of the device for batch_size={self.job.batch_size}; set a smaller one"
+            return Outcome(block.number, error=error)
         except (ValueError, MemoryError) as error:
             return Outcome(block.number, error=" ".join(f"{error}".split()) or type(error).__name__)
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
-from aimonk.data.shards.addresses import is_remote, split_address
+from aimonk.data.shards.addresses import is_remote, reaching, split_address
 from aimonk.files.atomic import replacing
 
 MANIFEST = "_manifest.json"  # readers of Parquet folders skip names that begin with _ or .
@@ -49,7 +49,8 @@ class OutputFolder:
             ValueError: Another command writes to it.
         """
         if self.system is not None:
-            self.system.makedirs(self.path, exist_ok=True)
+            with reaching(self.address):
+                self.system.makedirs(self.path, exist_ok=True)
             yield
             return
         os.makedirs(self.path, exist_ok=True)
@@ -67,7 +68,8 @@ class OutputFolder:
             return os.listdir(self.path) if os.path.isdir(self.path) else []
         # another command may have written since a listing was cached
         self.system.invalidate_cache()
-        found = self.system.ls(self.path, detail=False) if self.system.exists(self.path) else []
+        with reaching(self.address):
+            found = self.system.ls(self.path, detail=False) if self.system.exists(self.path) else []
         return [posixpath.basename(path.rstrip("/")) for path in found]
 
     def remove_temporary(self, names: list[str]) -> None:
@@ -88,8 +90,9 @@ class OutputFolder:
         buffer = io.BytesIO()
         yield buffer
         temporary = posixpath.join(self.path, f".{secrets.token_hex(8)}.tmp")
-        self.system.pipe_file(temporary, buffer.getvalue())
-        self.system.mv(temporary, posixpath.join(self.path, name))
+        with reaching(self.address):
+            self.system.pipe_file(temporary, buffer.getvalue())
+            self.system.mv(temporary, posixpath.join(self.path, name))
 
     def open(self, name: str) -> BinaryIO:
         """Open a file for reading."""

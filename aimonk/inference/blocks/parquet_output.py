@@ -85,9 +85,10 @@ class PartWriter:
             else None
             for row, known in zip(present.tolist(), read.tolist(), strict=True)
         ]
+        shard = None if self.shard is None else printable_name(self.shard)
         columns = [
             pyarrow.array([printable_name(answer.image) for answer in self.answers], pyarrow.string()),
-            pyarrow.array([self.shard] * len(read), pyarrow.string()),
+            pyarrow.array([shard] * len(read), pyarrow.string()),
             *(pyarrow.array(probs[:, i], mask=~read) for i in range(len(self.attributes))),
             pyarrow.array(lists, pyarrow.list_(pyarrow.string())),
             pyarrow.array([answer.reason for answer in self.answers], pyarrow.string()),

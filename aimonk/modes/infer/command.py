@@ -10,6 +10,7 @@ from aimonk.modes.infer.few import predict_few
 from aimonk.modes.infer.folder import ENGINES, is_folder, predict_to_folder
 from aimonk.modes.infer.images import find_blocks, local_paths
 from aimonk.modes.infer.writing import FORMATS
+from aimonk.setup.build import check_types
 from aimonk.setup.effects import given_keys, warn_without_effect
 from aimonk.setup.runs import find_checkpoint
 
@@ -31,6 +32,7 @@ def run(cfg: DictConfig, out_dir: Path, overrides: list[str]) -> None:
         raise ValueError(f"format is {cfg.format!r}; expected {', '.join(FORMATS)}")
     if cfg.engine not in ENGINES:
         raise ValueError(f"engine is {cfg.engine!r}; expected {', '.join(map(str, ENGINES[1:]))} or null")
+    check_types({"with_features": bool, "batch_size": int}, cfg, "")
     if cfg.batch_size < 1:
         raise ValueError(f"batch_size is {cfg.batch_size}; expected 1 or more")
     to_folder = is_folder(cfg.output, cfg.engine)

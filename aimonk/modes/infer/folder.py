@@ -26,6 +26,7 @@ from aimonk.modes.infer.decisions import read_thresholds, warn_of_doubtful
 from aimonk.modes.infer.record import check_new, describe, open_folder
 from aimonk.runtime.device import pick_device
 from aimonk.runtime.progress import show_progress
+from aimonk.runtime.ranks import world_size
 from aimonk.setup.runs import describe_checkpoint
 
 ENGINES = (None, "processes", "ray")
@@ -76,7 +77,7 @@ def predict_to_folder(cfg: DictConfig, blocks: list[Block], source: Path) -> Non
             log.info("%d of %s are finished already", len(finished), plural(len(blocks), "block"))
         outcomes = list(finished.values())
         if waiting:
-            workers, threads, device = place_workers(cfg, file, stack)
+            workers, threads, device = place_workers(cfg, file, len(blocks), stack)
             output.write_manifest(manifest)
             start = choose_engine(cfg.engine, replace(job, threads=threads, device=device), workers)
             outcomes += collect(start(waiting), job, len(waiting))
@@ -90,6 +91,8 @@ def check_settings(cfg: DictConfig) -> None:
     Raises:
         ValueError: There is such a setting.
     """
+    if world_size() > 1:
+        raise ValueError("output is a folder; expected no torchrun, since engine=processes uses all GPUs")
     if cfg.output is None:
         raise ValueError(f"output is null; with engine={cfg.engine}, expected output=FOLDER/")
     if os.path.isfile(cfg.output):
@@ -121,8 +124,11 @@ def outside(blocks: list[Block], output: OutputFolder) -> list[Block]:
     return [Block(number, block.shard, block.files, block.folder) for number, block in enumerate(kept)]
 
 
-def place_workers(cfg: DictConfig, file: Path, stack: ExitStack) -> tuple[int, int, str]:
+def place_workers(cfg: DictConfig, file: Path, most: int, stack: ExitStack) -> tuple[int, int, str]:
     """Number of workers, threads of each and their device.
+
+    Args:
+        most: Number of blocks; more workers would have nothing to do.
 
     Raises:
         ValueError: They do not fit, or the device is not available.
@@ -135,7 +141,10 @@ def place_workers(cfg: DictConfig, file: Path, stack: ExitStack) -> tuple[int, i
         return 1, torch.get_num_threads(), cfg.device
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if workers is None:
-        workers = torch.cuda.device_count() if pick_device(cfg.device).type == "cuda" else cores
+        device = pick_device(cfg.device)
+        several = torch.cuda.device_count() if cfg.device in ("auto", "cuda") else 1
+        workers = cores if device.type == "cpu" else several if device.type == "cuda" else 1
+    workers = min(workers, most)
     return workers, max(1, cores // workers), cfg.device
 
 

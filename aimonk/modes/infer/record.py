@@ -36,14 +36,10 @@ def open_folder(output: OutputFolder, manifest: dict[str, Any], blocks: list[Blo
     Raises:
         ValueError: The folder belongs to something else.
     """
+    check_new(output)
     names = output.names()
     old = output.read_manifest() if MANIFEST in names else None
     if old is None:
-        others = [name for name in names if name != LOCK and not name.endswith(".tmp")]
-        if others:
-            raise ValueError(
-                f"output is {output}, which has other files ({others[0]}); expected a new folder"
-            )
         output.write_manifest(manifest)
         return {}
     for keys, what in (

@@ -117,6 +117,12 @@ def open_run(
         reports: Called one after another after each epoch.
     """
     images = open_data(cfg)
+    digest = run_digest(cfg, images.table)
+    # a rank that could not read an image would train on other rows than the others
+    if distributed.any_rank(distributed.broadcast(digest) != digest):
+        raise ValueError(
+            "the processes have different labels, or could read different images; run the command again"
+        )
     if cfg.resume is not None:
         refuse_changes(compare_labels(started_in / LABELS_FILE, images.table), cfg.resume_force)
     groups = find_groups(images.hashes, images.table.names, cfg.data.duplicate_distance, watch)
@@ -126,7 +132,6 @@ def open_run(
         for function in reports:
             function(state)
 
-    digest = run_digest(cfg, images.table)
     return RunContext(cfg, images, groups, out_dir, interrupt.requested, digest, report)
 
 

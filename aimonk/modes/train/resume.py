@@ -16,7 +16,7 @@ from aimonk.setup.flatten import flatten
 
 log = logging.getLogger(__name__)
 
-# settings that may change: locations and ways to compute, never results
+# settings that may change: locations and ways to compute; limits may change the order of shards in an epoch
 FREE = (
     "resume",
     "resume_force",
@@ -72,8 +72,10 @@ def compare_labels(path: Path, table: LabelTable) -> list[str]:
     if differences or before["names"] != table.names:
         return differences or ["the images are in another order"]
     different = before["labels"].numpy() != _encode(table)
-    if "shares" in before:
-        different |= before["shares"].numpy() != _encode_shares(table)
+    if "shares" in before or table.shares is not None:
+        labels = before["labels"].numpy().astype(int)
+        shares = before["shares"].numpy() if "shares" in before else np.where(labels < 0, -1, 100 * labels)
+        different |= shares != _encode_shares(table)
     changed = np.argwhere(different)
     if not len(changed):
         return []

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
-from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN, Annotations, Value
+from aimonk.data.annotations import ABSENT, MOST_ENTRIES, PRESENT, UNKNOWN, Annotations, Value
 from aimonk.data.formats.blank import blank_meaning
 from aimonk.data.formats.image_names import ImageNames
 from aimonk.data.labels import check_names
@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 
 NEGATIVE, NOT_EXHAUSTIVE = "neg_category_ids", "not_exhaustive_category_ids"
 ANNOTATED, BLANK, REFUTED, INCOMPLETE, UNLISTED = range(5)
-MOST_ENTRIES = 10**9
 
 
 def read_coco(path: Path, images: ImageNames, blank: str | None) -> Annotations:

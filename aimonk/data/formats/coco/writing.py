@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from aimonk.data.formats.coco.reading import NEGATIVE, NOT_EXHAUSTIVE
+from aimonk.data.images.decoding import FORMATS, open_image
 from aimonk.data.labels import LabelTable
 from aimonk.files.text import listed
 
@@ -19,7 +20,7 @@ def format_coco(table: LabelTable, images: Path) -> str:
     COCO has no other way to state what is absent, so that all else would be unknown or absent to its readers.
 
     Args:
-        images: The images folder, for width and height; an image that is not there has neither, and boxes of
+        images: The images folder, for width and height; a missing image has neither, and boxes of
             no size.
     """
     entries, annotations, unreadable = [], [], []
@@ -63,7 +64,7 @@ def _annotate(number: int, image: int, category: int, width: int, height: int) -
 def _read_size(path: Path) -> tuple[int, int] | None:
     """Width and height in the header of a file, in pixels; None where it cannot be read."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as file, Image.open(file, formats=FORMATS) as image:
             return image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # Pillow's plugins raise errors of any type on malformed files
         return None

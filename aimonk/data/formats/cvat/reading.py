@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN, Annotations, Value
+from aimonk.data.annotations import ABSENT, MOST_ENTRIES, PRESENT, UNKNOWN, Annotations, Value
 from aimonk.data.formats.blank import blank_meaning
 from aimonk.data.formats.cvat.elements import Definition, Labelled, read_labelled
 from aimonk.data.formats.image_names import ImageNames
@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 UNDEFINED = "__undefined__"
 FREE = ("text", "number")  # input types of attributes that are no labels
 MOST_VALUES = 100  # of an attribute that <meta> does not define
-MOST_ENTRIES = 10**9
 NOT_STATED, ON_IMAGE, NOT_ON_IMAGE, CHOSEN, NOT_CHOSEN, VALUE_UNDEFINED = range(6)
 
 
@@ -62,7 +61,7 @@ def read_cvat(
         try:
             _check_selects(image, selects, unknown)
             owners.append(found.setdefault(images.resolve(image.name), len(found)))
-            rows.append([_encode(column, image, legend, words, unknown) for column in columns])
+            rows.append(bytes(_encode(column, image, legend, words, unknown) for column in columns))
         except ValueError as error:
             errors.append(f"{path} image {image.place}: {error}")
     if errors:
@@ -71,7 +70,7 @@ def read_cvat(
         list(found),
         names,
         legend.values,
-        np.array(rows, np.uint8).reshape(-1, len(columns)),
+        np.frombuffer(b"".join(rows), np.uint8).reshape(-1, len(columns)),
         np.array(owners, np.int64),
         [image.place for image in labelled],
         "image",

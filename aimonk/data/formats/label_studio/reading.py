@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk.data.annotations import Annotations
+from aimonk.data.annotations import MOST_ENTRIES, Annotations
 from aimonk.data.formats.image_names import ImageNames
 from aimonk.data.formats.label_studio.columns import read_csv_rows, read_flat_tasks
 from aimonk.data.formats.label_studio.controls import (
@@ -27,7 +27,6 @@ from aimonk.files.text import join_errors
 
 KEEP = ("newest", "all")
 STYLES = ("auto", "values", "attributes")
-MOST_ENTRIES = 10**9
 
 
 def read_label_studio(

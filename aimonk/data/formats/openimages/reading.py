@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aimonk.data.annotations import ABSENT, PRESENT, UNKNOWN, Annotations, Value
+from aimonk.data.annotations import ABSENT, MOST_ENTRIES, PRESENT, UNKNOWN, Annotations, Value
 from aimonk.data.formats.image_names import ImageNames
 from aimonk.data.formats.openimages.classes import name_classes
 from aimonk.data.labels import check_attributes
@@ -22,7 +22,6 @@ MACHINE = "machine"
 # people: `human` is of the first version, the others of all later ones
 SOURCES = ("verification", "crowdsource-verification", "human", MACHINE)
 VERIFIED, REFUTED, MACHINE_PRESENT, MACHINE_MADE, NO_ROW, INVALID = range(6)
-MOST_ENTRIES = 10**9
 NEEDED = ("ImageID", "LabelName", "Confidence")
 
 

@@ -13,7 +13,6 @@ from aimonk.files.json_file import parse_json
 from aimonk.files.text import join_errors, one_line, plural
 
 MARKS = (",", ";", "\t")
-INDEX_NAMES = ("", "Unnamed: 0", "__index_level_0__")  # of the column that pandas adds
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from aimonk.data.annotations import PRESENT, UNKNOWN, Value
+from aimonk.data.annotations import MOST_ENTRIES, PRESENT, UNKNOWN, Value
 from aimonk.data.formats.blank import blank_meaning
 from aimonk.data.formats.tables.files import TableFile
 from aimonk.data.labels import check_names
@@ -14,7 +14,6 @@ from aimonk.files.json_file import parse_json
 from aimonk.files.text import one_line
 
 LISTED, NOT_LISTED, NULL = range(3)
-MAX_ENTRIES = 4e9  # bytes of the array of codes
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def read_label_lists(
         raise ValueError(
             f"{table.path}: column {lists.column[:80]!r} lists no attribute; expected {expected}"
         )
-    if len(table.places) * len(found) > MAX_ENTRIES:
+    if len(table.places) * len(found) > MOST_ENTRIES:
         fix = "data.attributes=[...] selects attributes"
         raise ValueError(f"{table.path}: column {lists.column[:80]!r} lists {len(found):,} attributes; {fix}")
     codes = np.full((len(table.places), len(found)), NOT_LISTED, np.uint8)

@@ -11,9 +11,9 @@ import numpy as np
 
 from aimonk.data.annotations import Annotations
 from aimonk.data.formats.image_names import ImageNames
-from aimonk.data.formats.tables.files import INDEX_NAMES, TableFile, open_table
+from aimonk.data.formats.tables.files import TableFile, open_table
 from aimonk.data.formats.tables.label_lists import ListFormat, read_label_lists
-from aimonk.data.formats.text.layout import ANNOTATOR_COLUMN, SPLIT_COLUMN
+from aimonk.data.formats.text.layout import ANNOTATOR_COLUMN, INDEX_NAMES, SPLIT_COLUMN
 from aimonk.data.formats.text.tokens import INVALID, Tokens
 from aimonk.data.formats.text.wrong_labels import WrongLabels
 from aimonk.data.labels import SPLIT_NAMES, SPLITS, check_names

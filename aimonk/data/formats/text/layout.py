@@ -12,7 +12,7 @@ from aimonk.files.delimited import split_commas, split_semicolons, split_tabs
 SPLIT_COLUMN = "split"
 ANNOTATOR_COLUMN = "annotator"
 SEPARATORS = {",": split_commas, ";": split_semicolons, "\t": split_tabs}
-INDEX_NAMES = ("", "Unnamed: 0")  # of the column that pandas adds
+INDEX_NAMES = ("", "Unnamed: 0", "__index_level_0__")  # of the column that pandas adds
 Split = Callable[[str], list[str]]
 Rows = Sequence[tuple[int, str]]
 

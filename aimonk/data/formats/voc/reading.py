@@ -34,6 +34,8 @@ def read_voc(path: Path, images: ImageNames, blank: str | None) -> Annotations:
         FileNotFoundError: There is no such file or folder.
         ValueError: The files have errors; the message lists the first ten with their lines.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"no labels of VOC at {path.absolute()}")
     if not path.is_dir():
         if path.is_file() and path.suffix.lower() == ".xml":
             return read_voc_xml(path.parent, [path], images, blank)
