@@ -72,6 +72,12 @@ def test_an_image_of_thousands_of_annotators() -> None:
     assert all(pair["different"] == 1 == sum(pair["attributes"].values()) for pair in pairs)
 
 
+def test_two_labels_of_one_annotator_are_no_pair() -> None:
+    annotations = annotate(a="110", b="100", c="110")
+    again = Annotations(**vars(annotations) | {"annotators": ["a"] * 3 + ["b"] * 3 + ["a"] * 3})
+    assert [pair["annotators"] for pair in compare_annotators(again)] == [["a", "b"]]
+
+
 def test_unnamed_annotators_are_not_compared() -> None:
     annotations = annotate(a="11", b="10")
     assert compare_annotators(Annotations(**vars(annotations) | {"annotators": None})) == []

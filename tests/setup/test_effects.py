@@ -14,7 +14,7 @@ PLAIN = {
 
 
 def config(**values):
-    data = {"folds": None, "store": True}
+    data = {"folds": None, "store": True, "reader": {"tokens": {}}}
     cfg = {"data": data, "patience": 3, "resume": None, "features": {"enabled": "auto"}, "mode": "train"}
     return OmegaConf.merge(
         OmegaConf.create(cfg), OmegaConf.from_dotlist([f"{k}={v}" for k, v in values.items()])
@@ -38,7 +38,6 @@ def test_given_keys_have_no_signs() -> None:
         ({"assigned": "a.csv"}, {"data.folds": 3}, {"data.val_fraction", "data.test_fraction", "refit"}),
         ({"has_val": False}, {}, {"patience", "min_delta", "monitor", "refit"}),
         ({}, {"patience": "null"}, {"min_delta"}),
-        ({}, {"data.store": "false"}, {"data.store_limit_gb", "data.store_quality"}),
         ({"cuda": False}, {}, {"amp", "sync_batchnorm", "deterministic"}),
         ({"views": 2}, {}, {"features.views"}),
         ({"frozen": False}, {}, {"features.views", "features.dtype", "features.limit_gb"}),
@@ -48,6 +47,23 @@ def test_given_keys_have_no_signs() -> None:
 def test_each_cause_has_its_settings(facts: dict, values: dict, expected: set[str]) -> None:
     always = {"resume_force", "optimizer.penalty", "optimizer.folds"}
     assert unused(facts, **values) | always == expected | always
+
+
+@pytest.mark.parametrize(
+    ("data", "given", "expected"),
+    [
+        ({}, ["data.tokens.absent", "data.store_quality"], set()),
+        ({"store": False}, ["data.store_quality"], {"data.store_quality"}),
+        ({"reader": {"blank": None}}, ["data.tokens.absent"], {"data.tokens.absent"}),
+        ({"list_column": None}, ["data.blank"], {"data.blank"}),
+        ({"list_column": "tags"}, ["data.blank"], set()),
+    ],
+)
+def test_settings_of_formats_and_stores(data: dict, given: list[str], expected: set[str]) -> None:
+    cfg = config()
+    cfg.data = dict(cfg.data) | data
+    found = {key for keys, _ in unused_in_mode(cfg, given) for key in keys}
+    assert found & set(given) == expected
 
 
 def test_solver_ignores_settings_of_gradient_descent() -> None:

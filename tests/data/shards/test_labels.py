@@ -125,3 +125,9 @@ def test_legend_has_each_value_once() -> None:
         "null": (UNKNOWN, 2),
         "-1": (ABSENT, 1),
     }
+
+
+def test_token_that_is_spelled_like_a_value_of_the_legend() -> None:
+    tokens = Tokens(unknown=["missing"], absent=["listed"])
+    table = read([{"hat": "missing", "scarf": "listed"}, {"hat": 1}], blank="absent", tokens=tokens)
+    assert values(table) == [[None, 0], [1, 0]]

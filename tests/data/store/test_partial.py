@@ -41,6 +41,14 @@ def test_set_grows_with_the_limit(fetch, computer, values) -> None:
     assert values(fetch(computer(50), KEYS)) == list(range(N))
 
 
+def test_set_of_the_first_rows_survives_a_request_for_all(fetch, computer, caplog) -> None:
+    used = fetch(computer(), KEYS, limit=100 * ROW, partial=True)
+    assert fetch(computer(), KEYS, limit=100 * ROW) is None
+    assert "damaged" not in caplog.text
+    again = fetch(computer(), KEYS, limit=100 * ROW, partial=True)
+    assert (again.computed, again.array.stored, used.array.stored) == (0, 100, 100)
+
+
 def test_set_in_use_does_not_grow(fetch, computer) -> None:
     used = fetch(computer(), KEYS, limit=100 * ROW, partial=True)
     assert fetch(computer(), KEYS, partial=True).array.stored == 100

@@ -148,7 +148,7 @@ def test_full_disk(fetch, computer, tmp_path: Path, caplog: pytest.LogCaptureFix
 
 def test_disk_that_fills_up_midway(fetch, computer, tmp_path: Path, monkeypatch, caplog) -> None:
     writes = iter(range(25))
-    write_at = building._write_at
+    write_at = building.write_at
 
     def write(*arguments) -> None:
         if next(writes, None) is None:
@@ -157,7 +157,7 @@ def test_disk_that_fills_up_midway(fetch, computer, tmp_path: Path, monkeypatch,
 
     compute = computer()
     with monkeypatch.context() as patch:
-        patch.setattr(building, "_write_at", write)
+        patch.setattr(building, "write_at", write)
         assert fetch(compute) is None
     assert compute.requested and "No space left on device" in caplog.text
     assert not [f for f in tmp_path.rglob("*") if f.name == ROWS_FILE]  # the space is freed
@@ -178,5 +178,5 @@ def test_partial_writes_are_continued() -> None:
             return min(3, len(data))
 
     file = SlowFile()
-    building._write_at(file, 7, bytes(range(10)))
+    building.write_at(file, 7, bytes(range(10)))
     assert file.content == bytes(range(10))
