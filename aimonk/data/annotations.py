@@ -88,48 +88,36 @@ class Annotations:
 
 
 class AnnotationCollector:
-    """Builds annotations entry by entry, for formats that list images, attributes or both sparsely.
+    """Builds annotations entry by entry, one per image, for formats that list attributes sparsely.
 
     Args:
         legend: As of Annotations.
         default: Index into the legend of entries for which nothing is set.
-        attributes: Known beforehand; further ones are added by `set` in their order.
+
+    Attributes:
+        attributes: Name -> column, in the order in which `set` names them.
     """
 
-    def __init__(self, legend: Sequence[Value], default: int, attributes: Sequence[str] = ()):
+    def __init__(self, legend: Sequence[Value], default: int):
         self.legend, self.default = legend, default
-        self.attributes = {name: i for i, name in enumerate(attributes)}
+        self.attributes: dict[str, int] = {}
         self._names: dict[str, int] = {}
-        self._annotations: dict[tuple[int, str], int] = {}
         self._places: list[int] = []
         self._entries: dict[tuple[int, int], int] = {}
-        self._splits: dict[int, str] = {}
 
-    def annotation(self, name: str, place: int, annotator: str = "") -> int:
-        """The number of the annotation of an image by an annotator, which is created where it is new."""
-        image = self._names.setdefault(name, len(self._names))
-        number = self._annotations.setdefault((image, annotator), len(self._places))
+    def annotation(self, name: str, place: int) -> int:
+        """The number of the annotation of an image, which is created where it is new."""
+        number = self._names.setdefault(name, len(self._names))
         if number == len(self._places):
             self._places.append(place)
         return number
 
-    def set(self, annotation: int, attribute: str, code: int) -> int | None:
-        """Set an entry, and return the code that it had before, or None."""
-        column = self.attributes.setdefault(attribute, len(self.attributes))
-        before = self._entries.get((annotation, column))
-        self._entries[annotation, column] = code
-        return before
+    def set(self, annotation: int, attribute: str, code: int) -> None:
+        """Set an entry."""
+        self._entries[annotation, self.attributes.setdefault(attribute, len(self.attributes))] = code
 
-    def assign(self, name: str, split: str) -> None:
-        """Set the split of an image that has an annotation."""
-        self._splits[self._names[name]] = split
-
-    def build(self, unit: str, annotators: bool = False) -> Annotations:
-        """The annotations so far.
-
-        Args:
-            annotators: Whether the format states who made an annotation.
-        """
+    def build(self, unit: str) -> Annotations:
+        """The annotations so far."""
         codes = np.full((len(self._places), len(self.attributes)), self.default, np.uint8)
         if self._entries:
             rows, columns = np.array(list(self._entries), np.int64).T
@@ -139,9 +127,7 @@ class AnnotationCollector:
             list(self.attributes),
             self.legend,
             codes,
-            np.array([image for image, _ in self._annotations], np.int64),
+            np.arange(len(self._names)),
             self._places,
             unit,
-            [name for _, name in self._annotations] if annotators else None,
-            [self._splits.get(i, "train") for i in range(len(self._names))] if self._splits else None,
         )

@@ -1,6 +1,5 @@
 """Label tables: each row names an image and labels every attribute 1, 0 or NA."""
 
-import difflib
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from aimonk.data.annotations import Annotations
-from aimonk.files.text import listed, printable
+from aimonk.files.text import printable, suggest
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".mpo"}
 SPLITS = ("train", "val", "test")
@@ -130,7 +129,7 @@ def check_attributes(attributes: Sequence[str] | None, names: Sequence[str], pat
     given = check_names(attributes or [], "data.attributes")
     for name in given:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected {listed(names)}"
-            raise ValueError(f"data.attributes has {name[:80]!r}, no column of {path}; {hint}")
+            raise ValueError(
+                f"data.attributes has {name[:80]!r}, no column of {path}; {suggest(name, names)}"
+            )
     return given

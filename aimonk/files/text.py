@@ -1,6 +1,7 @@
 """Formatting of messages, and escaping of untrusted strings for terminals and spreadsheets."""
 
 import csv
+import difflib
 import io
 import re
 import unicodedata
@@ -45,6 +46,12 @@ def listed(items: Sequence[str], count: int = MAX_LISTED) -> str:
     short = [item if len(item) <= LONGEST else f"{item[:LONGEST]}..." for item in items[:count]]
     shown = ", ".join(item if printable(item) == item else repr(item) for item in short)
     return shown if len(items) <= count else f"{shown} and {len(items) - count} more"
+
+
+def suggest(name: str, names: Sequence[str], expected: str = "expected") -> str:
+    """The remedy for an unknown name: the name that was probably meant, otherwise the known ones."""
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"{expected} {listed(names)}"
 
 
 def join_errors(errors: Sequence[str]) -> str:

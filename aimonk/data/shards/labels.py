@@ -1,6 +1,5 @@
 """Labels inside shards: JSON members, or the other columns of Parquet files."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -13,7 +12,7 @@ from aimonk.data.formats.blank import blank_meaning
 from aimonk.data.formats.text.tokens import INVALID, Tokens, simplify
 from aimonk.data.formats.text.wrong_labels import WrongLabels
 from aimonk.data.labels import SPLIT_NAMES, check_names
-from aimonk.files.text import join_errors, listed, plural
+from aimonk.files.text import join_errors, listed, plural, suggest
 
 SPLIT_KEY = "split"
 BLANK, LISTED = range(2)  # codes of a label that an image does not have, and of a name in a list
@@ -144,8 +143,7 @@ class ShardLabels:
             raise ValueError(join_errors(errors))
         for name in self.attributes:
             if name not in self._keys:
-                near = difflib.get_close_matches(name, list(self._keys), n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"expected {listed(list(self._keys))}"
+                hint = suggest(name, list(self._keys))
                 raise ValueError(f"data.attributes has {name[:80]!r}, no label of {source}; {hint}")
         if not self._columns:
             raise ValueError(

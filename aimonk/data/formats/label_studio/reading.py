@@ -112,7 +112,7 @@ def _build(
                         f"split of {name[:80]!r} is {split}; expected {splits[image]}, as before"
                     )
             for answer in _choose(task.answers, keep) or [None]:
-                rows.append(_encode(answer, columns, legend, words))
+                rows.append(bytes(_encode(answer, columns, legend, words)))
                 owners.append(image)
                 places.append(task.place)
                 annotators.append(answer.annotator if answer else "")
@@ -124,7 +124,7 @@ def _build(
         list(names),
         list(columns),
         legend.values,
-        np.array(rows, np.uint8).reshape(-1, len(columns)),
+        np.frombuffer(b"".join(rows), np.uint8).reshape(-1, len(columns)),
         np.array(owners, np.int64),
         places,
         "task",

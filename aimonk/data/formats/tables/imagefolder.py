@@ -11,7 +11,7 @@ from typing import Any
 from aimonk.data.annotations import Annotations
 from aimonk.data.formats.image_names import ImageNames
 from aimonk.data.formats.tables.files import TableFile, open_table
-from aimonk.data.formats.tables.label_lists import ListFormat
+from aimonk.data.formats.tables.label_lists import list_format
 from aimonk.data.formats.tables.table import read_columns
 from aimonk.data.formats.text.tokens import Tokens
 from aimonk.files.text import listed
@@ -38,9 +38,7 @@ def read_imagefolder(
 
     Further arguments and errors as `read_table`.
     """
-    lists = None
-    if list_column is not None:
-        lists = ListFormat(list_column, list_separator, class_names, blank)
+    lists = list_format(list_column, list_separator, class_names, blank)
     if path.is_file():
         # a file of a subfolder of the images names them relative to the subfolder
         is_inside = images.folder is not None and path.resolve().is_relative_to(images.folder.resolve())

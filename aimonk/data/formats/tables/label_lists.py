@@ -33,6 +33,13 @@ class ListFormat:
     blank: str | None
 
 
+def list_format(
+    column: str | None, separator: str | None, class_names: Sequence[str] | None, blank: str | None
+) -> ListFormat | None:
+    """The format of the column, None where no column lists attributes; arguments as of ListFormat."""
+    return None if column is None else ListFormat(column, separator, class_names, blank)
+
+
 def read_label_lists(
     table: TableFile, lists: ListFormat, attributes: Sequence[str] | None
 ) -> tuple[list[Value], list[str], np.ndarray, list[tuple[int, str]]]:

@@ -1,6 +1,5 @@
 """Tables with a row per image: a column per attribute, or a column that lists the attributes of the image."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -12,12 +11,12 @@ import numpy as np
 from aimonk.data.annotations import Annotations
 from aimonk.data.formats.image_names import ImageNames
 from aimonk.data.formats.tables.files import TableFile, open_table
-from aimonk.data.formats.tables.label_lists import ListFormat, read_label_lists
+from aimonk.data.formats.tables.label_lists import ListFormat, list_format, read_label_lists
 from aimonk.data.formats.text.layout import ANNOTATOR_COLUMN, INDEX_NAMES, SPLIT_COLUMN
 from aimonk.data.formats.text.tokens import INVALID, Tokens
 from aimonk.data.formats.text.wrong_labels import WrongLabels
 from aimonk.data.labels import SPLIT_NAMES, SPLITS, check_names
-from aimonk.files.text import join_errors, listed, one_line
+from aimonk.files.text import join_errors, one_line, suggest
 
 IMAGE_NAMES = ("image", "file_name")
 
@@ -53,9 +52,7 @@ def read_table(
         ValueError: Errors in the file or the settings; the message lists the first ten with their lines.
     """
     table = open_table(path)
-    lists = None
-    if list_column is not None:
-        lists = ListFormat(list_column, list_separator, class_names, blank)
+    lists = list_format(list_column, list_separator, class_names, blank)
     return read_columns(table, images, image_column, columns, lists, attributes, Tokens(**tokens))
 
 
@@ -155,8 +152,7 @@ def _require(table: TableFile, name: str, key: str) -> None:
 
 
 def _hint(name: str, names: Sequence[str] | Mapping) -> str:
-    near = difflib.get_close_matches(name, list(names), n=1)
-    return f"did you mean {near[0]!r}?" if near else f"expected one of {listed(list(names))}"
+    return suggest(name, list(names), "expected one of")
 
 
 def _is_split(table: TableFile, column: str) -> bool:
